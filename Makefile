@@ -1,0 +1,56 @@
+# Verbs only: what they do is in playbooks/ and in scripts/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+LAB ?= istio-lab
+ENTRY ?= reviews-80-20
+VARIANT ?= policy
+BIN := .venv/bin
+PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help lab load policy test lint unit bench destroy env lock
+
+help: ## Show the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/lab.stamp: requirements.txt scripts/bootstrap.sh
+	@scripts/bootstrap.sh requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/lab.stamp
+	@scripts/bootstrap.sh requirements-dev.txt
+	@touch $@
+
+lab: .venv/lab.stamp ## Build, or bring up to date: images, cluster, mesh, Bookinfo
+	@$(PLAY) playbooks/site.yml
+
+policy: .venv/lab.stamp ## Put an entry's rules in force (ENTRY=name, VARIANT=policy|control)
+	@$(PLAY) -e traffic_policy_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/apply_policy.yml
+
+load: .venv/lab.stamp ## Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser
+ifdef UI
+	@LAB=$(LAB) scripts/load-ui.sh
+else
+	@$(PLAY) -e loadtest_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/run_loadtest.yml
+endif
+
+lint: .venv/dev.stamp ## ansible-lint, yamllint, ruff, mypy
+	@scripts/lint.sh
+
+unit: .venv/dev.stamp ## Unit tests alone
+	@$(BIN)/pytest -q tests/unit
+
+test: .venv/dev.stamp ## Lint, unit tests, every molecule scenario, browser tests
+	@scripts/test.sh
+
+bench: .venv/dev.stamp ## Time the lab against the same steps by hand
+	@$(BIN)/python scripts/bench.py
+
+destroy: .venv/lab.stamp ## Remove the lab (CACHE=1: built artefacts as well)
+	@$(PLAY) -e lab_destroy_cache=$(if $(CACHE),true,false) playbooks/destroy_lab.yml
+
+env: ## Print what puts the lab's commands on PATH: eval "$(make env)"
+	@LAB=$(LAB) scripts/env.sh
+
+lock: .venv/dev.stamp ## Write the requirements' locks anew
+	@scripts/lock.sh

@@ -1,0 +1,12 @@
+"""jason logs in through the page, everybody else does not."""
+
+from loadtests.declared import Question
+from loadtests.entry import REVIEWS_CLASSES, ReadReviews
+
+QUESTION = Question(
+    virtual_service="reviews",
+    app="reviews",
+    classes=REVIEWS_CLASSES | {"jason": {"headers": {"end-user": "jason"}, "uri": "/reviews/0", "method": "GET"}},
+    callers="productpage",
+)
+TRAFFIC = {"anonymous": ReadReviews(), "jason": ReadReviews(user="jason")}

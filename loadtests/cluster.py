@@ -1,0 +1,52 @@
+"""A thin adapter to the cluster: kubectl with the lab's kubeconfig. No decisions here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_SECONDS = 30
+
+
+class ClusterError(RuntimeError):
+    """The cluster did not answer, or refused; the message is kubectl's own last line."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster, by its kubeconfig, and the namespace that is watched."""
+
+    kubeconfig: str
+    namespace: str
+
+    def kubectl(self, *arguments: str) -> str:
+        """Standard output of one kubectl command.
+
+        :raises ClusterError: if it ends with an error or takes longer than 30 s
+        """
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ClusterError(f"kubectl {arguments[0]}: {error}") from error
+        if done.returncode:
+            raise ClusterError(f"kubectl {' '.join(arguments[:3])}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        return done.stdout
+
+    def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
+        """Objects of the given kinds in the namespace, in one call."""
+        where = ["--namespace", namespace] if namespace else []
+        return list(json.loads(self.kubectl("get", ",".join(kinds), "--output", "json", *where))["items"])
+
+    def proxy_dump(self, pod: str, resource: str, namespace: str = "") -> dict[str, Any]:
+        """One resource of a proxy's configuration dump, asked of Envoy's admin port inside the pod."""
+        where = ["--namespace", namespace] if namespace else []
+        arguments = ["exec", pod, "--container", "istio-proxy", *where, "--", "pilot-agent", "request", "GET"]
+        dump: dict[str, Any] = json.loads(self.kubectl(*arguments, f"config_dump?resource={resource}"))
+        return dump
+
+    def proxy_metrics(self, pod: str) -> str:
+        """A proxy's statistics in Prometheus's text format, through the API server."""
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:15090/proxy/stats/prometheus")

@@ -1,0 +1,122 @@
+"""The browser part: a verdict tab in Locust's own page, a login, and a guard against other sites."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
+from flask_login import UserMixin, login_user
+
+from loadtests.verdict import Outcome, Verdict
+
+TAB = "mesh-verdict"
+COLUMNS = {
+    "traffic": "Traffic", "version": "Version", "declared": "Declared", "observed": "Observed", "low": "From",
+    "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
+}  # fmt: skip
+READ_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Operator(UserMixin):
+    """The one identity of the page: Locust's shared cached responses would leak sessions between several."""
+
+    id = "operator"
+
+
+def rows(verdict: Verdict) -> list[dict[str, Any]]:
+    """The tab's table: text and numbers only, for anything else breaks Locust's page."""
+    table = [
+        {
+            "traffic": c.name, "version": s.version or "service", "declared": f"{s.declared:.1%}",
+            "observed": f"{s.observed:.1%}", "low": f"{s.low:.1%}", "high": f"{s.high:.1%}", "requests": s.count,
+            "needed": c.still_needed, "verdict": str(c.outcome),
+        }
+        for c in verdict.classes
+        for s in c.shares
+    ]  # fmt: skip
+    whole = {key: "" for key in COLUMNS} | {"traffic": "whole run", "requests": verdict.n, "verdict": str(verdict.outcome)}
+    return [*table, whole | {"needed": verdict.still_needed}]
+
+
+def extend(environment: Any) -> None:
+    """Add tab, login and guard to Locust's web UI."""
+    ui = environment.web_ui
+    columns = [{"key": key, "title": title} for key, title in COLUMNS.items()]
+    ui.template_args["extended_tabs"] = [{"title": "Mesh verdict", "key": TAB}]
+    ui.template_args["extended_tables"] = [{"key": TAB, "structure": columns}]
+    ui.app.before_request(refused)
+    ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
+    ui.app.after_request(lambda response: with_rows(response, environment))
+    base = getattr(environment.parsed_options, "web_base_path", "") or ""
+    blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh")
+
+    @blueprint.get("/verdict")
+    @ui.auth_required_if_enabled
+    def verdict() -> Response:
+        """The verdict as JSON; the page and tests poll it."""
+        now = environment.mesh.verdict
+        return jsonify(
+            outcome=str(now.outcome), reasons=list(now.reasons), n=now.n, finished=environment.mesh.finished,
+            entry=environment.parsed_options.entry, rows=rows(now),
+        )  # fmt: skip
+
+    ui.app.register_blueprint(blueprint)
+    if ui.web_login:
+        add_login(ui, base, Path(environment.parsed_options.secret_file).read_text().strip())
+
+
+def refused() -> Response | None:
+    """403 for a foreign Host (DNS rebinding) and for a write that another site sent; None to go on."""
+    if (urlsplit(f"//{request.host}").hostname or "") not in ("127.0.0.1", "localhost", "::1"):
+        return make_response("this host name is not served here\n", 403)
+    if request.method not in READ_METHODS:
+        origin = request.headers.get("Origin")
+        if origin is None and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            return make_response("another site may not write here\n", 403)
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            return make_response("another origin may not write here\n", 403)
+    return None
+
+
+def strip_cors(response: Response) -> Response:
+    """Locust answers any origin; this page answers its own."""
+    for name in [n for n, _ in response.headers if n.lower().startswith("access-control-")]:
+        del response.headers[name]
+    return response
+
+
+def with_rows(response: Response, environment: Any) -> Response:
+    """Put the table into what Locust's page polls."""
+    if request.endpoint == "locust.request_stats" and response.status_code == 200 and response.is_json:
+        data = response.get_json()
+        data["extended_stats"] = [{"key": TAB, "data": rows(environment.mesh.verdict)}]
+        run = environment.mesh
+        if run.watcher and not run.finished and run.verdict.outcome is not Outcome.VOID:
+            # The page stops polling once a run is stopped; the last word comes a moment later.
+            data["state"] = "running"
+        response.set_data(json.dumps(data))
+    return response
+
+
+def add_login(ui: Any, base: str, password: str) -> None:
+    """One operator, one random password; the cookie stays with this page."""
+    ui.app.config.update(
+        SECRET_KEY=secrets.token_hex(32), SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_NAME=f"istio-lab-{secrets.token_hex(4)}",
+    )  # fmt: skip
+    ui.login_manager.user_loader(lambda uid: Operator() if uid == Operator.id else None)
+    ui.auth_args = {"username_password_callback": f"{base}/login_submit", "title": "istio-lab"}
+
+    @ui.app.post(f"{base}/login_submit")
+    def login_submit() -> Any:
+        """Check the password in constant time."""
+        if hmac.compare_digest(request.form.get("password", "").encode(), password.encode()):
+            login_user(Operator())
+            return redirect(url_for("locust.index"))
+        session["auth_error"] = "Wrong password"
+        return redirect(url_for("locust.login"))

@@ -1,0 +1,127 @@
+"""What the cluster's own rules promise, read from the VirtualService and DestinationRule that are in force now.
+
+Nothing here knows a scenario's numbers: edit a rule with kubectl, and the expectation follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadtests.cluster import Cluster
+from loadtests.verdict import MARGIN, Declared
+
+Route = tuple[tuple[str, int], ...]
+"""One HTTP route: (subset, weight) of each destination; a subset of '' is the whole service."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an entry asks of the mesh; the numbers come from the rules.
+
+    :param virtual_service: name of the VirtualService that is judged
+    :param app: label ``app`` of the pods that answer
+    :param classes: traffic class -> the request as the rules see it: ``headers`` by name, ``uri``, ``host``
+    :param callers: label ``app`` of the pods whose proxies apply the rule; 'istio-ingressgateway' is the gateway
+    """
+
+    virtual_service: str
+    app: str
+    classes: Mapping[str, Mapping[str, Any]]
+    callers: str
+    margin: float = MARGIN
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules in force for one question."""
+
+    declared: Declared
+    routes: tuple[Route, ...]
+    generation: str
+    """Changes whenever a rule's spec does; metadata and status do not count."""
+
+
+def string_match(match: Mapping[str, str], value: str | None) -> bool:
+    """Istio's StringMatch; an empty one asks only that the value is there."""
+    if value is None:
+        return False
+    kind, wanted = next(iter(match.items()), ("", ""))
+    tests = {"exact": value == wanted, "prefix": value.startswith(wanted), "": True}
+    return tests[kind] if kind in tests else re.fullmatch(wanted, value) is not None
+
+
+def matches(condition: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+    """Whether one HTTPMatchRequest holds for a request (all of its parts must)."""
+    headers = request.get("headers", {})
+    parts = [string_match(m, headers.get(name)) for name, m in condition.get("headers", {}).items()]
+    parts += [not string_match(m, headers.get(name)) for name, m in condition.get("withoutHeaders", {}).items()]
+    parts += [string_match(condition[key], request.get(key)) for key in ("uri", "method", "authority") if key in condition]
+    return all(parts)
+
+
+def weights(route: Mapping[str, Any]) -> Route:
+    """Destinations of one HTTP route; a lone destination has all the weight."""
+    destinations = route.get("route", [])
+    lone = 100 if len(destinations) == 1 else 0
+    return tuple((d["destination"].get("subset", ""), d.get("weight", lone)) for d in destinations)
+
+
+def shares_of(route: Route) -> dict[str, float]:
+    """Share of each subset, fractions of 1."""
+    total = sum(weight for _, weight in route)
+    shares: dict[str, float] = {}
+    for subset, weight in route:
+        shares[subset] = shares.get(subset, 0.0) + (weight / total if total else 0.0)
+    return shares
+
+
+def route_for(routes: list[dict[str, Any]], request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first route that takes the request, as Envoy would choose it."""
+    return next((r for r in routes if not r.get("match") or any(matches(m, request) for m in r["match"])), None)
+
+
+def contradictions(virtual_service: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
+    """What makes a rule impossible to hold: weights that do not sum to 100, subsets that no DestinationRule has."""
+    name, found = virtual_service["metadata"]["name"], []
+    subsets = {(r["spec"]["host"].split(".")[0], s["name"]) for r in rules for s in r["spec"].get("subsets", [])}
+    for route in virtual_service["spec"].get("http", []):
+        total = sum(weight for _, weight in weights(route))
+        if route.get("route") and total != 100:
+            found.append(f"VirtualService {name}: weights sum to {total}, not 100")
+        for destination in route.get("route", []):
+            host, subset = destination["destination"]["host"].split(".")[0], destination["destination"].get("subset")
+            if subset and (host, subset) not in subsets:
+                found.append(f"VirtualService {name}: no DestinationRule of {host} has a subset {subset}")
+    return found
+
+
+def promise(question: Question, objects: list[dict[str, Any]]) -> Rules:
+    """The promise that ``objects`` make for ``question``.
+
+    :param objects: VirtualServices and DestinationRules of the namespace
+    """
+    services = [o for o in objects if o["kind"] == "VirtualService"]
+    destination_rules = [o for o in objects if o["kind"] == "DestinationRule"]
+    generation = ",".join(sorted(f"{o['kind']}/{o['metadata']['uid']}/{o['metadata']['generation']}" for o in objects))
+    ours = next((s for s in services if s["metadata"]["name"] == question.virtual_service), None)
+    if ours is None:
+        broken = (f"no VirtualService {question.virtual_service} is in force",)
+        return Rules(Declared({}, question.margin, broken=broken), (), generation)
+    routes = ours["spec"].get("http", [])
+    shares, missing = {}, contradictions(ours, destination_rules)
+    for name, request in question.classes.items():
+        route = route_for(routes, request)
+        if route is None:
+            missing.append(f"VirtualService {question.virtual_service} has no route for {name}")
+        else:
+            shares[name] = shares_of(weights(route))
+    declared = Declared(shares, question.margin, broken=tuple(missing))
+    return Rules(declared, tuple(weights(r) for r in routes), generation)
+
+
+def read(question: Question, cluster: Cluster) -> Rules:
+    """The promise of the rules that are in the cluster now."""
+    return promise(question, cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"))

@@ -1,0 +1,81 @@
+"""Catalogue entries: one folder each, found by name; nothing else lists them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from loadtests.declared import Question
+from loadtests.verdict import ERROR
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+
+class Traffic(Protocol):
+    """How one traffic class behaves."""
+
+    def start(self, client: Any) -> None:
+        """Prepare the client (log in, say); called once for each user."""
+
+    def visit(self, client: Any) -> str:
+        """One request; the name of the pod that answered, or ``ERROR``."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One catalogue entry: the question, and how to send each traffic class."""
+
+    name: str
+    question: Question
+    traffic: dict[str, Traffic]
+
+
+def names() -> list[str]:
+    """All entries, sorted."""
+    return sorted(folder.name for folder in CATALOGUE.iterdir() if (folder / "traffic.py").exists())
+
+
+def load(name: str) -> Entry:
+    """The entry ``name``.
+
+    :raises KeyError: with near matches, if there is none
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or names()
+        raise KeyError(f"ENTRY: {name!r} was given; no such entry; near: {', '.join(near)}")
+    spec = importlib.util.spec_from_file_location(f"loadtests.catalogue.{name}", CATALOGUE / name / "traffic.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return Entry(name, module.QUESTION, module.TRAFFIC)
+
+
+@dataclass(frozen=True)
+class ReadReviews:
+    """Reads book 0's reviews through the gateway; logs in first when there is a user."""
+
+    user: str = ""
+    path: str = "/api/v1/products/0/reviews"
+
+    def start(self, client: Any) -> None:
+        """Log in through the page: productpage drops an ``end-user`` header that a client sends itself."""
+        if self.user:
+            client.post("/login", data={"username": self.user, "passwd": self.user}, name="login", allow_redirects=False)
+
+    def visit(self, client: Any) -> str:
+        """The pod that served the reviews."""
+        with client.get(self.path, name=f"reviews as {self.user or 'anonymous'}", catch_response=True) as response:
+            if response.status_code != 200:
+                response.failure(f"HTTP {response.status_code}")
+                return ERROR
+            try:
+                return str(response.json()["podname"])
+            except (ValueError, KeyError, TypeError):
+                response.failure("an answer without podname")
+                return ERROR
+
+
+REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET"}}

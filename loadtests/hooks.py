@@ -1,0 +1,269 @@
+"""Joins Locust's events to the verdict. Fails closed: whatever goes wrong, the exit status is not 0."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtests import declared, entry, observed, report
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.console import web
+from loadtests.verdict import Observed, Outcome, Verdict, judge
+
+log = logging.getLogger("mesh")
+LOOK_SECONDS = 1.0
+STEP_SECONDS = 30.0
+
+
+class MeshRun:
+    """One environment's run: counts on every side; rules, watch and verdict where the run is led (master or local)."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.counts: dict[str, dict[str, int]] = {}
+        self.epoch = 0
+        self.verdict = Verdict(Outcome.INCONCLUSIVE, ("no run yet",))
+        self.void: list[str] = []
+        self.late: list[str] = []
+        self.rules: declared.Rules | None = None
+        self.versions: dict[str, str] = {}
+        self.baseline: dict[str, int] = {}
+        self.started = 0.0
+        self.users = 0
+        self.watcher: gevent.Greenlet | None = None
+        self.finished = False
+
+    # -- counting, on every side -------------------------------------------------------------------------------------
+
+    def count(self, traffic_class: str, pod: str) -> None:
+        """One answer."""
+        line = self.counts.setdefault(traffic_class, {})
+        line[pod] = line.get(pod, 0) + 1
+
+    def take(self) -> dict[str, Any]:
+        """What a worker reports: its counts since the last report."""
+        taken, self.counts = self.counts, {}
+        return {"epoch": self.epoch, "counts": taken}
+
+    def add(self, data: dict[str, Any]) -> None:
+        """What the master adds; reports from before a restart do not count."""
+        if data["epoch"] != self.epoch:
+            return
+        for traffic_class, pods in data["counts"].items():
+            line = self.counts.setdefault(traffic_class, {})
+            for pod, n in pods.items():
+                line[pod] = line.get(pod, 0) + n
+
+    # -- leading -----------------------------------------------------------------------------------------------------
+
+    @property
+    def options(self) -> Any:
+        """Locust's parsed options, as the page or the command line set them."""
+        return self.environment.parsed_options
+
+    @property
+    def headless(self) -> bool:
+        """Whether nobody watches in a browser."""
+        return self.environment.web_ui is None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster that is judged."""
+        return Cluster(self.options.kubeconfig, self.options.mesh_namespace)
+
+    def begin(self) -> None:
+        """Read the rules, wait until the proxies hold them, and start counting from nothing."""
+        self.question = entry.load(self.options.entry).question
+        random.seed(self.options.seed)
+        self.void, self.late, self.finished, self.baseline = [], [], False, {}
+        self.rules = declared.read(self.question, self.cluster)
+        self.versions = observed.pods_of(self.cluster, self.question.app)
+        if not self.rules.declared.broken:
+            self.late = observed.wait_in_step(self.cluster, self.question, self.rules.routes, STEP_SECONDS)
+            self.baseline = observed.mesh_counts(self.cluster, self.versions)
+        self.epoch += 1
+        self.counts = {}
+        if isinstance(self.environment.runner, MasterRunner):
+            self.environment.runner.send_message("mesh_epoch", self.epoch)
+        self.started = time.time()
+        self.verdict = self.look()
+        log.info("%s: counting starts; declared %s", self.options.entry, dict(self.rules.declared.shares))
+
+    def observation(self, mesh: dict[str, int] | None = None) -> Observed:
+        """Everything that was observed so far, by version."""
+        assert self.rules is not None
+        whole = all(not subset for route in self.rules.routes for subset, _ in route)
+        counts = observed.by_version(self.counts, self.versions, whole)
+        runner = self.environment.runner
+        if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
+            self.void.append("the generator was saturated: take fewer users, or --processes")
+        return Observed(counts, mesh, self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
+
+    def look(self, mesh: dict[str, int] | None = None) -> Verdict:
+        """The verdict at this moment."""
+        assert self.rules is not None
+        return judge(self.rules.declared, self.observation(mesh))
+
+    def mesh_since_start(self) -> dict[str, int]:
+        """Requests by version since counting started, as the proxies count them."""
+        assert self.rules is not None
+        whole = all(not subset for route in self.rules.routes for subset, _ in route)
+        now = observed.mesh_counts(self.cluster, self.versions)
+        totals: dict[str, int] = {}
+        for pod, n in now.items():
+            version = "" if whole else self.versions[pod]
+            totals[version] = totals.get(version, 0) + n - self.baseline.get(pod, 0)
+        return {version: n for version, n in totals.items() if n}
+
+    def follow_edits(self) -> None:
+        """Void a headless run whose rules were edited; in the browser, start the verdict again."""
+        assert self.rules is not None
+        if declared.read(self.question, self.cluster).generation == self.rules.generation:
+            return
+        if self.headless:
+            self.void.append("a rule was edited while the run watched it")
+            return
+        log.info("a rule was edited: the verdict starts again")
+        self.begin()
+
+    def decided(self) -> bool:
+        """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
+        sent = sum(sum(line.values()) for line in self.counts.values())
+        spent = sent >= self.options.max_requests or time.time() - self.started > self.options.max_seconds
+        return spent or self.verdict.outcome is not Outcome.INCONCLUSIVE
+
+    def watch(self) -> None:
+        """Look again and again until the run is decided, then end it."""
+        runner, looks = self.environment.runner, 0
+        while True:
+            gevent.sleep(LOOK_SECONDS)
+            looks += 1
+            self.users = max(self.users, runner.user_count)
+            try:
+                if looks % 2 == 0:
+                    self.follow_edits()
+            except ClusterError as error:
+                self.void.append(str(error))
+            self.verdict = self.look()
+            if self.decided():
+                break
+        if self.headless:
+            runner.quit()
+        else:
+            runner.stop()
+            self.finish()
+
+    def finish(self) -> None:
+        """The last word: with the proxies' own counts, written to the reports."""
+        if self.finished:
+            return
+        if isinstance(self.environment.runner, MasterRunner) and not self.headless:
+            # The last reports of workers come after test_stop; when quitting, Locust has waited for them already.
+            gevent.sleep(4)
+        try:
+            if self.rules is None:
+                self.verdict = Verdict(Outcome.VOID, tuple(self.void) or ("the run did not start",))
+            else:
+                counted = self.baseline and not self.void
+                self.verdict = self.look(self.mesh_since_start() if counted else None)
+        except ClusterError as error:
+            self.verdict = Verdict(Outcome.VOID, (str(error),))
+        self.finished = True
+        facts = report.Facts.of(self)
+        for file in report.write(Path(self.options.results) / self.options.entry, self.verdict, facts):
+            log.info("report: %s", file)
+        told = "; ".join(self.verdict.reasons)
+        log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, told)
+
+
+def on_test_start(environment: Any, **_: Any) -> None:
+    """Lead the run, unless this is a worker."""
+    run: MeshRun = environment.mesh
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    try:
+        run.begin()
+    except (ClusterError, KeyError) as error:
+        run.void.append(str(error))
+        run.verdict = Verdict(Outcome.VOID, tuple(run.void))
+        run.rules = None
+        log.error("%s", error)
+        gevent.spawn(environment.runner.quit if run.headless else environment.runner.stop)
+        return
+    run.watcher = gevent.spawn(run.watch)
+
+
+def on_test_stop(environment: Any, **_: Any) -> None:
+    """Stop watching when a person stopped the run."""
+    run: MeshRun = environment.mesh
+    if run.watcher and run.watcher is not gevent.getcurrent() and not run.headless:
+        run.watcher.kill(block=False)
+        gevent.spawn(run.finish)
+
+
+def on_quitting(environment: Any, **_: Any) -> None:
+    """Set the exit status; first to 2, so that an error on the way cannot pass for a PASS."""
+    if isinstance(environment.runner, WorkerRunner):
+        environment.process_exit_code = 0
+        return
+    environment.process_exit_code = Outcome.INCONCLUSIVE.exit_code
+    run: MeshRun = environment.mesh
+    run.finish()
+    environment.process_exit_code = run.verdict.outcome.exit_code
+
+
+def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
+    """Put the run on the environment, wire workers and the browser part."""
+    environment.mesh = MeshRun(environment)
+    if isinstance(runner, WorkerRunner):
+
+        def on_epoch(msg: Any, **_: Any) -> None:
+            environment.mesh.epoch, environment.mesh.counts = msg.data, {}
+
+        runner.register_message("mesh_epoch", on_epoch)
+    if environment.web_ui is not None:
+        web.extend(environment)
+
+
+def on_arguments(parser: Any) -> None:
+    """The lab's own options; ``--entry`` is a field of the start page too."""
+    group = parser.add_argument_group("istio-lab")
+    group.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
+    hidden: dict[str, Any] = {"include_in_web_ui": False}
+    group.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
+    group.add_argument("--mesh-namespace", default="bookinfo", help="Namespace of the rules", **hidden)
+    group.add_argument("--results", default="results", help="Folder for reports", **hidden)
+    group.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
+    group.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)
+    group.add_argument("--max-requests", type=int, default=8000, help="End the run after this many requests", **hidden)
+    group.add_argument("--max-seconds", type=int, default=180, help="End the run after this many seconds", **hidden)
+
+
+def install(events: Any) -> None:
+    """Add every listener."""
+    events.init_command_line_parser.add_listener(on_arguments)
+    events.init.add_listener(on_init)
+    events.test_start.add_listener(on_test_start)
+    events.test_stop.add_listener(on_test_stop)
+    events.quitting.add_listener(on_quitting)
+    events.report_to_master.add_listener(lambda client_id, data: data.update(mesh=_run().take()))
+    events.worker_report.add_listener(lambda client_id, data: _run().add(data["mesh"]))
+    events.init.add_listener(_remember)
+
+
+_current: list[MeshRun] = []
+
+
+def _remember(environment: Any, **_: Any) -> None:
+    # Locust's report events do not name their environment; there is one for each process.
+    _current[:] = [environment.mesh]
+
+
+def _run() -> MeshRun:
+    return _current[0]

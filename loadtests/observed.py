@@ -1,0 +1,114 @@
+"""What the mesh did: which version answered, by the answer itself and by the counters of the pods' own proxies."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loadtests.cluster import Cluster
+from loadtests.declared import Question, Route
+from loadtests.verdict import ERROR
+
+INBOUND = re.compile(r'^envoy_cluster_upstream_rq_total\{(?=[^}]*cluster_name="inbound\|)[^}]*\}\s+(\d+)', re.MULTILINE)
+
+
+def versions_by_pod(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Pod name -> its label ``version``."""
+    return {p["metadata"]["name"]: p["metadata"].get("labels", {}).get("version", "") for p in pods}
+
+
+def by_version(
+    counts: Mapping[str, Mapping[str, int]], versions: Mapping[str, str], whole_service: bool
+) -> dict[str, dict[str, int]]:
+    """Counts by class and pod as counts by class and version.
+
+    :param whole_service: the rule names no subsets; every answer then counts for the service, version ''
+    """
+    result: dict[str, dict[str, int]] = {}
+    for traffic_class, pods in counts.items():
+        line = result.setdefault(traffic_class, {})
+        for pod, n in pods.items():
+            version = pod if pod == ERROR else "" if whole_service else versions.get(pod, f"unknown pod {pod}")
+            line[version] = line.get(version, 0) + n
+    return result
+
+
+def inbound_requests(metrics: str) -> int:
+    """Requests that a proxy handed to its own workload, from its statistics in Prometheus's text format."""
+    return sum(int(n) for n in INBOUND.findall(metrics))
+
+
+def pods_of(cluster: Cluster, app: str) -> dict[str, str]:
+    """Running pods of an app -> version."""
+    pods = [p for p in cluster.items("pods") if p["metadata"].get("labels", {}).get("app") == app]
+    return versions_by_pod(p for p in pods if p["status"].get("phase") == "Running")
+
+
+def mesh_counts(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, int]:
+    """Requests that arrived at each pod since its proxy started, as the proxies count them."""
+    return {pod: inbound_requests(cluster.proxy_metrics(pod)) for pod in versions}
+
+
+def route_in_proxy(dump: Mapping[str, Any], virtual_service: str, namespace: str) -> tuple[Route, ...]:
+    """The routes that a proxy holds for one VirtualService, as (subset, weight), in the proxy's order.
+
+    :param dump: ``config_dump?resource=dynamic_route_configs``
+    """
+    owner = f"/namespaces/{namespace}/virtual-service/{virtual_service}"
+    found: list[Route] = []
+    for config in dump.get("configs", []):
+        for host in config.get("route_config", {}).get("virtual_hosts", []):
+            routes = [r for r in host.get("routes", []) if _owner(r).endswith(owner)]
+            if routes:
+                # Every port and alias of a service has a virtual host of its own, all alike: one tells enough.
+                return tuple(_weights(r) for r in routes)
+    return tuple(found)
+
+
+def _owner(route: Mapping[str, Any]) -> str:
+    metadata = route.get("metadata", {}).get("filter_metadata", {})
+    return str(metadata.get("istio", {}).get("config", ""))
+
+
+def _weights(route: Mapping[str, Any]) -> Route:
+    action = route.get("route", {})
+    if "weighted_clusters" in action:
+        return tuple((c["name"].split("|")[2], c["weight"]) for c in action["weighted_clusters"]["clusters"])
+    return ((action["cluster"].split("|")[2], 100),) if "cluster" in action else ()
+
+
+def out_of_step(cluster: Cluster, question: Question, routes: tuple[Route, ...]) -> list[str]:
+    """The callers' proxies that do not hold ``routes`` (yet), in words; empty once all of them do."""
+    gateway = question.callers == "istio-ingressgateway"
+    namespace = "istio-system" if gateway else cluster.namespace
+    pods = [p for p in cluster.items("pods", namespace=namespace) if p["metadata"].get("labels", {}).get("app") == question.callers]
+    late = [] if pods else [f"no pod of {question.callers} is there"]
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        held = route_in_proxy(
+            cluster.proxy_dump(name, "dynamic_route_configs", namespace), question.virtual_service, cluster.namespace
+        )
+        if distinct(held) != distinct(routes):
+            late.append(f"the proxy of {name} routes {say(held)}; declared: {say(routes)}")
+    return late
+
+
+def wait_in_step(cluster: Cluster, question: Question, routes: tuple[Route, ...], seconds: float) -> list[str]:
+    """Wait until every caller's proxy holds ``routes``; which ones still do not when the time is up."""
+    until = time.monotonic() + seconds
+    while (late := out_of_step(cluster, question, routes)) and time.monotonic() < until:
+        time.sleep(0.5)
+    return late
+
+
+def distinct(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Routes in a form to compare: no destinations of weight 0 (proxies drop them), no neighbours that are alike."""
+    plain = [tuple(sorted(d for d in r if d[1])) for r in routes]
+    return tuple(r for i, r in enumerate(plain) if i == 0 or r != plain[i - 1])
+
+
+def say(routes: tuple[Route, ...]) -> str:
+    """Routes in words."""
+    return " then ".join("/".join(f"{subset or 'all'} {weight}" for subset, weight in r) for r in routes) or "nothing of this rule"

@@ -1,0 +1,117 @@
+"""Reports of one verdict: JSON for programs, JUnit XML for CI, one self-contained HTML page for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from jinja2 import Environment, FileSystemLoader
+
+from loadtests.verdict import ALPHA, Outcome, Verdict
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reader needs to repeat the run."""
+
+    entry: str
+    started: str
+    seconds: float
+    seed: int
+    alpha: float
+    margin: float
+    rules: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, run: Any) -> Facts:
+        """The facts of a ``hooks.MeshRun``."""
+        packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
+        declared = run.rules.declared if run.rules else None
+        return cls(
+            entry=run.options.entry,
+            started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
+            seconds=round(time.time() - run.started, 1) if run.started else 0.0,
+            seed=run.options.seed,
+            alpha=declared.alpha if declared else ALPHA,
+            margin=declared.margin if declared else 0.0,
+            rules=run.rules.generation if run.rules else "",
+            versions={"python": platform.python_version(), **packages, **images(run)},
+        )
+
+
+def images(run: Any) -> dict[str, str]:
+    """Image of each container of the judged app and its proxy, and Kubernetes's version, as the cluster has them."""
+    try:
+        pods = run.cluster.items("pods")
+        server = json.loads(run.cluster.kubectl("version", "--output", "json"))["serverVersion"]["gitVersion"]
+    except (RuntimeError, KeyError, ValueError):
+        return {}
+    found = {"kubernetes": server}
+    for pod in pods:
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+            found[container["name"]] = container["image"]
+    return found
+
+
+def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
+    """Verdict and facts as JSON can hold them (an infinite e-value becomes the text "inf")."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(v) for v in value]
+        return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+    told: dict[str, Any] = clean(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
+    return told
+
+
+def junit(verdict: Verdict, facts: Facts) -> str:
+    """One test case for each traffic class; what is neither PASS nor FAIL is an error, never a success."""
+    cases = [(c.name, c.outcome, c.reason) for c in verdict.classes]
+    if not cases or verdict.outcome not in {c.outcome for c in verdict.classes}:
+        cases.append(("whole run", verdict.outcome, "; ".join(verdict.reasons)))
+    suite = ElementTree.Element("testsuite", name=facts.entry, tests=str(len(cases)), time=str(facts.seconds))
+    counts = {"failures": 0, "errors": 0}
+    for name, outcome, reason in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"istio-lab.{facts.entry}", name=name)
+        if outcome is not Outcome.PASS:
+            kind = "failure" if outcome is Outcome.FAIL else "error"
+            counts[f"{kind}s"] += 1
+            ElementTree.SubElement(case, kind, message=f"{outcome}: {reason}")
+    for key, count in counts.items():
+        suite.set(key, str(count))
+    return ElementTree.tostring(suite, encoding="unicode")
+
+
+def html(verdict: Verdict, facts: Facts) -> str:
+    """The page; names are escaped, nothing is fetched from elsewhere."""
+    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    return templates.get_template("report.html").render(verdict=verdict, facts=facts)
+
+
+def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
+    """Write the three reports; each appears whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
+        "verdict.xml": junit(verdict, facts),
+        "verdict.html": html(verdict, facts),
+    }
+    for name, text in texts.items():
+        partial = folder / f".{name}.partial"
+        partial.write_text(text)
+        partial.replace(folder / name)
+    return [folder / name for name in texts]

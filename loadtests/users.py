@@ -1,0 +1,33 @@
+"""The Locust user: behaves as the entry's traffic classes say, at a steady rate of its own."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+from locust import FastHttpUser, constant_throughput, task
+
+from loadtests.entry import Entry, load
+
+
+class MeshUser(FastHttpUser):
+    """One client of the mesh; users take the entry's traffic classes in turn."""
+
+    # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
+    wait_time = constant_throughput(5)
+    connection_timeout = 10.0
+    network_timeout = 15.0
+    turn: ClassVar[Any] = itertools.count()
+
+    def on_start(self) -> None:
+        """Take a traffic class; log in if it has a user."""
+        entry: Entry = load(self.environment.parsed_options.entry)
+        classes = sorted(entry.traffic)
+        self.traffic_class = classes[next(MeshUser.turn) % len(classes)]
+        self.traffic = entry.traffic[self.traffic_class]
+        self.traffic.start(self.client)
+
+    @task
+    def visit(self) -> None:
+        """One request, counted for its class."""
+        self.environment.mesh.count(self.traffic_class, self.traffic.visit(self.client))

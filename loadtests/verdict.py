@@ -1,0 +1,280 @@
+"""The verdict: pure functions from what was declared and what was observed to PASS, FAIL or INCONCLUSIVE.
+
+Shares are judged with the sequential multinomial test of Lindon and Malek (arXiv 2011.03567): a Dirichlet mixture over
+all splits is set against the declared one. The ratio is an e-process, so one may look after every request: the chance
+that a true declaration is *ever* rejected is at most ``alpha``. The splits that are not rejected form a confidence
+sequence, read here one share at a time (the projections hold together, with no further correction).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ALPHA = 0.001
+MARGIN = 0.05
+ERROR_LIMIT = 0.01
+# Weight of the declared split in the mixture, in requests: makes nearby alternatives (80/20 for 90/10) quick to see.
+PRIOR_STRENGTH = 20.0
+ERROR = "error"
+
+
+class Outcome(StrEnum):
+    """What a verdict says; VOID means that the run itself cannot be judged."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    VOID = "VOID"
+
+    @property
+    def exit_code(self) -> int:
+        """Locust's exit status: 0 PASS, 1 FAIL, 2 anything else."""
+        return {"PASS": 0, "FAIL": 1}.get(self.value, 2)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The promise: for each traffic class the share of every version (they sum to 1), and how closely it is held to."""
+
+    shares: Mapping[str, Mapping[str, float]]
+    margin: float = MARGIN
+    alpha: float = ALPHA
+    broken: tuple[str, ...] = ()
+    """Why nothing can be promised (no rule, weights that do not add up); any entry makes the verdict FAIL."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What came: for each traffic class the number of answers of every version, and of errors under ``ERROR``."""
+
+    counts: Mapping[str, Mapping[str, int]]
+    mesh: Mapping[str, int] | None = None
+    """The same requests by version, all classes together, as the pods' own proxies counted them; None if not read."""
+    in_flight: int = 0
+    """Requests that may have been counted by one side only (one for each user)."""
+    out_of_step: tuple[str, ...] = ()
+    """Proxies whose configuration is not the declared one, in words."""
+    void: tuple[str, ...] = ()
+    """Why the run cannot be judged (a rule was edited, the generator was saturated)."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One version's line in the verdict; shares are fractions of 1."""
+
+    version: str
+    declared: float
+    count: int
+    observed: float
+    low: float
+    high: float
+    held: bool
+    """Whether the whole interval lies inside declared +- margin."""
+
+
+@dataclass(frozen=True)
+class ClassVerdict:
+    """The verdict on one traffic class."""
+
+    name: str
+    outcome: Outcome
+    n: int
+    errors: int
+    e_value: float
+    still_needed: int
+    shares: tuple[Share, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The whole verdict: the worst of its classes, or FAIL or VOID for a reason of its own."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    classes: tuple[ClassVerdict, ...] = field(default_factory=tuple)
+
+    @property
+    def n(self) -> int:
+        """Requests judged."""
+        return sum(c.n for c in self.classes)
+
+    @property
+    def still_needed(self) -> int:
+        """Estimate of the requests that are still needed until the last class is decided."""
+        return max((c.still_needed for c in self.classes), default=0)
+
+
+def _log_beta(values: Sequence[float]) -> float:
+    return sum(math.lgamma(v) for v in values) - math.lgamma(sum(values))
+
+
+def _prior(shares: Sequence[float]) -> list[float]:
+    return [max(PRIOR_STRENGTH * p, 0.5) for p in shares]
+
+
+def _log_sum(counts: Sequence[int], shares: Sequence[float]) -> float:
+    """log of prod(shares ** counts); -inf where something came that has no share."""
+    total = 0.0
+    for n, p in zip(counts, shares, strict=True):
+        if n:
+            if p <= 0:
+                return -math.inf
+            total += n * math.log(p)
+    return total
+
+
+def log_e_value(counts: Sequence[int], shares: Sequence[float]) -> float:
+    """Natural log of the evidence against ``shares``; reject at ``log(1 / alpha)``.
+
+    :param counts: answers of each version
+    :param shares: declared share of each version, in the same order, summing to 1
+    """
+    prior = _prior(shares)
+    mixture = _log_beta([a + n for a, n in zip(prior, counts, strict=True)]) - _log_beta(prior)
+    return mixture - _log_sum(counts, shares)
+
+
+def interval(counts: Sequence[int], shares: Sequence[float], arm: int, alpha: float) -> tuple[float, float]:
+    """The confidence sequence of one version's share at this moment.
+
+    The other shares take the values that fit best, which is the projection of the joint set onto this share.
+
+    :return: (low, high), fractions of 1
+    """
+    n, k = sum(counts), counts[arm]
+    if n == 0:
+        return 0.0, 1.0
+    prior = _prior(shares)
+    others = [c for i, c in enumerate(counts) if i != arm]
+    rest = n - k
+    fixed = sum(c * math.log(c / rest) for c in others if c)
+    limit = _log_beta([a + c for a, c in zip(prior, counts, strict=True)]) - _log_beta(prior) - fixed - math.log(1 / alpha)
+
+    def inside(p: float) -> bool:
+        fit = (k * math.log(p) if k else 0.0) + (rest * math.log1p(-p) if rest else 0.0)
+        return fit > limit
+
+    centre = min(max(k / n, 1e-12), 1 - 1e-12)
+    return _edge(inside, centre, 1e-12), _edge(inside, centre, 1 - 1e-12)
+
+
+def _edge(inside: object, centre: float, far: float) -> float:
+    """Bisect from ``centre`` (inside) towards ``far``; the far end itself when all of it is inside."""
+    assert callable(inside)
+    if inside(far):
+        return round(far, 9)
+    near = centre
+    for _ in range(50):
+        middle = (near + far) / 2
+        near, far = (middle, far) if inside(middle) else (near, middle)
+    return near
+
+
+def exact_upper(n: int, alpha: float) -> float:
+    """Exact upper bound of a share of which none came in ``n`` requests: the p with (1 - p) ** n = alpha.
+
+    It may be watched: whatever comes ends the run with FAIL, so only the run without any is ever bounded.
+    """
+    return 1.0 if n == 0 else 1 - alpha ** (1 / n)
+
+
+def _share_lines(counts: Mapping[str, int], declared: Mapping[str, float], n: int, d: Declared) -> tuple[Share, ...]:
+    names = sorted(set(declared) | set(counts))
+    possible = [name for name in names if declared.get(name, 0.0) > 0]
+    lines = []
+    for name in names:
+        share, count = declared.get(name, 0.0), counts.get(name, 0)
+        if share <= 0:
+            low, high = (0.0, exact_upper(n, d.alpha)) if not count else (count / n, count / n)
+        elif len(possible) == 1:
+            low, high = (1 - exact_upper(n, d.alpha), 1.0) if count == n else (count / n, count / n)
+        else:
+            low, high = interval(
+                [counts.get(p, 0) for p in possible], [declared[p] for p in possible], possible.index(name), d.alpha
+            )
+        held = share - d.margin <= low and high <= share + d.margin
+        lines.append(Share(name, share, count, count / n if n else 0.0, low, high, held))
+    return tuple(lines)
+
+
+def _still_needed(lines: Sequence[Share], n: int, margin: float) -> int:
+    """Requests until the widest interval fits: its width shrinks with the root of n, about."""
+    gap = max((max(line.high - line.declared, line.declared - line.low) for line in lines), default=1.0)
+    if n < 50:
+        return round(10 / margin**2 / 2)
+    return max(1, math.ceil(n * min((gap / margin) ** 2, 100.0)) - n)
+
+
+def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, int], d: Declared) -> ClassVerdict:
+    """The verdict on one traffic class.
+
+    :param declared: share of each version
+    :param counts: answers of each version, errors under ``ERROR``
+    """
+    errors = counts.get(ERROR, 0)
+    answers = {version: c for version, c in counts.items() if version != ERROR and c}
+    n = sum(answers.values())
+    lines = _share_lines(answers, declared, n, d)
+
+    def verdict(outcome: Outcome, e_value: float, reason: str, needed: int = 0) -> ClassVerdict:
+        return ClassVerdict(name, outcome, n, errors, e_value, needed, lines, reason)
+
+    strange = [line.version for line in lines if line.count and line.declared <= 0]
+    if strange:
+        return verdict(Outcome.FAIL, math.inf, f"{name}: {', '.join(strange)} answered, which has no share")
+    if errors and interval([errors, n], [ERROR_LIMIT, 1 - ERROR_LIMIT], 0, d.alpha)[0] > ERROR_LIMIT:
+        return verdict(Outcome.FAIL, math.inf, f"{name}: {errors} of {n + errors} requests failed")
+    possible = [version for version, share in declared.items() if share > 0]
+    log_e = log_e_value([answers.get(v, 0) for v in possible], [declared[v] for v in possible])
+    e_value = math.exp(min(log_e, 700.0))
+    if log_e >= math.log(1 / d.alpha):
+        told = ", ".join(f"{x.version} {x.observed:.1%} (declared {x.declared:.1%})" for x in lines)
+        return verdict(Outcome.FAIL, e_value, f"{name}: {told}")
+    if n and all(line.held for line in lines) and errors <= ERROR_LIMIT * n:
+        return verdict(Outcome.PASS, e_value, f"{name}: every share is within {d.margin:.1%} of what is declared")
+    needed = _still_needed(lines, n, d.margin)
+    return verdict(Outcome.INCONCLUSIVE, e_value, f"{name}: about {needed} more requests are needed", needed)
+
+
+def disagreements(observed: Observed) -> list[str]:
+    """Where clients and proxies counted differently: versions whose difference exceeds what was in flight and 1 %."""
+    if observed.mesh is None:
+        return []
+    clients: dict[str, int] = {}
+    for counts in observed.counts.values():
+        for version, n in counts.items():
+            clients[version] = clients.get(version, 0) + n
+    # A failed request may have reached any version, or none.
+    slack = observed.in_flight + clients.pop(ERROR, 0)
+    return [
+        f"{version}: clients counted {clients.get(version, 0)}, the proxies {observed.mesh.get(version, 0)}"
+        for version in sorted(set(clients) | set(observed.mesh))
+        if abs(clients.get(version, 0) - observed.mesh.get(version, 0)) > slack + 0.01 * clients.get(version, 0)
+    ]
+
+
+def judge(declared: Declared, observed: Observed) -> Verdict:
+    """The verdict on a run, at any moment of it.
+
+    A void run is never PASS or FAIL. A promise that cannot be read, or a proxy that never got it, is FAIL.
+    """
+    if observed.void:
+        return Verdict(Outcome.VOID, observed.void)
+    if declared.broken:
+        return Verdict(Outcome.FAIL, declared.broken)
+    classes = tuple(
+        judge_class(name, shares, observed.counts.get(name, {}), declared) for name, shares in sorted(declared.shares.items())
+    )
+    outcomes = {c.outcome for c in classes}
+    differing = disagreements(observed)
+    if differing:
+        return Verdict(Outcome.VOID, tuple(f"sources disagree: {d}" for d in differing), classes)
+    if Outcome.FAIL in outcomes or observed.out_of_step:
+        reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.out_of_step
+        return Verdict(Outcome.FAIL, reasons, classes)
+    worst = Outcome.INCONCLUSIVE if Outcome.INCONCLUSIVE in outcomes or not classes else Outcome.PASS
+    return Verdict(worst, tuple(c.reason for c in classes), classes)

@@ -1,0 +1,65 @@
+"""Callback ``lab_progress``: says every 20 s which task still runs, and at the end how long each phase took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: lab_progress
+type: aggregate
+short_description: Progress of long tasks, and a table of phase times
+description:
+  - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
+  - A phase is a play; the table at the end lists them.
+author: istio-lab developers
+"""
+PERIOD_SECONDS = 20.0
+
+
+def phase_table(phases: list[tuple[str, float]]) -> list[str]:
+    """Lines of the closing table; ``phases`` are (name, seconds) in order."""
+    width = max((len(name) for name, _ in phases), default=0)
+    lines = [f"{name:<{width}}  {seconds:7.1f} s" for name, seconds in phases]
+    return [*lines, f"{'in all':<{width}}  {sum(s for _, s in phases):7.1f} s"]
+
+
+class CallbackModule(CallbackBase):
+    """One timer thread beside Ansible's own output."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "lab_progress"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phases: list[tuple[str, float]] = []
+        self._task = ("", 0.0)
+        self._ended = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(PERIOD_SECONDS):
+            name, started = self._task
+            if name and time.monotonic() - started > PERIOD_SECONDS:
+                self._display.display(f"... {name}: {time.monotonic() - started:.0f} s", color="cyan")
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """A new phase."""
+        self._phases.append((play.get_name(), time.monotonic()))
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """The task to speak of."""
+        self._task = (task.get_name(), time.monotonic())
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """The table."""
+        self._ended.set()
+        ends = [start for _, start in self._phases[1:]] + [time.monotonic()]
+        self._display.banner("PHASE TIMES")
+        for line in phase_table([(name, end - start) for (name, start), end in zip(self._phases, ends, strict=True)]):
+            self._display.display(line)

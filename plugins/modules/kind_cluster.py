@@ -1,0 +1,216 @@
+#!/usr/bin/python
+"""Ansible module: a kind cluster that answers, kept, repaired or replaced as it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: kind_cluster
+short_description: Keeps, repairs, replaces or creates a kind cluster
+description:
+  - A cluster counts as whole only once its record was written, which happens after its nodes were Ready; one without
+    a record was interrupted and is replaced.
+  - Stopped node containers (a reboot) are started again; if the API does not come back, the cluster is replaced.
+options:
+  name: {description: Name of the cluster., type: str, required: true}
+  state: {description: Whether it shall exist., type: str, choices: [present, absent], default: present}
+  config: {description: kind's configuration as YAML text., type: str, default: ""}
+  image: {description: Node image., type: str, default: ""}
+  engine: {description: Container engine., type: str, choices: [podman, docker], default: podman}
+  kubeconfig: {description: Kubeconfig of this cluster alone; made with mode 0600., type: path, required: true}
+  record: {description: File that says of what a whole cluster was made., type: path, required: true}
+  log: {description: File for kind's output., type: path, required: true}
+  timeout: {description: Seconds that the API and the nodes may take., type: int, default: 180}
+author: istio-lab developers
+"""
+
+EXAMPLES = r"""
+- name: A cluster
+  kind_cluster:
+    name: istio-lab
+    config: "{{ lookup('ansible.builtin.template', 'kind.yaml.j2') }}"
+    image: localhost/istio-lab/node:0123456789abcdef
+    kubeconfig: /root/.local/state/istio-lab/istio-lab/kubeconfig
+    record: /root/.local/state/istio-lab/istio-lab/cluster.json
+    log: /root/.local/state/istio-lab/istio-lab/log/kind.log
+"""
+
+RETURN = r"""
+action:
+  description: What was done.
+  returned: success
+  type: str
+  sample: keep
+reason:
+  description: Why.
+  returned: success
+  type: str
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there: node container -> its state, whether a record lies there, and whether it names what is wanted."""
+
+    nodes: dict[str, str]
+    recorded: bool
+    as_wanted: bool
+
+
+def decide(found: Found) -> tuple[str, str]:
+    """What to do with what was found.
+
+    :return: (action, reason); action is one of create, keep, start, replace
+    """
+    if not found.nodes:
+        return "create", "no node container was found"
+    if not found.recorded:
+        return "replace", "an interrupted creation left half a cluster behind"
+    if not found.as_wanted:
+        return "replace", "node image or configuration are not those of the cluster that was found"
+    stopped = sorted(name for name, state in found.nodes.items() if state != "running")
+    if stopped:
+        return "start", f"stopped: {', '.join(stopped)} (a reboot does this)"
+    return "keep", "all nodes run"
+
+
+class Kind:
+    """The commands; every one is logged."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params = module.params
+        self.environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.params["engine"]}
+
+    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``command``, with its output in the log as well."""
+        done = subprocess.run(
+            command, input=stdin or "", capture_output=True, text=True, check=False, env=self.environment
+        )
+        with open(self.params["log"], "a") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def nodes(self) -> dict[str, str]:
+        """Node container -> state (running, exited, created ...)."""
+        label = f"label=io.x-k8s.kind.cluster={self.params['name']}"
+        done = self.run(self.params["engine"], "ps", "-a", "--filter", label, "--format", "{{.Names}} {{.State}}")
+        if done.returncode:
+            self.module.fail_json(msg=f"{self.params['engine']} does not answer: {done.stderr.strip()}")
+        return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+
+    def wanted(self) -> str:
+        """Digest of what the cluster shall be made of."""
+        return hashlib.sha256(json.dumps([self.params["config"], self.params["image"]]).encode()).hexdigest()
+
+    def found(self) -> Found:
+        """Look."""
+        record = Path(self.params["record"])
+        written = json.loads(record.read_text()).get("made_of") if record.exists() else None
+        return Found(self.nodes(), written is not None, written == self.wanted())
+
+    def delete(self) -> None:
+        """Remove the cluster with all that it left."""
+        self.run("kind", "delete", "cluster", "--name", self.params["name"], "--kubeconfig", self.params["kubeconfig"])
+        for node in self.nodes():
+            self.run(self.params["engine"], "rm", "--force", "--volumes", node)
+        for file in ("kubeconfig", "record"):
+            Path(self.params[file]).unlink(missing_ok=True)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the API server is ready and all nodes are, within ``seconds``."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            kubectl = ["kubectl", "--kubeconfig", self.params["kubeconfig"], "--request-timeout=10s"]
+            left = max(1, int(until - time.monotonic()))
+            if (
+                self.run(*kubectl, "get", "--raw", "/readyz").returncode == 0
+                and self.run(
+                    "kubectl", "--kubeconfig", self.params["kubeconfig"], "wait", "--for=condition=Ready",
+                    "nodes", "--all", f"--timeout={left}s",
+                ).returncode == 0
+            ):  # fmt: skip
+                return True
+            time.sleep(1)
+        return False
+
+    def why(self) -> str:
+        """The cluster's own words on why it is not ready."""
+        done = self.run(
+            "kubectl", "--kubeconfig", self.params["kubeconfig"], "--request-timeout=10s", "get", "nodes", "-o",
+            "jsonpath={range .items[*]}{.metadata.name}: {.status.conditions[?(@.type=='Ready')].message}{'; '}{end}",
+        )  # fmt: skip
+        return done.stdout.strip() or (done.stderr.strip().splitlines() or ["no answer from the API"])[-1]
+
+    def create(self) -> None:
+        """Create, wait, write the record."""
+        Path(self.params["kubeconfig"]).unlink(missing_ok=True)
+        done = self.run(
+            "kind", "create", "cluster", "--name", self.params["name"], "--image", self.params["image"],
+            "--kubeconfig", self.params["kubeconfig"], "--config", "-", stdin=self.params["config"],
+        )  # fmt: skip
+        if done.returncode:
+            reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr.strip()[-300:])
+            self.module.fail_json(msg=f"kind could not create {self.params['name']}: {reason}; log: {self.params['log']}")
+        Path(self.params["kubeconfig"]).chmod(0o600)
+        if not self.answers(self.params["timeout"]):
+            self.module.fail_json(
+                msg=f"{self.params['name']}'s nodes were not Ready in {self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
+            )
+        Path(self.params["record"]).write_text(json.dumps({"made_of": self.wanted(), "image": self.params["image"]}) + "\n")
+
+
+def present(kind: Kind, module: AnsibleModule) -> tuple[str, str]:
+    """Bring the cluster about; the action that was taken in the end, and why."""
+    action, reason = decide(kind.found())
+    if module.check_mode:
+        return action, reason
+    if action == "start":
+        for node in kind.nodes():
+            kind.run(module.params["engine"], "start", node)
+    if action in ("start", "keep") and not kind.answers(module.params["timeout"] if action == "start" else 20):
+        action, reason = "replace", f"its API did not answer: {kind.why()}"
+    if action == "replace":
+        kind.delete()
+    if action in ("replace", "create"):
+        kind.create()
+    return action, reason
+
+
+def main() -> None:
+    """Entry point that Ansible calls."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "config": {"type": "str", "default": ""},
+            "image": {"type": "str", "default": ""},
+            "engine": {"type": "str", "choices": ["podman", "docker"], "default": "podman"},
+            "kubeconfig": {"type": "path", "required": True},
+            "record": {"type": "path", "required": True},
+            "log": {"type": "path", "required": True},
+            "timeout": {"type": "int", "default": 180},
+        },
+        supports_check_mode=True,
+    )
+    kind = Kind(module)
+    if module.params["state"] == "absent":
+        there = bool(kind.nodes())
+        if there and not module.check_mode:
+            kind.delete()
+        module.exit_json(changed=there, action="delete" if there else "keep", reason="asked for")
+    action, reason = present(kind, module)
+    module.exit_json(changed=action != "keep", action=action, reason=reason)
+
+
+if __name__ == "__main__":
+    main()

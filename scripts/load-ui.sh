@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Locust's own web UI for the lab, on 127.0.0.1, with a login. The password is printed once and kept for this lab (0600).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
+[ -s "$state/gateway_port" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+secret="$state/ui-password"
+[ -s "$secret" ] || (umask 077 && .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(18))' >"$secret")
+port="${UI_PORT:-8089}"
+echo "Locust: http://127.0.0.1:$port/   user: operator   password: $(cat "$secret")"
+export PATH="$state/bin:$PATH"
+exec .venv/bin/python -m locust --locustfile loadtests/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
+    --host "http://127.0.0.1:$(cat "$state/gateway_port")" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \
+    --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

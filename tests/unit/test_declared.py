@@ -1,0 +1,127 @@
+"""Reading promises from rules, and rules from proxies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loadtests.declared import Question, matches, promise
+from loadtests.observed import ERROR, by_version, distinct, inbound_requests, route_in_proxy
+
+QUESTION = Question("reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage")
+
+
+def destination_rule(*subsets: str) -> dict[str, Any]:
+    return {
+        "kind": "DestinationRule",
+        "metadata": {"name": "reviews", "uid": "d", "generation": 1},
+        "spec": {"host": "reviews", "subsets": [{"name": s, "labels": {"version": s}} for s in subsets]},
+    }
+
+
+def virtual_service(*routes: tuple[str, list[tuple[str, int | None]]], generation: int = 1, name: str = "reviews") -> dict[str, Any]:
+    http = []
+    for user, destinations in routes:
+        route: dict[str, Any] = {
+            "route": [
+                {"destination": {"host": "reviews", "subset": s}} | ({} if w is None else {"weight": w}) for s, w in destinations
+            ]
+        }
+        if user:
+            route["match"] = [{"headers": {"end-user": {"exact": user}}}]
+        http.append(route)
+    return {
+        "kind": "VirtualService",
+        "metadata": {"name": name, "uid": name, "generation": generation},
+        "spec": {"hosts": ["reviews"], "http": http},
+    }
+
+
+def test_weights_become_shares() -> None:
+    rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
+    assert rules.declared.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
+    assert rules.declared.broken == ()
+    assert rules.routes == ((("v1", 80), ("v3", 20)),)
+
+
+def test_each_class_gets_the_first_route_that_takes_it() -> None:
+    objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
+    shares = promise(QUESTION, objects).declared.shares
+    assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        ([destination_rule("v1")], "no VirtualService reviews is in force"),
+        ([virtual_service(("", [("v1", 80), ("v3", 10)])), destination_rule("v1", "v3")], "weights sum to 90"),
+        ([virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")], "no DestinationRule of reviews has a subset v3"),
+        ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "no route for anonymous"),
+    ],
+)
+def test_a_promise_that_cannot_be_held_is_broken(objects: list[dict[str, Any]], words: str) -> None:
+    assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
+
+
+def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
+    base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
+    edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
+    second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
+    assert len({promise(QUESTION, o).generation for o in (base, edited, second)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("condition", "request_", "expected"),
+    [
+        ({}, {}, True),
+        ({"headers": {"end-user": {"exact": "jason"}}}, {"headers": {}}, False),
+        ({"headers": {"end-user": {}}}, {"headers": {"end-user": "x"}}, True),
+        ({"uri": {"prefix": "/rev"}}, {"uri": "/reviews/0"}, True),
+        ({"uri": {"regex": "/reviews/[0-9]"}}, {"uri": "/reviews/0"}, True),
+        ({"uri": {"regex": "/reviews"}}, {"uri": "/reviews/0"}, False),
+        ({"method": {"exact": "POST"}}, {"method": "GET"}, False),
+        ({"withoutHeaders": {"end-user": {"exact": "jason"}}}, {"headers": {"end-user": "jason"}}, False),
+    ],
+)
+def test_matches_as_istio_does(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
+    assert matches(condition, request_) is expected
+
+
+def test_routes_are_read_from_a_proxy_by_the_rule_that_made_them() -> None:
+    def route(name: str, action: dict[str, Any]) -> dict[str, Any]:
+        config = f"/apis/networking.istio.io/v1/namespaces/bookinfo/virtual-service/{name}"
+        return {"metadata": {"filter_metadata": {"istio": {"config": config}}}, "route": action}
+
+    split = {
+        "weighted_clusters": {
+            "clusters": [
+                {"name": "outbound|9080|v1|reviews.bookinfo.svc.cluster.local", "weight": 80},
+                {"name": "outbound|9080|v3|reviews.bookinfo.svc.cluster.local", "weight": 20},
+            ]
+        }
+    }
+    dump = {"configs": [{"route_config": {"virtual_hosts": [{"routes": [route("reviews", split)]}]}}]}
+    assert route_in_proxy(dump, "reviews", "bookinfo") == ((("v1", 80), ("v3", 20)),)
+    assert route_in_proxy(dump, "views", "bookinfo") == ()
+
+
+def test_distinct_ignores_order_and_zero_weights_only() -> None:
+    assert distinct(((("v3", 20), ("v1", 80)),)) == distinct(((("v1", 80), ("v2", 0), ("v3", 20)),))
+    assert distinct(((("v1", 80), ("v3", 20)),)) != distinct(((("v1", 90), ("v3", 10)),))
+
+
+def test_counts_go_by_version_and_strangers_stay_visible() -> None:
+    counts = {"anonymous": {"reviews-v1-a": 2, "reviews-v1-b": 3, "gone": 1, ERROR: 4}}
+    versions = {"reviews-v1-a": "v1", "reviews-v1-b": "v1"}
+    assert by_version(counts, versions, False) == {"anonymous": {"v1": 5, "unknown pod gone": 1, ERROR: 4}}
+    assert by_version(counts, versions, True) == {"anonymous": {"": 6, ERROR: 4}}
+
+
+def test_inbound_requests_leave_outbound_ones_out() -> None:
+    text = (
+        'envoy_cluster_upstream_rq_total{cluster_name="inbound|9080||"} 12\n'
+        'envoy_cluster_upstream_rq_total{cluster_name="outbound|9080||ratings"} 7\n'
+        'envoy_cluster_upstream_rq_completed{cluster_name="inbound|9080||"} 11\n'
+    )
+    assert inbound_requests(text) == 12

@@ -1,0 +1,127 @@
+"""The verdict's promises, by simulation where they are about chance."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+
+import pytest
+
+from loadtests.verdict import ERROR, Declared, Observed, Outcome, exact_upper, interval, judge, log_e_value
+
+NINETY = {"v1": 0.9, "v3": 0.1}
+
+
+def watched(true_share: float, declared: dict[str, float], limit: int, rng: random.Random) -> int:
+    """Requests until the declared split is rejected when one looks after every request; 0 if it never is."""
+    counts = [0, 0]
+    shares = list(declared.values())
+    for n in range(1, limit + 1):
+        counts[rng.random() < true_share] += 1
+        if log_e_value(counts, shares) >= math.log(1000):
+            return n
+    return 0
+
+
+def test_false_fails_of_2500_watched_runs_are_at_most_one_in_a_thousand() -> None:
+    rng = random.Random(20)
+    failed = sum(watched(0.1, NINETY, 400, rng) > 0 for _ in range(2500))
+    assert failed <= 2, f"{failed} of 2500 true declarations were rejected"
+
+
+def test_80_20_declared_as_90_10_fails_within_250_requests_in_the_median() -> None:
+    rng = random.Random(21)
+    runs = [watched(0.2, NINETY, 3000, rng) for _ in range(400)]
+    assert 0 not in runs, "a wrong declaration was never rejected"
+    assert statistics.median(runs) <= 250
+
+
+def test_intervals_hold_the_truth_in_watched_runs() -> None:
+    rng = random.Random(22)
+    missed = 0
+    for _ in range(300):
+        counts = [0, 0, 0]
+        for n in range(1, 301):
+            counts[rng.choices(range(3), [0.5, 0.3, 0.2])[0]] += 1
+            if n % 10 == 0:
+                low, high = interval(counts, [0.5, 0.3, 0.2], 2, 0.001)
+                missed += not low <= 0.2 <= high
+    assert missed == 0
+
+
+def test_pass_needs_the_whole_interval_inside_the_margin() -> None:
+    declared = Declared({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
+    early = judge(declared, Observed({"all": {"v1": 80, "v3": 20}}))
+    late = judge(declared, Observed({"all": {"v1": 2400, "v3": 600}}))
+    assert (early.outcome, late.outcome) == (Outcome.INCONCLUSIVE, Outcome.PASS)
+    assert early.still_needed > 0
+    assert all(s.low >= s.declared - 0.05 and s.high <= s.declared + 0.05 for s in late.classes[0].shares)
+    assert not all(s.held for s in early.classes[0].shares)
+
+
+def test_a_share_just_outside_the_margin_never_passes() -> None:
+    rng = random.Random(23)
+    declared = Declared({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
+    for _ in range(20):
+        counts = {"v1": 0, "v3": 0}
+        for n in range(1, 3001):
+            counts["v3" if rng.random() < 0.26 else "v1"] += 1
+            if n % 50 == 0:
+                assert judge(declared, Observed({"all": counts})).outcome is not Outcome.PASS
+
+
+def test_zero_share_fails_on_the_first_answer_and_passes_by_the_exact_bound() -> None:
+    declared = Declared({"all": {"v1": 1.0, "v3": 0.0}}, margin=0.05)
+    needed = math.ceil(math.log(0.001) / math.log(0.95))
+    assert judge(declared, Observed({"all": {"v1": 5000, "v3": 1}})).outcome is Outcome.FAIL
+    assert judge(declared, Observed({"all": {"v1": needed - 1}})).outcome is Outcome.INCONCLUSIVE
+    assert judge(declared, Observed({"all": {"v1": needed}})).outcome is Outcome.PASS
+    assert exact_upper(needed, 0.001) <= 0.05 < exact_upper(needed - 1, 0.001)
+
+
+def test_an_undeclared_version_fails() -> None:
+    verdict = judge(Declared({"all": NINETY}), Observed({"all": {"v1": 9, "v2": 1}}))
+    assert verdict.outcome is Outcome.FAIL
+    assert "v2" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("errors", "outcome"), [(0, Outcome.PASS), (5, Outcome.PASS), (400, Outcome.FAIL)])
+def test_errors_have_a_limit(errors: int, outcome: Outcome) -> None:
+    counts = {"v1": 2700, "v3": 300, ERROR: errors}
+    assert judge(Declared({"all": NINETY}), Observed({"all": counts})).outcome is outcome
+
+
+def test_nothing_but_errors_never_passes() -> None:
+    assert judge(Declared({"all": {"v1": 1.0}}), Observed({"all": {ERROR: 500}})).outcome is Outcome.FAIL
+
+
+def test_no_answers_are_inconclusive() -> None:
+    verdict = judge(Declared({"all": NINETY}), Observed({}))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.outcome.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("declared", "observed", "outcome", "code"),
+    [
+        (Declared({}, broken=("no rule",)), Observed({}), Outcome.FAIL, 1),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, out_of_step=("late",)), Outcome.FAIL, 1),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, void=("edited",)), Outcome.VOID, 2),
+        (Declared({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 300}), Outcome.PASS, 0),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 400}), Outcome.VOID, 2),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 320}, in_flight=20), Outcome.PASS, 0),
+    ],
+)
+def test_what_overrides_the_statistics(declared: Declared, observed: Observed, outcome: Outcome, code: int) -> None:
+    verdict = judge(declared, observed)
+    assert (verdict.outcome, verdict.outcome.exit_code) == (outcome, code)
+
+
+def test_the_worst_class_decides() -> None:
+    declared = Declared({"anonymous": {"v1": 1.0}, "jason": {"v2": 1.0}})
+    observed = Observed({"anonymous": {"v1": 500}, "jason": {"v1": 3, "v2": 200}})
+    verdict = judge(declared, observed)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reasons[0].startswith("jason")

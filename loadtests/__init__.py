@@ -1,0 +1,1 @@
+"""Load tests that say whether the mesh does what its rules declare."""

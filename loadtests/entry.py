@@ -47,7 +47,8 @@ def load(name: str) -> Entry:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or names()
         raise KeyError(f"ENTRY: {name!r} was given; no such entry; near: {', '.join(near)}")
     spec = importlib.util.spec_from_file_location(f"loadtests.catalogue.{name}", CATALOGUE / name / "traffic.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return Entry(name, module.QUESTION, module.TRAFFIC)

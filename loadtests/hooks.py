@@ -233,16 +233,15 @@ def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
 
 def on_arguments(parser: Any) -> None:
     """The lab's own options; ``--entry`` is a field of the start page too."""
-    group = parser.add_argument_group("istio-lab")
-    group.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
+    parser.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
-    group.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
-    group.add_argument("--mesh-namespace", default="bookinfo", help="Namespace of the rules", **hidden)
-    group.add_argument("--results", default="results", help="Folder for reports", **hidden)
-    group.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
-    group.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)
-    group.add_argument("--max-requests", type=int, default=8000, help="End the run after this many requests", **hidden)
-    group.add_argument("--max-seconds", type=int, default=180, help="End the run after this many seconds", **hidden)
+    parser.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
+    parser.add_argument("--mesh-namespace", default="bookinfo", help="Namespace of the rules", **hidden)
+    parser.add_argument("--results", default="results", help="Folder for reports", **hidden)
+    parser.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
+    parser.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)
+    parser.add_argument("--max-requests", type=int, default=8000, help="End the run after this many requests", **hidden)
+    parser.add_argument("--max-seconds", type=int, default=180, help="End the run after this many seconds", **hidden)
 
 
 def install(events: Any) -> None:

@@ -83,7 +83,9 @@ def out_of_step(cluster: Cluster, question: Question, routes: tuple[Route, ...])
     """The callers' proxies that do not hold ``routes`` (yet), in words; empty once all of them do."""
     gateway = question.callers == "istio-ingressgateway"
     namespace = "istio-system" if gateway else cluster.namespace
-    pods = [p for p in cluster.items("pods", namespace=namespace) if p["metadata"].get("labels", {}).get("app") == question.callers]
+    pods = [
+        p for p in cluster.items("pods", namespace=namespace) if p["metadata"].get("labels", {}).get("app") == question.callers
+    ]
     late = [] if pods else [f"no pod of {question.callers} is there"]
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -111,4 +113,6 @@ def distinct(routes: tuple[Route, ...]) -> tuple[Route, ...]:
 
 def say(routes: tuple[Route, ...]) -> str:
     """Routes in words."""
-    return " then ".join("/".join(f"{subset or 'all'} {weight}" for subset, weight in r) for r in routes) or "nothing of this rule"
+    return (
+        " then ".join("/".join(f"{subset or 'all'} {weight}" for subset, weight in r) for r in routes) or "nothing of this rule"
+    )

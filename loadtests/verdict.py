@@ -24,7 +24,7 @@ ERROR = "error"
 class Outcome(StrEnum):
     """What a verdict says; VOID means that the run itself cannot be judged."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     VOID = "VOID"

@@ -1,0 +1,1 @@
+"""The browser part of the load tests."""

@@ -39,7 +39,7 @@ def rows(verdict: Verdict) -> list[dict[str, Any]]:
         for c in verdict.classes
         for s in c.shares
     ]  # fmt: skip
-    whole = {key: "" for key in COLUMNS} | {"traffic": "whole run", "requests": verdict.n, "verdict": str(verdict.outcome)}
+    whole = dict.fromkeys(COLUMNS, "") | {"traffic": "whole run", "requests": verdict.n, "verdict": str(verdict.outcome)}
     return [*table, whole | {"needed": verdict.still_needed}]
 
 

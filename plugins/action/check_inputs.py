@@ -20,6 +20,19 @@ SHARED: dict[str, tuple[str, str]] = {
     "lab_name": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "1 to 32 lower-case letters, digits and inner hyphens"),
     "provider": (r"kind", "kind"),
 }
+# Argument specs know types and choices, but no ranges.
+RANGES: dict[str, tuple[int, int]] = {
+    "kind_cluster_gateway_port": (0, 65535),
+    "kind_cluster_gateway_node_port": (30000, 32767),
+    "kind_cluster_timeout": (10, 3600),
+    "istio_gateway_node_port": (30000, 32767),
+    "istio_timeout": (10, 3600),
+    "bookinfo_timeout": (10, 3600),
+    "traffic_policy_timeout": (1, 600),
+    "loadtest_users": (1, 500),
+    "loadtest_max_requests": (100, 100_000),
+    "loadtest_max_seconds": (5, 3600),
+}
 KEEPS_ITS_TYPE = {"str": (str, int, float, bool), "path": (str,), "list": (list, tuple), "dict": (dict,)}
 
 
@@ -45,20 +58,24 @@ def unknown_names(given: set[str], roles: set[str], known: set[str]) -> list[str
     return sorted(looks_ours)
 
 
-def value_error(name: str, value: Any, spec: dict[str, Any]) -> str | None:
-    """What is wrong with one value, or None."""
+def value_error(name: str, value: Any, spec: dict[str, Any], given: bool = True) -> str | None:
+    """What is wrong with one value, or None.
+
+    :param given: whether a person set it for this run (-e)
+    """
     kind = spec.get("type", "str")
     accepted = f"one of: {', '.join(map(str, spec['choices']))}" if "choices" in spec else f"type {kind}"
     if value in ("", None, [], {}):
-        return f"{name}: nothing was given; accepted: {accepted}" if spec.get("required") else None
+        # Elsewhere an empty value is a role's default, and the role asks for it where it is needed.
+        return f"{name}: nothing was given; accepted: {accepted}" if spec.get("required") and given else None
     if not isinstance(value, KEEPS_ITS_TYPE.get(kind, (object,))):
         return f"{name}: {value!r} was given; accepted: {accepted}"
     argument = {key: spec[key] for key in ("type", "choices", "elements", "options") if key in spec}
     result = ArgumentSpecValidator({name: argument}).validate({name: value})
     if result.error_messages:
         return f"{name}: {value!r} was given; accepted: {accepted}"
-    low, high = spec.get("range", (None, None)) if "range" in spec else (None, None)
-    if low is not None and not low <= int(value) <= high:
+    low, high = RANGES.get(name, (0, 0))
+    if name in RANGES and not low <= int(value) <= high:
         return f"{name}: {value!r} was given; accepted: {low} to {high}"
     return None
 
@@ -102,7 +119,7 @@ class ActionModule(ActionBase):
                 except AnsibleUndefinedVariable:
                     # The inventory's wiring of what is only known later; the role's own spec checks it then.
                     continue
-                error = value_error(name, value, specs[name])
+                error = value_error(name, value, specs[name], name in extra)
                 errors += [error] if error else []
         if errors:
             where = f"set it in {self._inventory_dir(task_vars)}/group_vars/all/ or with -e"

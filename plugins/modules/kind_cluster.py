@@ -93,9 +93,7 @@ class Kind:
 
     def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``command``, with its output in the log as well."""
-        done = subprocess.run(
-            command, input=stdin or "", capture_output=True, text=True, check=False, env=self.environment
-        )
+        done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, check=False, env=self.environment)
         with open(self.params["log"], "a") as log:
             log.write(f"{time.strftime('%H:%M:%S')} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -163,10 +161,10 @@ class Kind:
             self.module.fail_json(msg=f"kind could not create {self.params['name']}: {reason}; log: {self.params['log']}")
         Path(self.params["kubeconfig"]).chmod(0o600)
         if not self.answers(self.params["timeout"]):
-            self.module.fail_json(
-                msg=f"{self.params['name']}'s nodes were not Ready in {self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
-            )
-        Path(self.params["record"]).write_text(json.dumps({"made_of": self.wanted(), "image": self.params["image"]}) + "\n")
+            took = f"{self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
+            self.module.fail_json(msg=f"{self.params['name']}'s nodes were not Ready in {took}")
+        record = {"made_of": self.wanted(), "image": self.params["image"]}
+        Path(self.params["record"]).write_text(json.dumps(record) + "\n")
 
 
 def present(kind: Kind, module: AnsibleModule) -> tuple[str, str]:

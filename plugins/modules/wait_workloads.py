@@ -102,17 +102,20 @@ def main() -> None:
         alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
         gaps = rollout_gaps(deployments) or ([] if deployments else ["no Deployment is there"])
         bare = [
-            p["metadata"]["name"] for p in alive if module.params["sidecar"] and "istio-proxy" not in {c["name"] for c in containers(p)}
+            p["metadata"]["name"]
+            for p in alive
+            if module.params["sidecar"] and "istio-proxy" not in {c["name"] for c in containers(p)}
         ]
         if not gaps and not bare:
             ready = {p["metadata"]["name"]: sum(c.get("ready", False) for c in containers(p)) for p in alive}
             module.exit_json(changed=False, pods=ready)
         if time.monotonic() > until:
-            warnings = [f"{e['involvedObject']['name']}: {e.get('message', '')}" for e in get("events") if e.get("type") != "Normal"]
+            warnings = [
+                f"{e['involvedObject']['name']}: {e.get('message', '')}" for e in get("events") if e.get("type") != "Normal"
+            ]
             why = pod_reasons(alive) + warnings[-3:] + [f"{name}: no istio-proxy container" for name in bare]
-            module.fail_json(
-                msg=f"namespace {namespace} was not ready in {module.params['timeout']} s: {', '.join(gaps)}; {'; '.join(why) or 'no reason given'}"
-            )
+            told = f"{', '.join(gaps)}; {'; '.join(why) or 'no reason given'}"
+            module.fail_json(msg=f"namespace {namespace} was not ready in {module.params['timeout']} s: {told}")
         time.sleep(1)
 
 

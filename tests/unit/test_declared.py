@@ -9,7 +9,9 @@ import pytest
 from loadtests.declared import Question, matches, promise
 from loadtests.observed import ERROR, by_version, distinct, inbound_requests, route_in_proxy
 
-QUESTION = Question("reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage")
+QUESTION = Question(
+    "reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage"
+)
 
 
 def destination_rule(*subsets: str) -> dict[str, Any]:
@@ -20,12 +22,15 @@ def destination_rule(*subsets: str) -> dict[str, Any]:
     }
 
 
-def virtual_service(*routes: tuple[str, list[tuple[str, int | None]]], generation: int = 1, name: str = "reviews") -> dict[str, Any]:
+def virtual_service(
+    *routes: tuple[str, list[tuple[str, int | None]]], generation: int = 1, name: str = "reviews"
+) -> dict[str, Any]:
     http = []
     for user, destinations in routes:
         route: dict[str, Any] = {
             "route": [
-                {"destination": {"host": "reviews", "subset": s}} | ({} if w is None else {"weight": w}) for s, w in destinations
+                {"destination": {"host": "reviews", "subset": s}} | ({} if w is None else {"weight": w})
+                for s, w in destinations
             ]
         }
         if user:
@@ -56,7 +61,10 @@ def test_each_class_gets_the_first_route_that_takes_it() -> None:
     [
         ([destination_rule("v1")], "no VirtualService reviews is in force"),
         ([virtual_service(("", [("v1", 80), ("v3", 10)])), destination_rule("v1", "v3")], "weights sum to 90"),
-        ([virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")], "no DestinationRule of reviews has a subset v3"),
+        (
+            [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")],
+            "no DestinationRule of reviews has a subset v3",
+        ),
         ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "no route for anonymous"),
     ],
 )

@@ -111,7 +111,12 @@ def test_no_answers_are_inconclusive() -> None:
         (Declared({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
         (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 300}), Outcome.PASS, 0),
         (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 400}), Outcome.VOID, 2),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 320}, in_flight=20), Outcome.PASS, 0),
+        (
+            Declared({"a": NINETY}),
+            Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 320}, in_flight=20),
+            Outcome.PASS,
+            0,
+        ),
     ],
 )
 def test_what_overrides_the_statistics(declared: Declared, observed: Observed, outcome: Outcome, code: int) -> None:

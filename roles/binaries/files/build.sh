@@ -1,8 +1,9 @@
 #!/bin/sh
-# Compiles the lab's Go programs into DEST, once: build.sh DEST MODULE...; reads GO_TAGS, GO_LDFLAGS, GO_PACKAGES.
+# Compiles the lab's Go programs into DEST, once: build.sh LOG DEST MODULE...; reads GO_TAGS, GO_LDFLAGS, GO_PACKAGES.
 # A lock keeps two checkouts from compiling the same key; DEST appears by a rename, so it is whole or absent.
 set -eu
-dest=$1; shift
+log=$1 dest=$2; shift 2
+exec >>"$log" 2>&1
 mkdir -p "$(dirname "$dest")"
 exec 9>"$dest.lock"
 flock 9

@@ -1,0 +1,59 @@
+"""The cluster as the role left it, and what becomes of it when it dies."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+
+from tests import lab
+
+
+def engine(*arguments: str) -> str:
+    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_kubeconfig_is_the_labs_own_and_private() -> None:
+    assert lab.KUBECONFIG.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_node_is_ready() -> None:
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    ready = {n["metadata"]["name"]: c["status"] for n in nodes for c in n["status"]["conditions"] if c["type"] == "Ready"}
+    assert ready
+    assert set(ready.values()) == {"True"}
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    ports = engine("ps", "--filter", f"label=io.x-k8s.kind.cluster={lab.NAME}", "--format", "{{.Ports}}")
+    published = [p for p in ports.replace("\n", ",").split(",") if "->" in p]
+    assert published
+    assert all(p.strip().startswith("127.0.0.1:") for p in published)
+
+
+def test_the_gateways_port_is_served() -> None:
+    with socket.create_connection(("127.0.0.1", int((lab.STATE / "gateway_port").read_text())), timeout=5):
+        pass
+
+
+def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
+    engine("stop", "--time", "20", f"{lab.NAME}-control-plane")
+    done = lab.playbook("site.yml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "start (stopped:" in done.stdout
+
+
+def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
+    # Only the decision is asked for here (check mode): replacing the shared cluster would cost the other scenarios theirs.
+    record = lab.STATE / "cluster.json"
+    kept = record.read_text()
+    record.unlink()
+    try:
+        command = [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "--check", "-e", f"lab_name={lab.NAME}"]
+        done = subprocess.run(
+            [*command, str(lab.PROJECT / "playbooks/create_cluster.yml")],
+            capture_output=True, text=True, check=False, cwd=lab.PROJECT,
+        )  # fmt: skip
+    finally:
+        record.write_text(kept)
+    assert "replace (an interrupted creation left half a cluster behind)" in done.stdout, done.stdout[-2000:]

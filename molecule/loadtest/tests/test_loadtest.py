@@ -1,0 +1,130 @@
+"""Every catalogue entry under its policy (PASS) and under its control (FAIL), and the runs that must be void."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtests import entry
+from tests import lab
+
+RESULTS = lab.STATE / "results"
+
+
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(done.stdout.split())
+
+
+def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--headless", "--host", lab.gateway_url(),
+        "--users", "20", "--spawn-rate", "20", "--entry", name, "--kubeconfig", str(lab.KUBECONFIG), "--only-summary",
+        "--results", str(results), *arguments,
+    ]  # fmt: skip
+    return subprocess.Popen(command, cwd=lab.PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def verdict(results: Path, name: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((results / name / "verdict.json").read_text())
+    return told
+
+
+def apply(name: str, variant: str = "policy") -> None:
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry=name, traffic_policy_variant=variant)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_policy_passes_and_control_fails(name: str) -> None:
+    held = lab.playbook("run_loadtest.yml", loadtest_entry=name)
+    assert held.returncode == 0, held.stdout[-2500:]
+    assert f"{name}: PASS after" in words(held)
+    broken = lab.playbook("run_loadtest.yml", loadtest_entry=name, traffic_policy_variant="control")
+    assert broken.returncode != 0
+    assert f"{name}: FAIL after" in words(broken), broken.stdout[-2500:]
+
+
+def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
+    apply("reviews-80-20")
+    run = locust("reviews-80-20", tmp_path, "--processes", "2")
+    output, _ = run.communicate(timeout=240)
+    assert run.returncode == 0, output[-3000:]
+    told = verdict(tmp_path, "reviews-80-20")
+    shares = {s["version"]: s for s in told["classes"][0]["shares"]}
+    assert told["outcome"] == "PASS"
+    assert shares["v3"]["declared"] == pytest.approx(0.2)
+    assert 0.15 <= shares["v3"]["low"] <= shares["v3"]["observed"] <= shares["v3"]["high"] <= 0.25
+    assert {"alpha", "seed", "versions"} <= set(told["facts"])
+    assert told["facts"]["versions"]["istio-proxy"].endswith(":1.31.1")
+    suite = ElementTree.parse(tmp_path / "reviews-80-20/verdict.xml").getroot()  # noqa: S314 - our own file
+    assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("0", "0", "1")
+    page = (tmp_path / "reviews-80-20/verdict.html").read_text()
+    assert 'reviews-80-20: <span class="PASS">' in page
+    assert "http://" not in page.replace("http://127.0.0.1", "")
+    assert "https://" not in page
+
+
+def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
+    apply("reviews-80-20")
+    run = locust("reviews-80-20", tmp_path)
+    time.sleep(8)  # the run is on its way; it needs some 15 s for a verdict
+    patch = json.dumps([
+        {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 50},
+        {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": 50},
+    ])  # fmt: skip
+    lab.kubectl("-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", patch)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 2, output[-3000:]
+    told = verdict(tmp_path, "reviews-80-20")
+    assert told["outcome"] == "VOID"
+    assert told["reasons"] == ["a rule was edited while the run watched it"]
+
+
+def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
+    apply("reviews-80-20")
+    run = locust("reviews-80-20", tmp_path, "--max-requests", "100")
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 2, output[-3000:]
+    assert verdict(tmp_path, "reviews-80-20")["outcome"] == "INCONCLUSIVE"
+    assert "more requests are needed" in output
+
+
+def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
+    apply("reviews-v1")
+    shell = ["podman", "exec", f"{lab.NAME}-control-plane", "bash", "-c"]
+    name = lab.pod_name("productpage")
+    status = json.loads(lab.kubectl("-n", "bookinfo", "get", "pod", name, "-o", "json"))["status"]
+    container = next(c["containerID"] for c in status["initContainerStatuses"] if c["name"] == "istio-proxy")
+    tasks = subprocess.run([*shell, "ctr -n k8s.io task ls"], capture_output=True, text=True, check=True).stdout
+    pid = next(line.split()[1] for line in tasks.splitlines() if line.startswith(container.removeprefix("containerd://")))
+    rule = f"nsenter -t {pid} -n iptables %s OUTPUT -p tcp --dport 15012 -j DROP"
+    subprocess.run([*shell, rule % "-I"], check=True)
+    try:
+        # The gate of the playbook would see it first; here the load test itself must.
+        manifest = (lab.PROJECT / "loadtests/catalogue/reviews-50-50/policy.yaml").read_text()
+        lab.kubectl("-n", "bookinfo", "apply", "-f", "-", stdin=manifest)
+        run = locust("reviews-50-50", tmp_path)
+        output, _ = run.communicate(timeout=180)
+    finally:
+        subprocess.run([*shell, rule % "-D"], check=True)
+    assert run.returncode == 1, output[-3000:]
+    reasons = verdict(tmp_path, "reviews-50-50")["reasons"]
+    assert any("the proxy of productpage-v1" in r for r in reasons), reasons
+
+
+def test_the_browser() -> None:
+    """Chromium through the gateway and in Locust's own page (in a process of its own: playwright and gevent do not mix)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/browser"],
+        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=400,
+        env={**os.environ, "LAB_TEST_NAME": lab.NAME},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]

@@ -1,0 +1,103 @@
+"""What a person sees: Bookinfo through the gateway, and Locust's own page with its verdict."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests import lab
+
+SHOTS = lab.PROJECT / "build" / "screenshots"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser.new_page(viewport={"width": 1280, "height": 800})
+        browser.close()
+
+
+@pytest.fixture
+def locust_ui(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "LAB": lab.NAME, "UI_PORT": str(port), "ENTRY": "reviews-v1"}
+    with open(tmp_path / "locust.log", "w") as log:
+        process = subprocess.Popen([str(lab.PROJECT / "scripts/load-ui.sh")], env=environment, stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(60):
+                try:
+                    requests.get(f"{url}/login", timeout=2)
+                    break
+                except requests.ConnectionError:
+                    time.sleep(0.5)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    assert "password:" in (tmp_path / "locust.log").read_text()
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def apply(entry: str) -> None:
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_jason_sees_black_stars_and_others_none(page: Page) -> None:
+    apply("reviews-by-user")
+    page.goto(f"{lab.gateway_url()}/productpage")
+    expect(page).to_have_title("Simple Bookstore App")
+    expect(page.locator(".glyphicon-star")).to_have_count(0)
+    page.fill("input[name=username]", "jason")
+    page.fill("input[name=passwd]", "jason")
+    page.click("button[type=submit]")
+    expect(page.locator("#user")).to_have_text("jason")
+    expect(page.locator(".glyphicon-star.text-black-500")).to_have_count(9)
+    shot(page, "productpage-jason")
+
+
+def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str) -> None:
+    apply("reviews-v1")
+    password = (lab.STATE / "ui-password").read_text().strip()
+    page.goto(locust_ui)
+    page.fill("input[name=username]", "operator")
+    page.fill("input[name=password]", "not the password")
+    page.click("button[type=submit]")
+    expect(page.get_by_text("Wrong password")).to_be_visible()
+    page.fill("input[name=username]", "operator")
+    page.fill("input[name=password]", password)
+    page.click("button[type=submit]")
+    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).click()
+    tab = page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE))
+    tab.click(timeout=60_000)
+    expect(page.get_by_text("PASS").first).to_be_visible(timeout=90_000)
+    shot(page, "locust-verdict")
+
+
+def test_the_page_is_guarded(locust_ui: str) -> None:
+    assert requests.get(f"{locust_ui}/stats/requests", allow_redirects=False, timeout=5).status_code in (302, 401)
+    assert requests.get(f"{locust_ui}/login", headers={"Host": "evil.example"}, timeout=5).status_code == 403
+    for path in ("/swarm", "/login_submit"):
+        crossed = requests.post(f"{locust_ui}{path}", headers={"Origin": "http://evil.example"}, timeout=5)
+        assert crossed.status_code == 403
+    answer = requests.get(f"{locust_ui}/login", headers={"Origin": "http://evil.example"}, timeout=5)
+    assert not [h for h in answer.headers if h.lower().startswith("access-control-")]

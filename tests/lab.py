@@ -1,0 +1,56 @@
+"""What tests on a live lab share: its state folder, kubectl, and its pods as testinfra hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import testinfra
+
+PROJECT = Path(__file__).resolve().parent.parent
+NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")
+STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
+KUBECONFIG = STATE / "kubeconfig"
+os.environ["PATH"] = f"{STATE / 'bin'}:{os.environ['PATH']}"
+
+
+def gateway_url() -> str:
+    return f"http://127.0.0.1:{(STATE / 'gateway_port').read_text().strip()}"
+
+
+def kubectl(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
+    command = ["kubectl", "--kubeconfig", str(KUBECONFIG), *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def items(kind: str, namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(kubectl("-n", namespace, "get", kind, "-o", "json"))["items"]
+    return found
+
+
+def pod_name(app: str, version: str = "v1", namespace: str = "bookinfo") -> str:
+    return next(
+        p["metadata"]["name"]
+        for p in items("pods", namespace)
+        if p["metadata"]["labels"].get("app") == app and p["metadata"]["labels"].get("version", version) == version
+        if not p["metadata"].get("deletionTimestamp")
+    )
+
+
+def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinfo") -> Any:
+    name = pod_name(app, version, namespace)
+    return testinfra.get_host(f"kubectl://{name}?namespace={namespace}&container={container}&kubeconfig={KUBECONFIG}")
+
+
+def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", json.dumps({"lab_name": NAME, **variables})]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(
+        [*command, str(PROJECT / "playbooks" / name)],
+        capture_output=True, text=True, check=False, env=environment, cwd=PROJECT, timeout=900,
+    )  # fmt: skip

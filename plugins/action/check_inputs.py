@@ -75,7 +75,7 @@ def value_error(name: str, value: Any, spec: dict[str, Any], given: bool = True)
     if result.error_messages:
         return f"{name}: {value!r} was given; accepted: {accepted}"
     low, high = RANGES.get(name, (0, 0))
-    if name in RANGES and not low <= int(value) <= high:
+    if name in RANGES and not low <= int(str(value)) <= high:
         return f"{name}: {value!r} was given; accepted: {low} to {high}"
     return None
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from loadtests.declared import Question, matches, promise
-from loadtests.observed import ERROR, by_version, distinct, inbound_requests, route_in_proxy
+from loadtests.observed import by_version, distinct, inbound_requests, route_in_proxy
+from loadtests.verdict import ERROR
 
 QUESTION = Question(
     "reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -94,12 +95,16 @@ class Kind:
     def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``command``, with its output in the log as well."""
         done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, check=False, env=self.environment)
-        with open(self.params["log"], "a") as log:
-            log.write(f"{time.strftime('%H:%M:%S')} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
+        if Path(self.params["log"]).parent.exists():  # there is none where a lab that never was is removed
+            with open(self.params["log"], "a") as log:
+                at = time.strftime("%H:%M:%S")
+                log.write(f"{at} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def nodes(self) -> dict[str, str]:
         """Node container -> state (running, exited, created ...)."""
+        if shutil.which(self.params["engine"]) is None:
+            return {}
         label = f"label=io.x-k8s.kind.cluster={self.params['name']}"
         done = self.run(self.params["engine"], "ps", "-a", "--filter", label, "--format", "{{.Names}} {{.State}}")
         if done.returncode:

@@ -1,0 +1,120 @@
+"""Times the lab against the same steps by hand, in pairs, and measures its memory: ``make bench``.
+
+Writes build/bench.json and build/bench.md. Every figure comes from this run; none is a test of time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+NAME = "istio-lab-bench"
+STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
+PAIRS = int(os.environ.get("BENCH_PAIRS", "2"))
+
+
+def run(*command: str, **variables: str) -> tuple[float, str]:
+    """Seconds and output of one command; an error ends the bench."""
+    started = time.monotonic()
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=PROJECT, env={**os.environ, **variables}, timeout=3600
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.monotonic() - started, done.stdout
+
+
+def by_hand(kept: Path) -> float:
+    """The steps that a person would type, with the configuration that the lab made: create, install, apply, wait."""
+    kubeconfig = kept / "kubeconfig.hand"
+    tools = {
+        "PATH": f"{kept / 'bin'}:{os.environ['PATH']}",
+        "CONTAINERS_CONF": str(kept / "containers.conf"),
+        "KIND_EXPERIMENTAL_PROVIDER": "podman",
+        "KUBECONFIG": str(kubeconfig),
+    }
+    image = json.loads((kept / "cluster.json").read_text())["image"]
+    started = time.monotonic()
+    run("kind", "create", "cluster", "--name", NAME, "--image", image, "--config", str(kept / "kind.yaml"), **tools)
+    run("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s", **tools)
+    run("istioctl", "install", "-y", "-f", str(kept / "istio-operator.yaml"), **tools)
+    run("kubectl", "create", "namespace", "bookinfo", **tools)
+    run("kubectl", "label", "namespace", "bookinfo", "istio-injection=enabled", **tools)
+    run("kubectl", "apply", "-n", "bookinfo", "-k", "samples/bookinfo/platform/kube", **tools)
+    run("kubectl", "apply", "-n", "bookinfo", "-f", "samples/bookinfo/networking/bookinfo-gateway.yaml", **tools)
+    run("kubectl", "wait", "-n", "bookinfo", "--for=condition=Available", "deploy", "--all", "--timeout=240s", **tools)
+    seconds = time.monotonic() - started
+    run("kind", "delete", "cluster", "--name", NAME, **tools)
+    return seconds
+
+
+class Memory(threading.Thread):
+    """Peak memory of the node container, in GiB, sampled every second (without the page cache)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0.0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Sample until told to end."""
+        while not self.ended.wait(1):
+            done = subprocess.run(
+                ["podman", "exec", f"{NAME}-control-plane", "cat", "/sys/fs/cgroup/memory/memory.stat"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if not done.stdout:
+                done = subprocess.run(
+                    ["podman", "exec", f"{NAME}-control-plane", "cat", "/sys/fs/cgroup/memory.stat"],
+                    capture_output=True, text=True, check=False,
+                )  # fmt: skip
+            found = re.search(r"^(?:total_rss|anon) (\d+)$", done.stdout, re.MULTILINE)
+            self.peak = max(self.peak, int(found.group(1)) / 1024**3 if found else 0.0)
+
+
+def main() -> None:
+    """Pairs of warm lab and by hand, then a second run."""
+    make = ["make", "--no-print-directory", f"LAB={NAME}"]
+    kept = PROJECT / "build" / "bench"
+    labs, hands = [], []
+    run(*make, "destroy")
+    for _ in range(PAIRS):
+        memory = Memory()
+        memory.start()
+        labs.append(run(*make, "lab")[0])
+        second, output = run(*make, "lab")
+        memory.ended.set()
+        changed = re.findall(r"changed=(\d+)", output)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(STATE, kept, symlinks=True)
+        (kept / "kind.yaml").write_text((STATE / "kind.yaml").read_text())
+        run(*make, "destroy")
+        hands.append(by_hand(kept))
+    compile_seconds = max((int(f.read_text()) for f in CACHE.glob("binaries/*/compile_seconds")), default=0)
+    figures = {
+        "warm_lab_s": [round(s, 1) for s in labs],
+        "by_hand_s": [round(s, 1) for s in hands],
+        "ratio": round(statistics.median(a / b for a, b in zip(labs, hands, strict=True)), 2),
+        "second_lab_s": round(second, 1),
+        "second_lab_changed": sum(map(int, changed)),
+        "peak_memory_gib": round(memory.peak, 2),
+        "compile_s": compile_seconds,
+    }
+    (PROJECT / "build/bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    rows = [f"| {name} | {value} |" for name, value in figures.items()]
+    table = "\n".join(["| figure | value |", "|---|---|", *rows]) + "\n"
+    (PROJECT / "build/bench.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

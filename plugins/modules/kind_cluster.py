@@ -105,11 +105,17 @@ class Kind:
         """Node container -> state (running, exited, created ...)."""
         if shutil.which(self.params["engine"]) is None:
             return {}
-        label = f"label=io.x-k8s.kind.cluster={self.params['name']}"
-        done = self.run(self.params["engine"], "ps", "-a", "--filter", label, "--format", "{{.Names}} {{.State}}")
-        if done.returncode:
-            self.module.fail_json(msg=f"{self.params['engine']} does not answer: {done.stderr.strip()}")
-        return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+        engine, label = self.params["engine"], f"label=io.x-k8s.kind.cluster={self.params['name']}"
+        listed = self.run(engine, "ps", "--all", "--quiet", "--filter", label)
+        # `ps` words a state for people ("Up 2 minutes"); `inspect` has one word for it, with either engine.
+        told = (
+            self.run(engine, "inspect", "--format", "{{.Name}} {{.State.Status}}", *listed.stdout.split())
+            if listed.stdout
+            else listed
+        )
+        if told.returncode:
+            self.module.fail_json(msg=f"{engine} does not answer: {told.stderr.strip()}")
+        return dict(line.lstrip("/").split(maxsplit=1) for line in told.stdout.splitlines() if line.strip())
 
     def wanted(self) -> str:
         """Digest of what the cluster shall be made of."""

@@ -49,8 +49,18 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 
 def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]:
     command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", json.dumps({"lab_name": NAME, **variables})]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",
+    }
     return subprocess.run(
         [*command, str(PROJECT / "playbooks" / name)],
         capture_output=True, text=True, check=False, env=environment, cwd=PROJECT, timeout=900,
     )  # fmt: skip
+
+
+def words(text: str) -> str:
+    """Ansible wraps long messages; this undoes it."""
+    return " ".join(text.split())

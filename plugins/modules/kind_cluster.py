@@ -11,6 +11,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -84,6 +85,20 @@ def decide(found: Found) -> tuple[str, str]:
     return "keep", "all nodes run"
 
 
+def left_behind(pods: list[dict[str, Any]], since: str) -> list[str]:
+    """Pods that still show what they were before ``since``: right after a restart, Ready is an old story.
+
+    :param since: time in the API's own form (RFC 3339, seconds, Z)
+    """
+    late = []
+    for pod in pods:
+        statuses = pod.get("status", {}).get("containerStatuses", [])
+        fresh = [s for s in statuses if s.get("ready") and s.get("state", {}).get("running", {}).get("startedAt", "") >= since]
+        if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") and len(fresh) < len(pod["spec"]["containers"]):
+            late.append(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+    return late
+
+
 class Kind:
     """The commands; every one is logged."""
 
@@ -92,10 +107,10 @@ class Kind:
         self.params = module.params
         self.environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.params["engine"]}
 
-    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run ``command``, with its output in the log as well."""
+    def run(self, *command: str, stdin: str | None = None, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run ``command``, with its output in the log as well unless it is ``quiet``."""
         done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, check=False, env=self.environment)
-        if Path(self.params["log"]).parent.exists():  # there is none where a lab that never was is removed
+        if not quiet and Path(self.params["log"]).parent.exists():  # there is none where a lab that never was is removed
             with open(self.params["log"], "a") as log:
                 at = time.strftime("%H:%M:%S")
                 log.write(f"{at} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
@@ -152,6 +167,16 @@ class Kind:
             time.sleep(1)
         return False
 
+    def settled(self, since: str, seconds: float) -> bool:
+        """Whether every pod has started anew since ``since`` and is ready, within ``seconds``."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            done = self.run("kubectl", "--kubeconfig", self.params["kubeconfig"], "get", "pods", "-A", "-o", "json", quiet=True)
+            if done.returncode == 0 and not left_behind(json.loads(done.stdout)["items"], since):
+                return True
+            time.sleep(2)
+        return False
+
     def why(self) -> str:
         """The cluster's own words on why it is not ready."""
         done = self.run(
@@ -183,11 +208,14 @@ def present(kind: Kind, module: AnsibleModule) -> tuple[str, str]:
     action, reason = decide(kind.found())
     if module.check_mode:
         return action, reason
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if action == "start":
         for node in kind.nodes():
             kind.run(module.params["engine"], "start", node)
     if action in ("start", "keep") and not kind.answers(module.params["timeout"] if action == "start" else 20):
         action, reason = "replace", f"its API did not answer: {kind.why()}"
+    elif action == "start" and not kind.settled(since, module.params["timeout"]):
+        reason += "; not every pod is back yet"
     if action == "replace":
         kind.delete()
     if action in ("replace", "create"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 
@@ -40,7 +41,7 @@ def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
     engine("stop", "--time", "20", f"{lab.NAME}-control-plane")
     done = lab.playbook("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "start (stopped:" in done.stdout
+    assert "start (stopped:" in lab.words(done.stdout)
 
 
 def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
@@ -52,8 +53,8 @@ def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
         command = [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "--check", "-e", f"lab_name={lab.NAME}"]
         done = subprocess.run(
             [*command, str(lab.PROJECT / "playbooks/create_cluster.yml")],
-            capture_output=True, text=True, check=False, cwd=lab.PROJECT,
+            capture_output=True, text=True, check=False, cwd=lab.PROJECT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
         )  # fmt: skip
     finally:
         record.write_text(kept)
-    assert "replace (an interrupted creation left half a cluster behind)" in done.stdout, done.stdout[-2000:]
+    assert "replace (an interrupted creation left half a cluster behind)" in lab.words(done.stdout), done.stdout[-2000:]

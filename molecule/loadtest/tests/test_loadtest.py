@@ -19,10 +19,6 @@ from tests import lab
 RESULTS = lab.STATE / "results"
 
 
-def words(done: subprocess.CompletedProcess[str]) -> str:
-    return " ".join(done.stdout.split())
-
-
 def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--headless", "--host", lab.gateway_url(),
@@ -46,10 +42,10 @@ def apply(name: str, variant: str = "policy") -> None:
 def test_policy_passes_and_control_fails(name: str) -> None:
     held = lab.playbook("run_loadtest.yml", loadtest_entry=name)
     assert held.returncode == 0, held.stdout[-2500:]
-    assert f"{name}: PASS after" in words(held)
+    assert f"{name}: PASS after" in lab.words(held.stdout)
     broken = lab.playbook("run_loadtest.yml", loadtest_entry=name, traffic_policy_variant="control")
     assert broken.returncode != 0
-    assert f"{name}: FAIL after" in words(broken), broken.stdout[-2500:]
+    assert f"{name}: FAIL after" in lab.words(broken.stdout), broken.stdout[-2500:]
 
 
 def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:

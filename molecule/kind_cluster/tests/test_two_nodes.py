@@ -1,0 +1,80 @@
+"""Two nodes: pods reach each other across them, by address and through a Service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import lab
+
+NAME = f"{lab.NAME}-two"
+STATE = lab.STATE.parent / NAME
+IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    command = ["kubectl", "--kubeconfig", str(STATE / "kubeconfig"), *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def play(name: str) -> subprocess.CompletedProcess[str]:
+    command = [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "-e", json.dumps({"lab_name": NAME, "kind_cluster_nodes": 2})]
+    return subprocess.run(
+        [*command, str(lab.PROJECT / "playbooks" / name)],
+        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=600, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Path]:
+    (STATE / "bin").parent.mkdir(parents=True, exist_ok=True)
+    for link in ("bin", "containers.conf"):
+        if not (STATE / link).exists():
+            (STATE / link).symlink_to(lab.STATE / link)
+    made = play("create_cluster.yml")
+    try:
+        assert made.returncode == 0, made.stdout[-3000:]
+        yield STATE
+    finally:
+        removed = play("destroy_lab.yml")
+    assert removed.returncode == 0, removed.stdout[-3000:]
+
+
+def pod(name: str, node: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "nodeName": node,
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "web", "image": IMAGE, "imagePullPolicy": "Never"}],
+        },
+    }
+
+
+def test_pods_reach_each_other_across_nodes(cluster: Path) -> None:
+    nodes = [n["metadata"]["name"] for n in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
+    assert len(nodes) == 2
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "far"},
+        "spec": {"selector": {"app": "far"}, "ports": [{"port": 9080}]},
+    }
+    objects = {"apiVersion": "v1", "kind": "List", "items": [pod("near", nodes[0]), pod("far", nodes[1]), service]}
+    kubectl("apply", "-f", "-", stdin=json.dumps(objects))
+    kubectl("wait", "--for=condition=Ready", "pod/near", "pod/far", "--timeout=120s")
+    far = json.loads(kubectl("get", "pod", "far", "-o", "json"))
+    near = json.loads(kubectl("get", "pod", "near", "-o", "json"))
+    assert far["spec"]["nodeName"] != near["spec"]["nodeName"]
+    for target in (far["status"]["podIP"], "far"):
+        answer = kubectl("exec", "near", "--", "curl", "-s", "-m", "10", f"http://{target}:9080/ratings/0")
+        assert json.loads(answer)["ratings"] == {"Reviewer1": 5, "Reviewer2": 4}

@@ -47,18 +47,21 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
     return testinfra.get_host(f"kubectl://{name}?namespace={namespace}&container={container}&kubeconfig={KUBECONFIG}")
 
 
-def playbook(name: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", json.dumps({"lab_name": NAME, **variables})]
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_FORCE_COLOR": "0",
-    }
+def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Runs a playbook of the project as a user does; ``lab_name`` is the test lab's unless given."""
+    given = json.dumps({"lab_name": NAME, **variables})
+    plain = {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.run(
-        [*command, str(PROJECT / "playbooks" / name)],
-        capture_output=True, text=True, check=False, env=environment, cwd=PROJECT, timeout=900,
+        [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", given, *options(name)],
+        capture_output=True, text=True, check=False, cwd=PROJECT, timeout=900,
+        env={**os.environ, **plain, **(environment or {})},
     )  # fmt: skip
+
+
+def options(name: str) -> list[str]:
+    """``name`` may carry options before the playbook: ``--check create_cluster.yml``."""
+    *flags, file = name.split()
+    return [*flags, str(PROJECT / "playbooks" / file)]
 
 
 def words(text: str) -> str:

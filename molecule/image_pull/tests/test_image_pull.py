@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import time
@@ -36,14 +35,7 @@ def podman(*arguments: str) -> str:
 
 
 def artifacts(state: Path, **variables: object) -> subprocess.CompletedProcess[str]:
-    given = json.dumps({"lab_name": NAME, "image_source": "pull", **variables})
-    environment = {
-        **os.environ, "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", "XDG_STATE_HOME": str(state),
-    }  # fmt: skip
-    return subprocess.run(
-        [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "-e", given, "playbooks/build_artifacts.yml"],
-        capture_output=True, text=True, check=False, cwd=lab.PROJECT, env=environment, timeout=900,
-    )  # fmt: skip
+    return lab.playbook("build_artifacts.yml", {"XDG_STATE_HOME": str(state)}, lab_name=NAME, image_source="pull", **variables)
 
 
 @pytest.fixture(scope="module")

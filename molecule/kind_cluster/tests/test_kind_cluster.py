@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 
@@ -50,11 +49,7 @@ def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
     kept = record.read_text()
     record.unlink()
     try:
-        command = [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "--check", "-e", f"lab_name={lab.NAME}"]
-        done = subprocess.run(
-            [*command, str(lab.PROJECT / "playbooks/create_cluster.yml")],
-            capture_output=True, text=True, check=False, cwd=lab.PROJECT, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
-        )  # fmt: skip
+        done = lab.playbook("--check create_cluster.yml")
     finally:
         record.write_text(kept)
     assert "replace (an interrupted creation left half a cluster behind)" in lab.words(done.stdout), done.stdout[-2000:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +24,7 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
 
 
 def play(name: str) -> subprocess.CompletedProcess[str]:
-    command = [str(lab.PROJECT / ".venv/bin/ansible-playbook"), "-e", json.dumps({"lab_name": NAME, "kind_cluster_nodes": 2})]
-    return subprocess.run(
-        [*command, str(lab.PROJECT / "playbooks" / name)],
-        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=600, env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
-    )  # fmt: skip
+    return lab.playbook(name, lab_name=NAME, kind_cluster_nodes=2)
 
 
 @pytest.fixture(scope="module")

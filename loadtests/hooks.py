@@ -27,6 +27,7 @@ class MeshRun:
     def __init__(self, environment: Any) -> None:
         self.environment = environment
         self.counts: dict[str, dict[str, int]] = {}
+        self.judged: dict[str, dict[str, int]] | None = None
         self.epoch = 0
         self.verdict = Verdict(Outcome.INCONCLUSIVE, ("no run yet",))
         self.void: list[str] = []
@@ -88,7 +89,7 @@ class MeshRun:
             self.late = observed.wait_in_step(self.cluster, self.question, self.rules.routes, STEP_SECONDS)
             self.baseline = observed.mesh_counts(self.cluster, self.versions)
         self.epoch += 1
-        self.counts = {}
+        self.counts, self.judged = {}, None
         if isinstance(self.environment.runner, MasterRunner):
             self.environment.runner.send_message("mesh_epoch", self.epoch)
         self.started = time.time()
@@ -99,11 +100,13 @@ class MeshRun:
         """Everything that was observed so far, by version."""
         assert self.rules is not None
         whole = all(not subset for route in self.rules.routes for subset, _ in route)
-        counts = observed.by_version(self.counts, self.versions, whole)
+        sent = observed.by_version(self.counts, self.versions, whole)
+        # A verdict holds from the moment it is reached; what still comes until the users have stopped is not judged.
+        counts = observed.by_version(self.judged, self.versions, whole) if self.judged is not None else sent
         runner = self.environment.runner
         if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
             self.void.append("the generator was saturated: take fewer users, or --processes")
-        return Observed(counts, mesh, self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
+        return Observed(counts, sent, mesh, self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
 
     def look(self, mesh: dict[str, int] | None = None) -> Verdict:
         """The verdict at this moment."""
@@ -152,6 +155,7 @@ class MeshRun:
                 self.void.append(str(error))
             self.verdict = self.look()
             if self.decided():
+                self.judged = {name: dict(line) for name, line in self.counts.items()}
                 break
         if self.headless:
             runner.quit()

@@ -51,6 +51,8 @@ class Observed:
     """What came: for each traffic class the number of answers of every version, and of errors under ``ERROR``."""
 
     counts: Mapping[str, Mapping[str, int]]
+    sent: Mapping[str, Mapping[str, int]] | None = None
+    """As ``counts``, with what came after the verdict was reached; None if nothing did. The proxies counted it too."""
     mesh: Mapping[str, int] | None = None
     """The same requests by version, all classes together, as the pods' own proxies counted them; None if not read."""
     in_flight: int = 0
@@ -245,7 +247,7 @@ def disagreements(observed: Observed) -> list[str]:
     if observed.mesh is None:
         return []
     clients: dict[str, int] = {}
-    for counts in observed.counts.values():
+    for counts in (observed.counts if observed.sent is None else observed.sent).values():
         for version, n in counts.items():
             clients[version] = clients.get(version, 0) + n
     # A failed request may have reached any version, or none.

@@ -67,3 +67,20 @@ def options(name: str) -> list[str]:
 def words(text: str) -> str:
     """Ansible wraps long messages; this undoes it."""
     return " ".join(text.split())
+
+
+def traces() -> set[str]:
+    """Everything on this host that a lab could leave behind: containers, networks, volumes, processes, folders, hosts."""
+    found: set[str] = set()
+    for kind, command in {
+        "container": ["ps", "--all", "--format", "{{.Names}}"],
+        "network": ["network", "ls", "--format", "{{.Name}}"],
+        "volume": ["volume", "ls", "--quiet"],
+    }.items():
+        told = subprocess.run(["podman", *command], capture_output=True, text=True, check=True).stdout
+        found |= {f"{kind} {line}" for line in told.split()}
+    # Only what a lab starts by name: a process of the host itself may come and go meanwhile.
+    told = subprocess.run(["pgrep", "-a", "conmon|locust|kind"], capture_output=True, text=True, check=False).stdout
+    found |= {f"process {line.split(maxsplit=1)[0]}" for line in told.splitlines()}
+    found |= {f"folder {folder.name}" for folder in STATE.parent.glob("*")}
+    return found | {f"hosts {line}" for line in Path("/etc/hosts").read_text().splitlines()}

@@ -124,6 +124,14 @@ def test_what_overrides_the_statistics(declared: Declared, observed: Observed, o
     assert (verdict.outcome, verdict.outcome.exit_code) == (outcome, code)
 
 
+def test_what_comes_after_the_verdict_is_compared_but_not_judged() -> None:
+    declared = Declared({"a": NINETY})
+    late = Observed({"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, mesh={"v1": 2700, "v3": 900})
+    assert judge(declared, late).outcome is Outcome.PASS
+    unseen = Observed({"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, mesh={"v1": 2700, "v3": 300})
+    assert judge(declared, unseen).outcome is Outcome.VOID
+
+
 def test_the_worst_class_decides() -> None:
     declared = Declared({"anonymous": {"v1": 1.0}, "jason": {"v2": 1.0}})
     observed = Observed({"anonymous": {"v1": 500}, "jason": {"v1": 3, "v2": 200}})

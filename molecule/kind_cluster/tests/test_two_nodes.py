@@ -29,6 +29,7 @@ def play(name: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Path]:
+    before = lab.traces()
     (STATE / "bin").parent.mkdir(parents=True, exist_ok=True)
     for link in ("bin", "containers.conf"):
         if not (STATE / link).exists():
@@ -36,10 +37,13 @@ def cluster() -> Iterator[Path]:
     made = play("create_cluster.yml")
     try:
         assert made.returncode == 0, made.stdout[-3000:]
+        # The comparison below can fail: now there are traces.
+        assert {t.split()[0] for t in lab.traces() - before} >= {"container", "volume", "process", "folder"}
         yield STATE
     finally:
         removed = play("destroy_lab.yml")
     assert removed.returncode == 0, removed.stdout[-3000:]
+    assert lab.traces() == before, "destroy left something behind"
 
 
 def pod(name: str, node: str) -> dict[str, object]:

@@ -101,8 +101,12 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
     container = next(c["containerID"] for c in status["initContainerStatuses"] if c["name"] == "istio-proxy")
     tasks = subprocess.run([*shell, "ctr -n k8s.io task ls"], capture_output=True, text=True, check=True).stdout
     pid = next(line.split()[1] for line in tasks.splitlines() if line.startswith(container.removeprefix("containerd://")))
-    rule = f"nsenter -t {pid} -n iptables %s OUTPUT -p tcp --dport 15012 -j DROP"
-    subprocess.run([*shell, rule % "-I"], check=True)
+    # Both ways: istiod's push needs no answer to arrive.
+    rule = "; ".join(
+        f"nsenter -t {pid} -n iptables %s {chain} -p tcp {port} 15012 -j DROP"
+        for chain, port in (("OUTPUT", "--dport"), ("INPUT", "--sport"))
+    )
+    subprocess.run([*shell, rule % ("-I", "-I")], check=True)
     try:
         # The gate of the playbook would see it first; here the load test itself must.
         manifest = (lab.PROJECT / "loadtests/catalogue/reviews-50-50/policy.yaml").read_text()
@@ -110,7 +114,7 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
         run = locust("reviews-50-50", tmp_path)
         output, _ = run.communicate(timeout=180)
     finally:
-        subprocess.run([*shell, rule % "-D"], check=True)
+        subprocess.run([*shell, rule % ("-D", "-D")], check=True)
     assert run.returncode == 1, output[-3000:]
     reasons = verdict(tmp_path, "reviews-50-50")["reasons"]
     assert any("the proxy of productpage-v1" in r for r in reasons), reasons

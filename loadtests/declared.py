@@ -43,6 +43,11 @@ class Rules:
     generation: str
     """Changes whenever a rule's spec does; metadata and status do not count."""
 
+    @property
+    def whole_service(self) -> bool:
+        """Whether the rule names no subsets, so that every answer counts for the service."""
+        return all(not subset for route in self.routes for subset, _ in route)
+
 
 def string_match(match: Mapping[str, str], value: str | None) -> bool:
     """Istio's StringMatch; an empty one asks only that the value is there."""

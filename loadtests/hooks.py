@@ -99,7 +99,7 @@ class MeshRun:
     def observation(self, mesh: dict[str, int] | None = None) -> Observed:
         """Everything that was observed so far, by version."""
         assert self.rules is not None
-        whole = all(not subset for route in self.rules.routes for subset, _ in route)
+        whole = self.rules.whole_service
         sent = observed.by_version(self.counts, self.versions, whole)
         # A verdict holds from the moment it is reached; what still comes until the users have stopped is not judged.
         counts = observed.by_version(self.judged, self.versions, whole) if self.judged is not None else sent
@@ -116,7 +116,7 @@ class MeshRun:
     def mesh_since_start(self) -> dict[str, int]:
         """Requests by version since counting started, as the proxies count them."""
         assert self.rules is not None
-        whole = all(not subset for route in self.rules.routes for subset, _ in route)
+        whole = self.rules.whole_service
         now = observed.mesh_counts(self.cluster, self.versions)
         totals: dict[str, int] = {}
         for pod, n in now.items():

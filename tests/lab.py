@@ -21,10 +21,10 @@ def gateway_url() -> str:
     return f"http://127.0.0.1:{(STATE / 'gateway_port').read_text().strip()}"
 
 
-def kubectl(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
-    command = ["kubectl", "--kubeconfig", str(KUBECONFIG), *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stderr}"
+def kubectl(*arguments: str, stdin: str | None = None, kubeconfig: Path = KUBECONFIG) -> str:
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
 
 

@@ -18,7 +18,6 @@ from ansible.utils.vars import load_extra_vars
 SHARED: dict[str, tuple[str, str]] = {
     "image_source": (r"pull|build|auto", "one of: pull, build, auto"),
     "lab_name": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "1 to 32 lower-case letters, digits and inner hyphens"),
-    "provider": (r"kind", "kind"),
 }
 # Argument specs know types and choices, but no ranges.
 RANGES: dict[str, tuple[int, int]] = {

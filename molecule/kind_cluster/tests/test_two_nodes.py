@@ -17,10 +17,7 @@ IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    command = ["kubectl", "--kubeconfig", str(STATE / "kubeconfig"), *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.stdout
+    return lab.kubectl(*arguments, stdin=stdin, kubeconfig=STATE / "kubeconfig")
 
 
 def play(name: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ Nothing here knows a scenario's numbers: edit a rule with kubectl, and the expec
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def route_for(routes: list[dict[str, Any]], request: Mapping[str, Any]) -> dict[
     return next((r for r in routes if not r.get("match") or any(matches(m, request) for m in r["match"])), None)
 
 
-def contradictions(virtual_service: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
+def contradictions(virtual_service: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> list[str]:
     """What makes a rule impossible to hold: weights that do not sum to 100, subsets that no DestinationRule has."""
     name, found = virtual_service["metadata"]["name"], []
     subsets = {(r["spec"]["host"].split(".")[0], s["name"]) for r in rules for s in r["spec"].get("subsets", [])}

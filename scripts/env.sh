@@ -3,8 +3,9 @@
 set -euo pipefail
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
 [ -x "$state/bin/kubectl" ] || { echo "echo 'istio-lab: no lab is here; run: make lab' >&2; false"; exit 1; }
+engine=$(sed -n 's/.*"engine": "\([a-z]*\)".*/\1/p' "$state/cluster.json" 2>/dev/null || true)
 cat <<END
-export PATH=$(printf %q "$state/bin"):\$PATH KUBECONFIG=$(printf %q "$state/kubeconfig") CONTAINERS_CONF=$(printf %q "$state/containers.conf") KIND_EXPERIMENTAL_PROVIDER=podman
+export PATH=$(printf %q "$state/bin"):\$PATH KUBECONFIG=$(printf %q "$state/kubeconfig") CONTAINERS_CONF=$(printf %q "$state/containers.conf") KIND_EXPERIMENTAL_PROVIDER=${engine:-podman}
 if [ -n "\${BASH_VERSION:-}" ]; then source <(kubectl completion bash); source <(istioctl completion bash); source <(kind completion bash); fi
 if [ -n "\${ZSH_VERSION:-}" ]; then source <(kubectl completion zsh); source <(istioctl completion zsh); source <(kind completion zsh); fi
 END

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")
 STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
 KUBECONFIG = STATE / "kubeconfig"
 os.environ["PATH"] = f"{STATE / 'bin'}:{os.environ['PATH']}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def gateway_url() -> str:
@@ -49,13 +56,22 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
     """Runs a playbook of the project as a user does; ``lab_name`` is the test lab's unless given."""
+    command, settings = _command(name, environment or {}, variables)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=900, env=settings)
+
+
+def start_playbook(name: str, environment: dict[str, str], **variables: object) -> subprocess.Popen[str]:
+    """Starts a playbook in a process group of its own."""
+    command, settings = _command(name, environment, variables)
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=PROJECT, env=settings, stdout=quiet, stderr=quiet, text=True, start_new_session=True)
+
+
+def _command(name: str, environment: dict[str, str], variables: dict[str, object]) -> tuple[list[str], dict[str, str]]:
     given = json.dumps({"lab_name": NAME, **variables})
     plain = {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    return subprocess.run(
-        [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", given, *options(name)],
-        capture_output=True, text=True, check=False, cwd=PROJECT, timeout=900,
-        env={**os.environ, **plain, **(environment or {})},
-    )  # fmt: skip
+    command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", given, *options(name)]
+    return command, {**os.environ, **plain, **environment}
 
 
 def options(name: str) -> list[str]:

@@ -199,12 +199,23 @@ class Kind:
         if not self.answers(self.params["timeout"]):
             took = f"{self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
             self.module.fail_json(msg=f"{self.params['name']}'s nodes were not Ready in {took}")
-        record = {"made_of": self.wanted(), "image": self.params["image"]}
+        record = {"made_of": self.wanted(), "image": self.params["image"], "engine": self.params["engine"]}
         Path(self.params["record"]).write_text(json.dumps(record) + "\n")
+
+
+def other_engine(record: Path, engine: str) -> str | None:
+    """The engine that runs this lab, if it is not ``engine``."""
+    made_with = json.loads(record.read_text()).get("engine", engine) if record.exists() else engine
+    return None if made_with == engine else str(made_with)
 
 
 def present(kind: Kind, module: AnsibleModule) -> tuple[str, str]:
     """Bring the cluster about; the action that was taken in the end, and why."""
+    if other := other_engine(Path(module.params["record"]), module.params["engine"]):
+        module.fail_json(
+            msg=f"lab_engine: {module.params['engine']} was given, but this lab was made with {other}; accepted: {other}; "
+            "leave it out, or make destroy first; nothing was changed"
+        )
     action, reason = decide(kind.found())
     if module.check_mode:
         return action, reason

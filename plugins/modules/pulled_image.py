@@ -9,6 +9,11 @@ DOCUMENTATION = r"""
 module: pulled_image
 short_description: Pulls an image under its official name, through an optional mirror
 options:
+  engine:
+    description: Engine whose store it shall be in.
+    type: str
+    choices: [podman, docker]
+    default: podman
   name:
     description: Official name with tag or digest.
     type: str
@@ -50,25 +55,27 @@ def main() -> None:
     """Entry point that Ansible calls."""
     module = AnsibleModule(
         argument_spec={
+            "engine": {"type": "str", "choices": ["podman", "docker"], "default": "podman"},
             "name": {"type": "str", "required": True},
             "hub": {"type": "str", "required": True},
             "mirror": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    name, mirror = module.params["name"], module.params["mirror"]
+    engine, name, mirror = module.params["engine"], module.params["name"], module.params["mirror"]
     source = mirrored(name, module.params["hub"], mirror)
     # A digest is no tag: the local name of such an image is its repository with the tag before the digest.
     local = name.split("@", maxsplit=1)[0]
-    present = module.run_command(["podman", "image", "exists", local])[0] == 0
+    present = module.run_command([engine, "image", "inspect", local])[0] == 0
     if not present and not module.check_mode:
-        plain = mirror.startswith(("127.", "localhost"))
-        command = ["podman", "pull", "--quiet", *(["--tls-verify=false"] if plain else []), source]
+        # docker takes plain HTTP from loopback by itself.
+        plain = engine == "podman" and mirror.startswith(("127.", "localhost"))
+        command = [engine, "pull", "--quiet", *(["--tls-verify=false"] if plain else []), source]
         code, _, error = module.run_command(command)
         if code:
             last = (error.strip().splitlines() or ["no output"])[-1]
             module.fail_json(msg=f"{source} could not be pulled: {last}; set a mirror or image_source: build")
-        module.run_command(["podman", "tag", source, local], check_rc=True)
+        module.run_command([engine, "tag", source, local], check_rc=True)
     module.exit_json(changed=not present, source=source)
 
 

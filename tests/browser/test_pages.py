@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -31,9 +32,7 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def locust_ui(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lab.free_port()
     environment = {**os.environ, "LAB": lab.NAME, "UI_PORT": str(port), "ENTRY": "reviews-v1"}
     with open(tmp_path / "locust.log", "w") as log:
         process = subprocess.Popen([str(lab.PROJECT / "scripts/load-ui.sh")], env=environment, stdout=log, stderr=log)
@@ -57,6 +56,14 @@ def shot(page: Page, name: str) -> None:
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
+def log_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/login")
+    page.fill("input[name=username]", "operator")
+    page.fill("input[name=password]", (lab.STATE / "ui-password").read_text().strip())
+    page.click("button[type=submit]")
+    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).wait_for()
+
+
 def apply(entry: str) -> None:
     done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
     assert done.returncode == 0, done.stdout[-2000:]
@@ -77,20 +84,51 @@ def test_jason_sees_black_stars_and_others_none(page: Page) -> None:
 
 def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str) -> None:
     apply("reviews-v1")
-    password = (lab.STATE / "ui-password").read_text().strip()
     page.goto(locust_ui)
     page.fill("input[name=username]", "operator")
     page.fill("input[name=password]", "not the password")
     page.click("button[type=submit]")
     expect(page.get_by_text("Wrong password")).to_be_visible()
-    page.fill("input[name=username]", "operator")
-    page.fill("input[name=password]", password)
-    page.click("button[type=submit]")
+    log_in(page, locust_ui)
     page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).click()
     tab = page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE))
     tab.click(timeout=60_000)
     expect(page.get_by_text("PASS").first).to_be_visible(timeout=90_000)
     shot(page, "locust-verdict")
+
+
+def told(page: Page, url: str) -> dict[str, Any]:
+    """The verdict as the page polls it."""
+    answer: dict[str, Any] = page.request.get(f"{url}/mesh/verdict").json()
+    return answer
+
+
+def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> None:
+    apply("reviews-80-20")
+    log_in(page, locust_ui)
+    page.goto(locust_ui)
+    page.get_by_text(re.compile("custom parameters", re.IGNORECASE)).click()
+    page.locator("select[name=entry]").select_option("reviews-80-20")
+    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).click()
+    page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE)).click(timeout=60_000)
+    until = time.monotonic() + 60
+    while (before := told(page, locust_ui))["n"] < 200:
+        assert time.monotonic() < until, before
+        time.sleep(0.5)
+    assert before["outcome"] == "INCONCLUSIVE"
+    assert {r["version"]: r["declared"] for r in before["rows"][:2]} == {"v1": "80.0%", "v3": "20.0%"}
+    patch = json.dumps([{"op": "replace", "path": f"/spec/http/0/route/{i}/weight", "value": 50} for i in (0, 1)])
+    lab.kubectl("-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", patch)
+    until = time.monotonic() + 30
+    while (after := told(page, locust_ui))["rows"][0]["declared"] != "50.0%":
+        assert time.monotonic() < until, after
+        time.sleep(0.2)
+    assert after["n"] < before["n"], "what came under the old rule must not count"
+    expect(page.get_by_text("PASS").first).to_be_visible(timeout=120_000)
+    last = told(page, locust_ui)
+    assert (last["outcome"], last["finished"]) == ("PASS", True), last
+    assert {r["declared"] for r in last["rows"][:2]} == {"50.0%"}
+    shot(page, "locust-verdict-after-an-edit")
 
 
 def test_the_page_is_guarded(locust_ui: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from tests import lab
@@ -20,6 +23,7 @@ OFFICIAL = [f"release/{n}:{VERSIONS['lab_versions']['istio']}" for n in ("pilot"
     f"release/examples-bookinfo-{n}:{VERSIONS['lab_versions']['bookinfo']}" for n in VERSIONS["lab_bookinfo_images"]
 ]
 NAME = f"{lab.NAME}-pull"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,10 @@ def podman(*arguments: str) -> str:
     return done.stdout
 
 
-def artifacts(state: Path, **variables: object) -> subprocess.CompletedProcess[str]:
-    return lab.playbook("build_artifacts.yml", {"XDG_STATE_HOME": str(state)}, lab_name=NAME, image_source="pull", **variables)
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lab.free_port()
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
@@ -75,32 +73,141 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
             server.wait(timeout=20)
 
 
-def mirrors(registry: Registry) -> dict[str, str]:
+def mirrors(registry: Registry) -> dict[str, object]:
     release = f"{registry.address}/istio/release"
     return {
+        "lab_name": NAME,
+        "image_source": "pull",
         "mesh_images_mirror": release,
         "sample_images_mirror": release,
         "node_image_mirror": f"{registry.address}/hub",
         "node_image_pull_ref": registry.node,
+        # What the registry has under the official names are the built images.
+        "istio_upstream_envoy": True,
+        "kind_cluster_image": registry.node.split("@")[0],
+        "binaries_go_cache_dir": str(CACHE / "go"),
     }
 
 
-def test_every_image_comes_under_its_official_name(registry: Registry, tmp_path: Path) -> None:
-    assert subprocess.run(["podman", "image", "exists", f"registry.istio.io/{OFFICIAL[0]}"], check=False).returncode == 1
-    done = artifacts(tmp_path, **mirrors(registry))
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A user's home of its own: nothing of this lab is cached there but what Go has compiled before."""
+    folder = tmp_path_factory.mktemp("home")
+    return {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+
+
+def in_store(name: str) -> bool:
+    return subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0
+
+
+def processes(words: str) -> list[int]:
+    """Processes whose command line has ``words``, this test's own left out."""
+    told = subprocess.run(["pgrep", "--full", "--", words], capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in told.split() if int(pid) != os.getpid()]
+
+
+def test_a_compile_that_was_cut_off_leaves_nothing_that_a_later_run_takes(registry: Registry, home: dict[str, str]) -> None:
+    given = {**mirrors(registry), "lab_name": NAME}
+    folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
+    run = lab.start_playbook("build_artifacts.yml", home, **given)
+    until = time.monotonic() + 120
+    while not list(folder.glob("*.partial")) and time.monotonic() < until:
+        time.sleep(0.2)
+    time.sleep(3)  # in the midst of it
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(timeout=20)
+    for pid in processes(str(folder)):  # the compile runs apart from Ansible; a power cut would end it as well
+        os.kill(pid, signal.SIGKILL)
+    assert list(folder.glob("*.partial")), "the compile was over before it could be cut off"
+    assert not [f for f in folder.iterdir() if f.is_dir() and f.suffix != ".partial"]
+
+
+def test_every_image_comes_under_its_official_name(registry: Registry, home: dict[str, str]) -> None:
+    assert not in_store(f"registry.istio.io/{OFFICIAL[0]}")
+    done = lab.playbook("build_artifacts.yml", home, **mirrors(registry))
     assert done.returncode == 0, done.stdout[-3000:]
     assert "images: pull (image_source says so)" in done.stdout
     for name in [*(f"registry.istio.io/{n}" for n in OFFICIAL), registry.node.split("@")[0]]:
-        assert subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0, name
-    again = artifacts(tmp_path, **mirrors(registry))
+        assert in_store(name), name
+    # The programs whose compile was cut off are whole now.
+    folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
+    (made,) = [f for f in folder.iterdir() if f.is_dir()]
+    for program in ("kind", "kubectl", "istioctl"):
+        assert subprocess.run([str(made / program), "--help"], capture_output=True, check=False).returncode == 0
+    again = lab.playbook("build_artifacts.yml", home, **mirrors(registry))
     assert again.returncode == 0, again.stdout[-3000:]
     assert "changed=0" in again.stdout
 
 
+def test_a_lab_comes_up_from_pulled_images(registry: Registry, home: dict[str, str]) -> None:
+    given = mirrors(registry)
+    node = [f"{NAME}-control-plane", "ctr", "--namespace", "k8s.io", "images"]
+    workloads = [f"registry.istio.io/{n}" for n in OFFICIAL]
+
+    def held() -> set[str]:
+        return set(podman("exec", *node, "ls", "--quiet").split())
+
+    try:
+        made = lab.playbook("create_cluster.yml", home, **given)
+        assert made.returncode == 0, made.stdout[-3000:]
+        # An official node image has none of them; this one, built here, is made to lack them as well.
+        podman("exec", *node, "rm", "--sync", *workloads)
+        assert not held() & set(workloads)
+        done = lab.playbook("site.yml", home, **given)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert held() >= set(workloads)
+        port = (Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "gateway_port").read_text().strip()
+        assert "<title>Simple Bookstore App</title>" in requests.get(f"http://127.0.0.1:{port}/productpage", timeout=10).text
+        again = lab.playbook("site.yml", home, **given)
+        assert "changed=0" in again.stdout, again.stdout[-3000:]
+    finally:
+        removed = lab.playbook("destroy_lab.yml", home, lab_name=NAME)
+    assert removed.returncode == 0, removed.stdout[-3000:]
+
+
 def test_an_unreachable_mirror_is_named_with_the_fix(tmp_path: Path) -> None:
-    done = artifacts(
-        tmp_path, mesh_images_mirror="127.0.0.1:9/none", sample_images_mirror="127.0.0.1:9/none", sample_images_tag="0.0.0"
-    )
+    home = {"XDG_STATE_HOME": str(tmp_path)}
+    none = "127.0.0.1:9/none"
+    done = lab.playbook(
+        "build_artifacts.yml", home, lab_name=NAME, image_source="pull", mesh_images_mirror=none, sample_images_mirror=none,
+        sample_images_tag="0.0.0",
+    )  # fmt: skip
     assert done.returncode != 0
     assert "127.0.0.1:9/none/examples-bookinfo-productpage-v1:0.0.0 could not be pulled" in lab.words(done.stdout)
     assert "set a mirror or image_source: build" in lab.words(done.stdout)
+
+
+def test_an_image_build_that_was_cut_off_tags_nothing(tmp_path: Path) -> None:
+    name, key = f"localhost/istio-lab/{lab.NAME}-cut-off", "0123456789abcdef"
+    base = yaml.safe_load(podman("image", "ls", "--filter", "reference=localhost/istio-lab/base", "--format", "json"))[0][
+        "Names"
+    ][0]
+    context = tmp_path / "context"
+    context.mkdir()
+    (tmp_path / "wait").mkdir()
+    (tmp_path / "wait/long").touch()
+    (context / "Containerfile").write_text(f"FROM {base}\nRUN if [ -e /wait/long ]; then sleep 300; fi; echo done >/done\n")
+    given = {
+        "name": name, "key": key, "context": str(context), "volumes": {str(tmp_path / "wait"): "/wait"},
+        "log": str(tmp_path / "log"),
+    }  # fmt: skip
+    ansible = [str(lab.PROJECT / ".venv/bin/ansible"), "localhost", "-m", "keyed_image", "-a", json.dumps(given)]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg")}
+    run = subprocess.Popen(ansible, cwd=lab.PROJECT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while "sleep 300" not in ((tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""):
+            assert time.monotonic() < until, "the build did not start"
+            time.sleep(0.2)
+        time.sleep(1)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait(timeout=20)
+        assert not in_store(f"{name}:{key}")
+        (tmp_path / "wait/long").unlink()
+        done = subprocess.run(
+            ansible, cwd=lab.PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert in_store(f"{name}:{key}")
+    finally:
+        subprocess.run(["podman", "rmi", "--force", f"{name}:{key}"], check=False, capture_output=True)

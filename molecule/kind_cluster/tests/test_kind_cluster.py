@@ -36,6 +36,19 @@ def test_the_gateways_port_is_served() -> None:
         pass
 
 
+def test_the_node_holds_the_images_as_they_were_built() -> None:
+    """Same image ids as in the engine's store: names alone would hide an image of an older build."""
+    ctr = ["exec", f"{lab.NAME}-control-plane", "ctr", "--namespace", "k8s.io"]
+    listed = [line.split() for line in engine(*ctr, "images", "ls").splitlines()]
+    held = {line[0]: line[2] for line in listed if line[0].startswith(("registry.", "localhost/"))}
+    assert len([name for name in held if name.startswith("registry.istio.io/release/")]) >= 14
+    for name, digest in held.items():
+        manifest = json.loads(engine(*ctr, "content", "get", digest))
+        assert (
+            manifest["config"]["digest"].removeprefix("sha256:") == engine("image", "inspect", "-f", "{{.Id}}", name).strip()
+        ), name
+
+
 def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
     engine("stop", "--time", "20", f"{lab.NAME}-control-plane")
     done = lab.playbook("site.yml")

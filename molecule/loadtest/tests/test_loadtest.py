@@ -68,6 +68,28 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
     assert "https://" not in page
 
 
+def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
+    apply("reviews-50-50")
+    port = str(lab.free_port())
+    master = locust("reviews-50-50", tmp_path, "--master", "--expect-workers", "2", "--master-bind-port", port)
+    worker = [
+        sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--worker", "--master-port", port,
+        "--kubeconfig", str(lab.KUBECONFIG),
+    ]  # fmt: skip
+    with open(tmp_path / "workers.log", "w") as log:
+        workers = [subprocess.Popen(worker, cwd=lab.PROJECT, stdout=log, stderr=log) for _ in range(2)]
+        try:
+            output, _ = master.communicate(timeout=240)
+        finally:
+            master.kill()
+            ended = [w.wait(timeout=30) for w in workers]
+    assert master.returncode == 0, output[-3000:]
+    assert ended == [0, 0]
+    told = verdict(tmp_path, "reviews-50-50")
+    assert told["outcome"] == "PASS"
+    assert {s["version"] for s in told["classes"][0]["shares"]} == {"v1", "v3"}
+
+
 def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
     apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
 from tests import lab
 
 KINDS = "virtualservices.networking.istio.io,destinationrules.networking.istio.io,gateways.networking.istio.io"
@@ -33,4 +39,40 @@ def test_an_unknown_entry_changes_nothing() -> None:
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-21")
     assert done.returncode != 0
     assert "traffic_policy_entry: reviews-80-21 was given; accepted: " in lab.words(done.stdout)
+    assert rules() == before
+
+
+def entry_with(folder: Path, change: Callable[[str], str]) -> Path:
+    """A catalogue of one entry, reviews-80-20 with its policy changed."""
+    source = lab.PROJECT / "loadtests/catalogue/reviews-80-20"
+    shutil.copytree(source, folder / "reviews-80-20")
+    changed = change((source / "policy.yaml").read_text())
+    assert changed != (source / "policy.yaml").read_text()
+    (folder / "reviews-80-20/policy.yaml").write_text(changed)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("weight: 20", "weight: 10"), "VirtualService reviews: weights sum to 90, not 100"),
+        (lambda text: text.replace("subset: v3", "subset: v9"), "no DestinationRule of reviews has a subset v9"),
+        (lambda text: text.replace("{version: v3}", "{version: v7}"), "subset v3 selects no pod of reviews"),
+        (
+            lambda text: text.replace("hosts: [reviews]", "hosts: [reviews]\n  gateways: [nowhere]"),
+            "VirtualService reviews: there is no Gateway nowhere",
+        ),
+        (lambda text: text.replace("spec:", "spec: ["), "ParserError"),
+    ],
+    ids=["weights", "unknown subset", "subset without pods", "no gateway", "not YAML"],
+)
+def test_rules_that_contradict_each_other_change_nothing(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
+    before = rules()
+    catalogue = entry_with(tmp_path, change)
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-20", traffic_policy_catalogue=str(catalogue))
+    told = lab.words(done.stdout)
+    assert done.returncode != 0
+    assert "traffic_policy_entry: reviews-80-20 was given; " in told
+    assert words in told
+    assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in told
     assert rules() == before

@@ -58,7 +58,10 @@ def by_hand(kept: Path) -> float:
 
 
 class Memory(threading.Thread):
-    """Peak memory of the node container, in GiB, sampled every second (without the page cache)."""
+    """Peak memory of all processes in the node container, in GiB: proportional set size, sampled every 3 s.
+
+    PSS counts private memory, and of each shared page the process's part, so the sum counts every page in use once.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -67,18 +70,11 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         """Sample until told to end."""
-        while not self.ended.wait(1):
-            done = subprocess.run(
-                ["podman", "exec", f"{NAME}-control-plane", "cat", "/sys/fs/cgroup/memory/memory.stat"],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if not done.stdout:
-                done = subprocess.run(
-                    ["podman", "exec", f"{NAME}-control-plane", "cat", "/sys/fs/cgroup/memory.stat"],
-                    capture_output=True, text=True, check=False,
-                )  # fmt: skip
-            found = re.search(r"^(?:total_rss|anon) (\d+)$", done.stdout, re.MULTILINE)
-            self.peak = max(self.peak, int(found.group(1)) / 1024**3 if found else 0.0)
+        read = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null"
+        while not self.ended.wait(3):
+            command = ["podman", "exec", f"{NAME}-control-plane", "sh", "-c", read]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.peak = max(self.peak, sum(map(int, re.findall(r"^Pss: +(\d+)", done.stdout, re.MULTILINE))) / 1024**2)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class Host:
     memory_gib: float
     missing_tools: tuple[str, ...]
     busy_ports: tuple[int, ...]
+    silent_engine: str = ""
+    """What docker said instead of its version; empty when it answers or is not asked for."""
 
 
 def host_errors(host: Host, disk_gib: float, memory_gib: float) -> list[str]:
@@ -46,6 +49,11 @@ def host_errors(host: Host, disk_gib: float, memory_gib: float) -> list[str]:
         f"kind_cluster_gateway_port: {port} is in use on 127.0.0.1; accepted: a free port, or 0 to have one chosen"
         for port in host.busy_ports
     ]
+    if host.silent_engine:
+        errors.append(
+            f"lab_engine: docker was given, but its daemon does not answer ({host.silent_engine}); "
+            "accepted: podman, or docker with its daemon running"
+        )
     return errors
 
 
@@ -58,6 +66,19 @@ def port_is_busy(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def silence_of(engine: str) -> str:
+    """Why docker does not answer; '' when it does, and for podman, which has no daemon and is installed by the lab."""
+    if engine != "docker":
+        return ""
+    try:
+        done = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no output"])[-1]
 
 
 def existing_parent(path: Path) -> Path:
@@ -78,6 +99,7 @@ def look(args: dict[str, Any]) -> Host:
         memory_gib=memory * 1024 / GIB,
         missing_tools=tuple(tool for tool in args["tools"] if shutil.which(tool) is None),
         busy_ports=tuple(int(p) for p in args["ports"] if int(p) and port_is_busy(int(p))),
+        silent_engine=silence_of(args["engine"]),
     )
 
 

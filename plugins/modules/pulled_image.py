@@ -64,8 +64,9 @@ def main() -> None:
     )
     engine, name, mirror = module.params["engine"], module.params["name"], module.params["mirror"]
     source = mirrored(name, module.params["hub"], mirror)
-    # A digest is no tag: the local name of such an image is its repository with the tag before the digest.
-    local = name.split("@", maxsplit=1)[0]
+    # A digest is no tag: the local name of such an image is its repository with the tag before the digest. The name is
+    # whole, as kind asks for it: podman would keep a short one under localhost/.
+    local = mirrored(name, module.params["hub"], "").split("@", maxsplit=1)[0]
     present = module.run_command([engine, "image", "inspect", local])[0] == 0
     if not present and not module.check_mode:
         # docker takes plain HTTP from loopback by itself.

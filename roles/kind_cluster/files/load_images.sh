@@ -2,21 +2,19 @@
 # load_images.sh ENGINE CLUSTER IMAGE...: puts into every node what it lacks of IMAGEs; prints what it loaded.
 set -eu
 engine=$1 cluster=$2; shift 2
-archive=$(mktemp "${TMPDIR:-/var/tmp}/istio-lab-images.XXXXXX")
-trap 'rm -f "$archive"' EXIT
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/istio-lab-images.XXXXXX")
+trap 'rm -rf "$work"' EXIT
 for node in $("$engine" ps --quiet --filter "label=io.x-k8s.kind.cluster=$cluster"); do
-    held=$("$engine" exec "$node" ctr --namespace k8s.io images ls --quiet)
-    missing=''
+    "$engine" exec "$node" ctr --namespace k8s.io images ls --quiet >"$work/held"
     for image in "$@"; do
-        echo "$held" | grep -qxF "$image" || missing="$missing $image"
+        ! grep -qxF "$image" "$work/held" || continue
+        rm -f "$work/image.tar"
+        # One at a time and, from podman, as OCI: its other formats hold no zstd layers, which registries may serve.
+        case $engine in
+            podman) podman save --quiet --uncompressed --format oci-archive --output "$work/image.tar" "$image" ;;
+            *) "$engine" save --output "$work/image.tar" "$image" ;;
+        esac
+        "$engine" exec --interactive "$node" ctr --namespace k8s.io images import --digests - <"$work/image.tar" >/dev/null
+        echo "loaded: $image"
     done
-    [ -n "$missing" ] || continue
-    rm -f "$archive"
-    # shellcheck disable=SC2086
-    case $engine in
-        podman) podman save --quiet --multi-image-archive --output "$archive" $missing ;;
-        *) "$engine" save --output "$archive" $missing ;;
-    esac
-    "$engine" exec --interactive "$node" ctr --namespace k8s.io images import --digests - <"$archive" >/dev/null
-    echo "loaded:$missing"
 done

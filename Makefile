@@ -8,7 +8,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab load policy test lint unit bench destroy env lock
+.PHONY: help lab load policy catalogue verify test lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,12 @@ ifdef UI
 else
 	@$(PLAY) -e loadtest_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/run_loadtest.yml
 endif
+
+catalogue: .venv/lab.stamp ## List the entries with their last verdict
+	@$(BIN)/python -m loadtests.summary --results "$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)/results"
+
+verify: .venv/lab.stamp ## Judge every entry, with one report
+	@$(PLAY) playbooks/verify_catalogue.yml
 
 lint: .venv/dev.stamp ## ansible-lint, yamllint, ruff, mypy
 	@scripts/lint.sh

@@ -21,14 +21,14 @@ class Cluster:
     kubeconfig: str
     namespace: str
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Standard output of one kubectl command.
 
         :raises ClusterError: if it ends with an error or takes longer than 30 s
         """
         command = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ClusterError(f"kubectl {arguments[0]}: {error}") from error
         if done.returncode:

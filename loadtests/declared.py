@@ -8,30 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from loadtests.cluster import Cluster
-from loadtests.verdict import MARGIN, Declared
+from loadtests.verdict import Declared
 
 Route = tuple[tuple[str, int], ...]
 """One HTTP route: (subset, weight) of each destination; a subset of '' is the whole service."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What an entry asks of the mesh; the numbers come from the rules.
+class BrokenPromiseError(Exception):
+    """The rules make no promise for a request; the message says why."""
 
-    :param virtual_service: name of the VirtualService that is judged
-    :param app: label ``app`` of the pods that answer
-    :param classes: traffic class -> the request as the rules see it: ``headers`` by name, ``uri``, ``host``
-    :param callers: label ``app`` of the pods whose proxies apply the rule; 'istio-ingressgateway' is the gateway
-    """
 
-    virtual_service: str
-    app: str
-    classes: Mapping[str, Mapping[str, Any]]
-    callers: str
-    margin: float = MARGIN
+class AboutSplits(Protocol):
+    """What ``promise`` needs to know of a ``question.Split``."""
+
+    @property
+    def virtual_service(self) -> str:
+        """Name of the VirtualService."""
+
+    @property
+    def classes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Traffic class -> the request as the rules see it."""
+
+    @property
+    def margin(self) -> float:
+        """Half width of what is accepted around each share."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +105,22 @@ def contradictions(virtual_service: Mapping[str, Any], rules: Sequence[Mapping[s
     return found
 
 
-def promise(question: Question, objects: list[dict[str, Any]]) -> Rules:
+def generation(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Changes whenever the spec of one of ``objects`` does, or one comes or goes."""
+    return ",".join(sorted(f"{o['kind']}/{o['metadata']['uid']}/{o['metadata']['generation']}" for o in objects))
+
+
+def promise(question: AboutSplits, objects: Sequence[Mapping[str, Any]]) -> Rules:
     """The promise that ``objects`` make for ``question``.
 
     :param objects: VirtualServices and DestinationRules of the namespace
     """
     services = [o for o in objects if o["kind"] == "VirtualService"]
     destination_rules = [o for o in objects if o["kind"] == "DestinationRule"]
-    generation = ",".join(sorted(f"{o['kind']}/{o['metadata']['uid']}/{o['metadata']['generation']}" for o in objects))
     ours = next((s for s in services if s["metadata"]["name"] == question.virtual_service), None)
     if ours is None:
         broken = (f"no VirtualService {question.virtual_service} is in force",)
-        return Rules(Declared({}, question.margin, broken=broken), (), generation)
+        return Rules(Declared({}, question.margin, broken=broken), (), generation(objects))
     routes = ours["spec"].get("http", [])
     shares, missing = {}, contradictions(ours, destination_rules)
     for name, request in question.classes.items():
@@ -124,9 +130,4 @@ def promise(question: Question, objects: list[dict[str, Any]]) -> Rules:
         else:
             shares[name] = shares_of(weights(route))
     declared = Declared(shares, question.margin, broken=tuple(missing))
-    return Rules(declared, tuple(weights(r) for r in routes), generation)
-
-
-def read(question: Question, cluster: Cluster) -> Rules:
-    """The promise of the rules that are in the cluster now."""
-    return promise(question, cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"))
+    return Rules(declared, tuple(weights(r) for r in routes), generation(objects))

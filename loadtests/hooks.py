@@ -11,18 +11,24 @@ from typing import Any
 import gevent
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests import declared, entry, observed, report
+from loadtests import declared, entry, report
 from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import web
+from loadtests.question import AT_SERVER, Question
 from loadtests.verdict import Observed, Outcome, Verdict, judge
 
 log = logging.getLogger("mesh")
 LOOK_SECONDS = 1.0
 STEP_SECONDS = 30.0
+# A proxy lets connections of its old listener answer once more before it closes them. Traffic of this length, not counted,
+# uses those up; it is the same for every run, whatever it shows.
+WARM_UP_SECONDS = 2.0
 
 
 class MeshRun:
     """One environment's run: counts on every side; rules, watch and verdict where the run is led (master or local)."""
+
+    question: Question
 
     def __init__(self, environment: Any) -> None:
         self.environment = environment
@@ -33,8 +39,10 @@ class MeshRun:
         self.void: list[str] = []
         self.late: list[str] = []
         self.rules: declared.Rules | None = None
-        self.versions: dict[str, str] = {}
+        self.pods: dict[str, str] = {}
         self.baseline: dict[str, int] = {}
+        self.arrived_before: int | None = None
+        self.at_server: dict[str, int] = {}
         self.started = 0.0
         self.users = 0
         self.watcher: gevent.Greenlet | None = None
@@ -76,37 +84,46 @@ class MeshRun:
     @property
     def cluster(self) -> Cluster:
         """The cluster that is judged."""
-        return Cluster(self.options.kubeconfig, self.options.mesh_namespace)
+        return Cluster(self.options.kubeconfig, self.question.namespace)
 
     def begin(self) -> None:
-        """Read the rules, wait until the proxies hold them, and start counting from nothing."""
+        """Read the rules and wait until the proxies hold them."""
         self.question = entry.load(self.options.entry).question
         random.seed(self.options.seed)
         self.void, self.late, self.finished, self.baseline = [], [], False, {}
-        self.rules = declared.read(self.question, self.cluster)
-        self.versions = observed.pods_of(self.cluster, self.question.app)
+        self.rules = self.question.read(self.cluster)
+        self.pods = self.question.pods(self.cluster)
         if not self.rules.declared.broken:
-            self.late = observed.wait_in_step(self.cluster, self.question, self.rules.routes, STEP_SECONDS)
-            self.baseline = observed.mesh_counts(self.cluster, self.versions)
+            self.late = self.question.wait_in_step(self.cluster, self.rules, STEP_SECONDS)
+        self.start_counting()
+
+    def start_counting(self) -> None:
+        """Count from nothing, on every side."""
+        assert self.rules is not None
+        if not self.rules.declared.broken:
+            self.baseline = self.question.mesh_counts(self.cluster, self.pods)
+        self.arrived_before = self.question.server_count(self.cluster)
+        self.at_server = {}
         self.epoch += 1
         self.counts, self.judged = {}, None
         if isinstance(self.environment.runner, MasterRunner):
             self.environment.runner.send_message("mesh_epoch", self.epoch)
         self.started = time.time()
         self.verdict = self.look()
-        log.info("%s: counting starts; declared %s", self.options.entry, dict(self.rules.declared.shares))
+        log.info("%s: declared %s", self.options.entry, dict(self.rules.declared.shares))
 
     def observation(self, mesh: dict[str, int] | None = None) -> Observed:
         """Everything that was observed so far, by version."""
         assert self.rules is not None
-        whole = self.rules.whole_service
-        sent = observed.by_version(self.counts, self.versions, whole)
+        sent = self.question.label(self.counts, self.pods, self.rules)
         # A verdict holds from the moment it is reached; what still comes until the users have stopped is not judged.
-        counts = observed.by_version(self.judged, self.versions, whole) if self.judged is not None else sent
+        counts = self.question.label(self.judged, self.pods, self.rules) if self.judged is not None else sent
+        if self.at_server:
+            counts = {**counts, AT_SERVER: self.at_server}
         runner = self.environment.runner
         if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
             self.void.append("the generator was saturated: take fewer users, or --processes")
-        return Observed(counts, sent, mesh, self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
+        return Observed(counts, sent, mesh, 2 * self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
 
     def look(self, mesh: dict[str, int] | None = None) -> Verdict:
         """The verdict at this moment."""
@@ -116,24 +133,37 @@ class MeshRun:
     def mesh_since_start(self) -> dict[str, int]:
         """Requests by version since counting started, as the proxies count them."""
         assert self.rules is not None
-        whole = self.rules.whole_service
-        now = observed.mesh_counts(self.cluster, self.versions)
-        totals: dict[str, int] = {}
-        for pod, n in now.items():
-            version = "" if whole else self.versions[pod]
-            totals[version] = totals.get(version, 0) + n - self.baseline.get(pod, 0)
+        now = self.question.mesh_counts(self.cluster, self.pods)
+        since = {pod: n - self.baseline.get(pod, 0) for pod, n in now.items()}
+        (totals,) = self.question.label({"all": since}, self.pods, self.rules).values()
         return {version: n for version, n in totals.items() if n}
+
+    def ask_server(self) -> None:
+        """Split the requests sent so far into those that arrived at the far end and those that did not."""
+        if self.arrived_before is None or (now := self.question.server_count(self.cluster)) is None:
+            return
+        sent = sum(sum(line.values()) for line in self.counts.values())
+        arrived = now - self.arrived_before
+        self.at_server = {"arrived": arrived, "did not arrive": max(0, sent - arrived)}
 
     def follow_edits(self) -> None:
         """Void a headless run whose rules were edited; in the browser, start the verdict again."""
         assert self.rules is not None
-        if declared.read(self.question, self.cluster).generation == self.rules.generation:
+        if self.question.read(self.cluster).generation == self.rules.generation:
             return
         if self.headless:
             self.void.append("a rule was edited while the run watched it")
             return
         log.info("a rule was edited: the verdict starts again")
         self.begin()
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """Let traffic flow that is not judged, then count from nothing."""
+        gevent.sleep(WARM_UP_SECONDS)
+        self.users = max(self.users, self.environment.runner.user_count)
+        self.start_counting()
+        log.info("%s: counting starts", self.options.entry)
 
     def decided(self) -> bool:
         """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
@@ -144,6 +174,10 @@ class MeshRun:
     def watch(self) -> None:
         """Look again and again until the run is decided, then end it."""
         runner, looks = self.environment.runner, 0
+        try:
+            self.warm_up()
+        except ClusterError as error:
+            self.void.append(str(error))
         while True:
             gevent.sleep(LOOK_SECONDS)
             looks += 1
@@ -151,6 +185,7 @@ class MeshRun:
             try:
                 if looks % 2 == 0:
                     self.follow_edits()
+                    self.ask_server()
             except ClusterError as error:
                 self.void.append(str(error))
             self.verdict = self.look()
@@ -174,6 +209,8 @@ class MeshRun:
             if self.rules is None:
                 self.verdict = Verdict(Outcome.VOID, tuple(self.void) or ("the run did not start",))
             else:
+                if self.judged is None:
+                    self.ask_server()
                 counted = self.baseline and not self.void
                 self.verdict = self.look(self.mesh_since_start() if counted else None)
         except ClusterError as error:
@@ -240,7 +277,6 @@ def on_arguments(parser: Any) -> None:
     parser.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
     parser.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
-    parser.add_argument("--mesh-namespace", default="bookinfo", help="Namespace of the rules", **hidden)
     parser.add_argument("--results", default="results", help="Folder for reports", **hidden)
     parser.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
     parser.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)

@@ -5,11 +5,24 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from loadtests.cluster import Cluster
-from loadtests.declared import Question, Route
+from loadtests.declared import Route
 from loadtests.verdict import ERROR
+
+
+class AboutCallers(Protocol):
+    """What this module needs to know of a ``question.Split``."""
+
+    @property
+    def virtual_service(self) -> str:
+        """Name of the VirtualService."""
+
+    @property
+    def callers(self) -> str:
+        """Label ``app`` of the pods whose proxies apply it."""
+
 
 INBOUND = re.compile(r'^envoy_cluster_upstream_rq_total\{(?=[^}]*cluster_name="inbound\|)[^}]*\}\s+(\d+)', re.MULTILINE)
 
@@ -79,7 +92,7 @@ def _weights(route: Mapping[str, Any]) -> Route:
     return ((action["cluster"].split("|")[2], 100),) if "cluster" in action else ()
 
 
-def out_of_step(cluster: Cluster, question: Question, routes: tuple[Route, ...]) -> list[str]:
+def out_of_step(cluster: Cluster, question: AboutCallers, routes: tuple[Route, ...]) -> list[str]:
     """The callers' proxies that do not hold ``routes`` (yet), in words; empty once all of them do."""
     gateway = question.callers == "istio-ingressgateway"
     namespace = "istio-system" if gateway else cluster.namespace
@@ -97,7 +110,7 @@ def out_of_step(cluster: Cluster, question: Question, routes: tuple[Route, ...])
     return late
 
 
-def wait_in_step(cluster: Cluster, question: Question, routes: tuple[Route, ...], seconds: float) -> list[str]:
+def wait_in_step(cluster: Cluster, question: AboutCallers, routes: tuple[Route, ...], seconds: float) -> list[str]:
     """Wait until every caller's proxy holds ``routes``; which ones still do not when the time is up."""
     until = time.monotonic() + seconds
     while (late := out_of_step(cluster, question, routes)) and time.monotonic() < until:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from loadtests import declared, entry, observed
+from loadtests import entry
 from loadtests.cluster import Cluster, ClusterError
 
 
@@ -20,8 +20,8 @@ def main() -> int:
     cluster = Cluster(options.kubeconfig, options.namespace)
     try:
         question = entry.load(options.entry).question
-        rules = declared.read(question, cluster)
-        late = list(rules.declared.broken) or observed.wait_in_step(cluster, question, rules.routes, options.timeout)
+        rules = question.read(cluster)
+        late = list(rules.declared.broken) or question.wait_in_step(cluster, rules, options.timeout)
     except (ClusterError, KeyError) as error:
         late = [str(error)]
     if late:

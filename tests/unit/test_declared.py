@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from loadtests.declared import Question, matches, promise
+from loadtests.declared import matches, promise
 from loadtests.observed import by_version, distinct, inbound_requests, route_in_proxy
+from loadtests.question import Split
 from loadtests.verdict import ERROR
 
-QUESTION = Question(
+QUESTION = Split(
     "reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage"
 )
 

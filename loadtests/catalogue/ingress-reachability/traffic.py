@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.declared import Question
+from loadtests.question import Split
 from loadtests.verdict import ERROR
 
 HOST = "books.lab.internal"
-QUESTION = Question(
+QUESTION = Split(
     virtual_service="ingress-reachability",
     app="details",
     classes={"outside": {"headers": {}, "uri": "/details/0", "method": "GET", "authority": HOST}},

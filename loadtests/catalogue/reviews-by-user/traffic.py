@@ -1,9 +1,9 @@
 """jason logs in through the page, everybody else does not."""
 
-from loadtests.declared import Question
 from loadtests.entry import REVIEWS_CLASSES, ReadReviews
+from loadtests.question import Split
 
-QUESTION = Question(
+QUESTION = Split(
     virtual_service="reviews",
     app="reviews",
     classes=REVIEWS_CLASSES | {"jason": {"headers": {"end-user": "jason"}, "uri": "/reviews/0", "method": "GET"}},

@@ -1,0 +1,16 @@
+"""Reads details by way of productpage, which may, and straight from the gateway, which may not."""
+
+from loadtests.entry import Fetch
+from loadtests.promises import authorized
+from loadtests.question import Contract
+
+READ = {"policy": "details-readers", "method": "GET", "uri": "/details/0"}
+QUESTION = Contract(
+    kinds=("authorizationpolicies.security.istio.io",),
+    promise=authorized,
+    classes={
+        "by productpage": {**READ, "principal": "cluster.local/ns/bookinfo/sa/bookinfo-productpage"},
+        "from the gateway": {**READ, "principal": "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"},
+    },
+)
+TRAFFIC = {"by productpage": Fetch("/api/v1/products/0"), "from the gateway": Fetch("/details/0", "direct.lab.internal")}

@@ -1,0 +1,34 @@
+"""Reads details as a page of another origin would: the browser asks first whether it may."""
+
+from typing import Any
+
+from loadtests.entry import Fetch
+from loadtests.promises import shared
+from loadtests.question import GATEWAY, Contract
+
+HOST = "api.lab.internal"
+ORIGINS = {"the shop": "https://shop.lab.internal", "another site": "https://evil.lab.internal"}
+
+
+def verdict_of_a_browser(response: Any) -> str:
+    """What a browser makes of the answer to its preflight."""
+    asked = response.request.headers.get("Origin")
+    return "may read" if response.headers.get("Access-Control-Allow-Origin") == asked else "may not read"
+
+
+def preflight(origin: str) -> Fetch:
+    """The question that a browser asks before it reads."""
+    headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+    return Fetch("/details/0", HOST, "OPTIONS", headers=headers, label=verdict_of_a_browser)
+
+
+QUESTION = Contract(
+    kinds=("virtualservices.networking.istio.io",),
+    promise=shared,
+    classes={
+        name: {"virtual_service": "cors", "origin": origin, "uri": "/details/0", "authority": HOST}
+        for name, origin in ORIGINS.items()
+    },
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {name: preflight(origin) for name, origin in ORIGINS.items()}

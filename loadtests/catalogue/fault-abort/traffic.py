@@ -1,0 +1,14 @@
+"""Asks productpage for ratings as jason and as nobody; its proxy injects the aborts."""
+
+from loadtests.entry import Fetch
+from loadtests.promises import aborted
+from loadtests.question import Contract
+
+RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
+QUESTION = Contract(
+    kinds=("virtualservices.networking.istio.io",),
+    promise=aborted,
+    classes={"anonymous": {**RATINGS, "headers": {}}, "jason": {**RATINGS, "headers": {"end-user": "jason"}}},
+)
+PATH = "/api/v1/products/0/ratings"
+TRAFFIC = {"anonymous": Fetch(PATH), "jason": Fetch(PATH, user="jason")}

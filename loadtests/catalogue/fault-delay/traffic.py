@@ -1,0 +1,15 @@
+"""Times productpage's ratings for jason and for nobody; its proxy injects the delay."""
+
+from loadtests.entry import Fetch
+from loadtests.promises import delayed
+from loadtests.question import Contract
+
+RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
+QUESTION = Contract(
+    about_time=True,
+    kinds=("virtualservices.networking.istio.io",),
+    promise=delayed,
+    classes={"anonymous": {**RATINGS, "headers": {}}, "jason": {**RATINGS, "headers": {"end-user": "jason"}}},
+)
+PATH = "/api/v1/products/0/ratings"
+TRAFFIC = {"anonymous": Fetch(PATH, timed=True), "jason": Fetch(PATH, user="jason", timed=True)}

@@ -1,0 +1,31 @@
+"""Asks one public host for a moved page, a teapot, a method that is not taken, and a path that is rewritten."""
+
+from loadtests.entry import Fetch
+from loadtests.promises import answered
+from loadtests.question import GATEWAY, Contract
+
+HOST = "shop.lab.internal"
+
+
+def request(uri: str, method: str = "GET") -> dict[str, str]:
+    """As the gateway's rules see it."""
+    return {"virtual_service": "ingress-rules", "authority": HOST, "uri": uri, "method": method}
+
+
+QUESTION = Contract(
+    kinds=("virtualservices.networking.istio.io",),
+    promise=answered,
+    classes={
+        "moved": request("/moved"),
+        "own answer": request("/teapot"),
+        "by method": request("/books/0", "POST"),
+        "rewritten": request("/books/0"),
+    },
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {
+    "moved": Fetch("/moved", HOST),
+    "own answer": Fetch("/teapot", HOST),
+    "by method": Fetch("/books/0", HOST, "POST"),
+    "rewritten": Fetch("/books/0", HOST),
+}

@@ -1,0 +1,25 @@
+"""Everybody reads the reviews; how many of the requests arrive at v3 as well is counted by v3's own proxy."""
+
+from loadtests.cluster import Cluster
+from loadtests.entry import Fetch
+from loadtests.observed import inbound_requests, pods_of
+from loadtests.promises import mirrored
+from loadtests.question import Contract
+
+REVIEWS = {"virtual_service": "reviews", "uri": "/reviews/0", "method": "GET", "headers": {}}
+
+
+def arrived_at_v3(cluster: Cluster) -> int:
+    """Requests that v3's proxies handed to it so far."""
+    pods = [pod for pod, version in pods_of(cluster, "reviews").items() if version == "v3"]
+    return sum(inbound_requests(cluster.proxy_metrics(pod)) for pod in pods)
+
+
+QUESTION = Contract(
+    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    promise=mirrored,
+    classes={"anonymous": REVIEWS},
+    server=arrived_at_v3,
+    at_server={**REVIEWS, "at_server": True},
+)
+TRAFFIC = {"anonymous": Fetch("/api/v1/products/0/reviews")}

@@ -1,0 +1,13 @@
+"""A phone and a desk computer read the reviews; productpage hands their User-Agent on."""
+
+from loadtests.entry import ReadReviews
+from loadtests.question import Split
+
+AGENTS = {"phone": "Lab/1.0 (Mobile)", "desk": "Lab/1.0"}
+QUESTION = Split(
+    virtual_service="reviews",
+    app="reviews",
+    classes={n: {"headers": {"user-agent": agent}, "uri": "/reviews/0", "method": "GET"} for n, agent in AGENTS.items()},
+    callers="productpage",
+)
+TRAFFIC = {name: ReadReviews(headers={"User-Agent": agent}) for name, agent in AGENTS.items()}

@@ -1,0 +1,22 @@
+"""Times productpage's reviews: its proxy gives up on reviews before ratings answers; productpage tries twice."""
+
+from loadtests.entry import Fetch
+from loadtests.promises import timed_out
+from loadtests.question import Contract
+
+QUESTION = Contract(
+    about_time=True,
+    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    promise=timed_out,
+    classes={
+        "anonymous": {
+            "virtual_service": "reviews",
+            "slow_virtual_service": "ratings",
+            "attempts": 2,
+            "uri": "/reviews/0",
+            "method": "GET",
+            "headers": {},
+        }
+    },
+)
+TRAFFIC = {"anonymous": Fetch("/api/v1/products/0/reviews", timed=True)}

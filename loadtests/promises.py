@@ -1,0 +1,155 @@
+"""What rules promise for one request, outcome by outcome: pure functions for ``question.Contract``.
+
+Each takes the objects that are in force and one request as the rules see it, and returns the share of every outcome, as
+``entry.Fetch`` words it. The request names the rule that is judged; its numbers are read from the object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadtests.declared import BrokenPromiseError, route_for, string_match
+
+Objects = Sequence[Mapping[str, Any]]
+Request = Mapping[str, Any]
+Shares = dict[str, float]
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def named(objects: Objects, kind: str, name: str) -> Mapping[str, Any]:
+    """The spec of one object.
+
+    :raises BrokenPromiseError: if it is not in force
+    """
+    found = next((o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name), None)
+    if found is None:
+        raise BrokenPromiseError(f"no {kind} {name} is in force")
+    return dict(found["spec"])
+
+
+def route(objects: Objects, request: Request) -> Mapping[str, Any]:
+    """The route of the request's VirtualService that takes it.
+
+    :raises BrokenPromiseError: if the rule is not there, or has no route for it
+    """
+    name = request["virtual_service"]
+    taken = route_for(named(objects, "VirtualService", name).get("http", []), request)
+    if taken is None:
+        raise BrokenPromiseError(f"VirtualService {name} has no route for it")
+    return taken
+
+
+def seconds(duration: str) -> float:
+    """``1.5s``, ``250ms``, ``1m30s`` in seconds."""
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
+
+
+def percentage(fault: Mapping[str, Any]) -> float:
+    """Share of requests that a fault hits; all of them when it does not say."""
+    return float(fault.get("percentage", {}).get("value", 100)) / 100
+
+
+def _only(shares: Shares) -> Shares:
+    """Without outcomes of no share."""
+    return {outcome: share for outcome, share in shares.items() if share > 0}
+
+
+def answered(objects: Objects, request: Request) -> Shares:
+    """A gateway's own answers (redirect, direct response), and 200 from behind it."""
+    taken = route(objects, request)
+    if "redirect" in taken:
+        to = taken["redirect"]
+        target = f"http://{to.get('authority', request['authority'])}{to.get('uri', request['uri'])}"
+        return {f"HTTP {to.get('redirectCode', 301)} to {target}": 1.0}
+    if "directResponse" in taken:
+        return {f"HTTP {taken['directResponse']['status']}": 1.0}
+    return {"HTTP 200": 1.0}
+
+
+def aborted(objects: Objects, request: Request) -> Shares:
+    """Injected aborts: their status for their percentage of requests, 200 for the others."""
+    abort = route(objects, request).get("fault", {}).get("abort")
+    hit = percentage(abort) if abort else 0.0
+    return _only({f"HTTP {abort['httpStatus'] if abort else 500}": hit, "HTTP 200": 1 - hit})
+
+
+def delayed(objects: Objects, request: Request) -> Shares:
+    """Injected delays: 200 after the delay for its percentage of requests, at once for the others."""
+    delay = route(objects, request).get("fault", {}).get("delay")
+    hit = percentage(delay) if delay else 0.0
+    late = seconds(delay["fixedDelay"]) if delay else 1.0
+    return _only({f"HTTP 200 after {late:.0f} s": hit, "HTTP 200 after 0 s": 1 - hit})
+
+
+def timed_out(objects: Objects, request: Request) -> Shares:
+    """A time-out against a delay further on: 504 after the caller's ``attempts`` time-outs, if the delay is longer.
+
+    The request names the rule with the delay as ``slow_virtual_service``.
+    """
+    limit = seconds(route(objects, request).get("timeout", "1000h"))
+    slow = route(objects, {**request, "virtual_service": request["slow_virtual_service"]})
+    wait = seconds(slow.get("fault", {}).get("delay", {}).get("fixedDelay", "0s"))
+    if wait > limit:
+        return _only({f"HTTP 504 after {limit * request['attempts']:.0f} s": 1.0})
+    return _only({f"HTTP 200 after {wait:.0f} s": 1.0})
+
+
+def retried(objects: Objects, request: Request) -> Shares:
+    """Retries in front of a server that fails ``failing`` of its answers by chance: all attempts must fail."""
+    retries = route(objects, request).get("retries")
+    if retries is None:
+        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
+    lost = float(request["failing"]) ** (1 + int(retries["attempts"]))
+    return _only({"HTTP 503": lost, "HTTP 200": 1 - lost})
+
+
+def mirrored(objects: Objects, request: Request) -> Shares:
+    """Mirroring: 200 for clients, and at the mirror the percentage of requests that shall arrive there."""
+    taken = route(objects, request)
+    if not request.get("at_server"):
+        return {"HTTP 200": 1.0}
+    hit = float(taken.get("mirrorPercentage", {}).get("value", 100)) / 100 if "mirror" in taken else 0.0
+    return _only({"arrived": hit, "did not arrive": 1 - hit})
+
+
+def shared(objects: Objects, request: Request) -> Shares:
+    """CORS: whether a page of ``origin`` may read the answer."""
+    policy = route(objects, request).get("corsPolicy", {})
+    allowed = any(string_match(match, request["origin"]) for match in policy.get("allowOrigins", []))
+    return {"may read" if allowed else "may not read": 1.0}
+
+
+def _field(patterns: Sequence[str] | None, value: str) -> bool:
+    """One list of an AuthorizationPolicy: exact, prefix*, *suffix or * patterns; no list asks for nothing."""
+
+    def one(pattern: str) -> bool:
+        if pattern == "*":
+            return bool(value)
+        if pattern.endswith("*"):
+            return value.startswith(pattern[:-1])
+        return value.endswith(pattern[1:]) if pattern.startswith("*") else value == pattern
+
+    return patterns is None or any(one(p) for p in patterns)
+
+
+def _rule(rule: Mapping[str, Any], request: Request) -> bool:
+    sources = [s["source"] for s in rule.get("from", [])]
+    operations = [o["operation"] for o in rule.get("to", [])]
+    comes = not sources or any(
+        _field(s.get("principals"), request["principal"]) and _field(s.get("namespaces"), request["principal"].split("/")[2])
+        for s in sources
+    )
+    does = not operations or any(
+        _field(o.get("methods"), request["method"]) and _field(o.get("paths"), request["uri"]) for o in operations
+    )
+    return comes and does
+
+
+def authorized(objects: Objects, request: Request) -> Shares:
+    """One AuthorizationPolicy's decision for a caller (``principal``, ``method``, ``uri``): 200 or 403."""
+    policy = named(objects, "AuthorizationPolicy", request["policy"])
+    matched = any(_rule(rule, request) for rule in policy.get("rules", []))
+    allowed = matched if policy.get("action", "ALLOW") == "ALLOW" else not matched
+    return {"HTTP 200" if allowed else "HTTP 403": 1.0}

@@ -1,0 +1,167 @@
+"""What an entry asks of the mesh: a split (which version answers) or a contract (what the answer is).
+
+Both name the rules to read and the requests to send, never the numbers to expect. ``hooks.MeshRun`` knows them by the
+methods that they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from loadtests import declared, marker, observed
+from loadtests.cluster import Cluster
+from loadtests.declared import BrokenPromiseError, Rules
+from loadtests.verdict import ERROR, MARGIN, Declared
+
+Objects = Sequence[Mapping[str, Any]]
+Counts = dict[str, dict[str, int]]
+Promise = Callable[[Objects, Mapping[str, Any]], dict[str, float]]
+GATEWAY = ("istio-system", "istio-ingressgateway")
+
+
+class Question(Protocol):
+    """What ``hooks.MeshRun`` needs of either kind."""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the rules."""
+
+    @property
+    def classes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Traffic class -> the request as the rules see it."""
+
+    def read(self, cluster: Cluster) -> Rules:
+        """The promise of the rules that are in the cluster now."""
+
+    def pods(self, cluster: Cluster) -> dict[str, str]:
+        """Pods that answer -> version; empty where answers carry their own label."""
+
+    def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
+        """Counts of what clients saw, as counts of what the rules speak of."""
+
+    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
+        """Wait until the proxies hold the rules; in words, which still do not when the time is up."""
+
+    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
+        """Requests that arrived at each pod as the proxies count them; empty where there is no such second source."""
+
+    def server_count(self, cluster: Cluster) -> int | None:
+        """What the far end has counted so far, for questions about it; else None."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which version answers, as one VirtualService's weights and matches say.
+
+    :param virtual_service: name of the VirtualService that is judged
+    :param app: label ``app`` of the pods that answer
+    :param classes: traffic class -> the request as the rules see it: ``headers`` by name, ``uri``, ``host``
+    :param callers: label ``app`` of the pods whose proxies apply the rule; 'istio-ingressgateway' is the gateway
+    """
+
+    virtual_service: str
+    app: str
+    classes: Mapping[str, Mapping[str, Any]]
+    callers: str
+    margin: float = MARGIN
+    namespace: str = "bookinfo"
+
+    def read(self, cluster: Cluster) -> Rules:
+        """The promise of the VirtualService and DestinationRules that are in the cluster now."""
+        objects = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io")
+        return declared.promise(self, objects)
+
+    def pods(self, cluster: Cluster) -> dict[str, str]:
+        """Running pods of the app -> version."""
+        return observed.pods_of(cluster, self.app)
+
+    def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
+        """Counts by pod as counts by version."""
+        return observed.by_version(counts, pods, rules.whole_service)
+
+    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
+        """Wait until every caller's proxy holds the declared routes."""
+        return observed.wait_in_step(cluster, self, rules.routes, seconds)
+
+    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
+        """Requests that arrived at each pod, as its own proxy counts them."""
+        return observed.mesh_counts(cluster, pods)
+
+    def server_count(self, cluster: Cluster) -> int | None:
+        """Splits have their second source in ``mesh_counts``."""
+        return None
+
+
+AT_SERVER = "at the server"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
+
+    :param kinds: resources that bear on it, as kubectl names them
+    :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
+    :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
+        is the one of ``at_server``
+    :param proxies: (namespace, app) of the proxies that must hold the rules; app '' is every injected pod there
+    """
+
+    kinds: tuple[str, ...]
+    promise: Promise
+    classes: Mapping[str, Mapping[str, Any]]
+    margin: float = MARGIN
+    namespace: str = "bookinfo"
+    proxies: tuple[tuple[str, str], ...] = field(default=(("bookinfo", ""), GATEWAY))
+    about_time: bool = False
+    """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
+    server: Callable[[Cluster], int] | None = None
+    at_server: Mapping[str, Any] | None = None
+
+    def read(self, cluster: Cluster) -> Rules:
+        """The promise of the objects that are in the cluster now."""
+        objects = [o for o in cluster.items(*self.kinds) if o["metadata"]["name"] != marker.NAME]
+        return self.promised(objects)
+
+    def promised(self, objects: Objects) -> Rules:
+        """The promise that ``objects`` make."""
+        shares: dict[str, dict[str, float]] = {}
+        rules = [o for o in objects if o["kind"] == "DestinationRule"]
+        broken = [
+            c for o in objects if o["kind"] == "VirtualService" for c in declared.contradictions(o, rules) if "weights" in c
+        ]
+        asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
+        for name, request in asked.items():
+            try:
+                shares[name] = self.promise(objects, request)
+            except BrokenPromiseError as reason:
+                broken.append(f"{name}: {reason}")
+        return Rules(Declared(shares, self.margin, broken=tuple(broken)), (), declared.generation(objects))
+
+    def pods(self, cluster: Cluster) -> dict[str, str]:
+        """None: answers carry their own label."""
+        return {}
+
+    def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
+        """As they are; in questions about time, an outcome that the promise does not name is an error."""
+        told: Counts = {}
+        for name, line in counts.items():
+            known = rules.declared.shares.get(name, {})
+            for outcome, n in line.items():
+                key = ERROR if self.about_time and outcome not in known else outcome
+                told.setdefault(name, {}).setdefault(key, 0)
+                told[name][key] += n
+        return told
+
+    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
+        """Wait until every proxy has a marker that was pushed after the rules."""
+        return marker.wait(cluster, rules.generation, self.proxies, seconds)
+
+    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
+        """None: where the far end is asked, that is ``server_count``."""
+        return {}
+
+    def server_count(self, cluster: Cluster) -> int | None:
+        """What the far end has counted so far."""
+        return self.server(cluster) if self.server else None

@@ -13,9 +13,9 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends $missing >/dev/null
 fi
-# From here on the lab sees what a bare Debian 12 has: the host's own Go, Java, Node, Ruby and gcc are not there.
-PATH=$(scripts/bare-path.sh "$PWD/build/bare-path")
-export PATH="$PWD/.venv/bin:$PATH"
+# The lab brings what it needs: from here on the host's own Go, Java, Node, Ruby and C compiler refuse to work.
+scripts/hide-toolchains.sh "$PWD/build/hidden-toolchains"
+export PATH="$PWD/.venv/bin:$PWD/build/hidden-toolchains:$PATH"
 phase "lint"
 scripts/lint.sh
 phase "unit tests"

@@ -3,6 +3,7 @@
 set -euo pipefail
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
 [ -x "$state/bin/kubectl" ] || { echo "echo 'istio-lab: no lab is here; run: make lab' >&2; false"; exit 1; }
+# A lab that is half made has no record yet; podman is what it will run on then.
 engine=$(sed -n 's/.*"engine": "\([a-z]*\)".*/\1/p' "$state/cluster.json" 2>/dev/null || true)
 cat <<END
 export PATH=$(printf %q "$state/bin"):\$PATH KUBECONFIG=$(printf %q "$state/kubeconfig") CONTAINERS_CONF=$(printf %q "$state/containers.conf") KIND_EXPERIMENTAL_PROVIDER=${engine:-podman}

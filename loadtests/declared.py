@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from loadtests.verdict import Declared
 
+Objects = Sequence[Mapping[str, Any]]
+"""Kubernetes objects as the API gives them."""
 Route = tuple[tuple[str, int], ...]
 """One HTTP route: (subset, weight) of each destination; a subset of '' is the whole service."""
 
@@ -49,6 +51,11 @@ class Rules:
     def whole_service(self) -> bool:
         """Whether the rule names no subsets, so that every answer counts for the service."""
         return all(not subset for route in self.routes for subset, _ in route)
+
+
+def of_kind(objects: Objects, kind: str) -> list[Mapping[str, Any]]:
+    """The objects of one kind."""
+    return [o for o in objects if o["kind"] == kind]
 
 
 def string_match(match: Mapping[str, str], value: str | None) -> bool:
@@ -90,14 +97,21 @@ def route_for(routes: list[dict[str, Any]], request: Mapping[str, Any]) -> dict[
     return next((r for r in routes if not r.get("match") or any(matches(m, request) for m in r["match"])), None)
 
 
-def contradictions(virtual_service: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What makes a rule impossible to hold: weights that do not sum to 100, subsets that no DestinationRule has."""
+def unbalanced(virtual_service: Mapping[str, Any]) -> list[str]:
+    """Routes whose weights do not sum to 100."""
     name, found = virtual_service["metadata"]["name"], []
-    subsets = {(r["spec"]["host"].split(".")[0], s["name"]) for r in rules for s in r["spec"].get("subsets", [])}
     for route in virtual_service["spec"].get("http", []):
         total = sum(weight for _, weight in weights(route))
         if route.get("route") and total != 100:
             found.append(f"VirtualService {name}: weights sum to {total}, not 100")
+    return found
+
+
+def contradictions(virtual_service: Mapping[str, Any], rules: Objects) -> list[str]:
+    """What makes a rule impossible to hold: weights that do not sum to 100, subsets that no DestinationRule has."""
+    name, found = virtual_service["metadata"]["name"], unbalanced(virtual_service)
+    subsets = {(r["spec"]["host"].split(".")[0], s["name"]) for r in rules for s in r["spec"].get("subsets", [])}
+    for route in virtual_service["spec"].get("http", []):
         for destination in route.get("route", []):
             host, subset = destination["destination"]["host"].split(".")[0], destination["destination"].get("subset")
             if subset and (host, subset) not in subsets:
@@ -105,24 +119,22 @@ def contradictions(virtual_service: Mapping[str, Any], rules: Sequence[Mapping[s
     return found
 
 
-def generation(objects: Sequence[Mapping[str, Any]]) -> str:
+def generation(objects: Objects) -> str:
     """Changes whenever the spec of one of ``objects`` does, or one comes or goes."""
     return ",".join(sorted(f"{o['kind']}/{o['metadata']['uid']}/{o['metadata']['generation']}" for o in objects))
 
 
-def promise(question: AboutSplits, objects: Sequence[Mapping[str, Any]]) -> Rules:
+def promise(question: AboutSplits, objects: Objects) -> Rules:
     """The promise that ``objects`` make for ``question``.
 
     :param objects: VirtualServices and DestinationRules of the namespace
     """
-    services = [o for o in objects if o["kind"] == "VirtualService"]
-    destination_rules = [o for o in objects if o["kind"] == "DestinationRule"]
-    ours = next((s for s in services if s["metadata"]["name"] == question.virtual_service), None)
+    ours = next((s for s in of_kind(objects, "VirtualService") if s["metadata"]["name"] == question.virtual_service), None)
     if ours is None:
         broken = (f"no VirtualService {question.virtual_service} is in force",)
         return Rules(Declared({}, question.margin, broken=broken), (), generation(objects))
     routes = ours["spec"].get("http", [])
-    shares, missing = {}, contradictions(ours, destination_rules)
+    shares, missing = {}, contradictions(ours, of_kind(objects, "DestinationRule"))
     for name, request in question.classes.items():
         route = route_for(routes, request)
         if route is None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from loadtests.cluster import Cluster, ClusterError
-from loadtests.declared import contradictions
-
-Objects = Sequence[Mapping[str, Any]]
-
-
-def of_kind(objects: Objects, kind: str) -> list[Mapping[str, Any]]:
-    """The objects of one kind."""
-    return [o for o in objects if o["kind"] == kind]
+from loadtests.declared import Objects, contradictions, of_kind
 
 
 def empty_subsets(objects: Objects, services: Objects, pods: Objects) -> Iterable[str]:

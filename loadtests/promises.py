@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loadtests.declared import BrokenPromiseError, route_for, string_match
+from loadtests.declared import BrokenPromiseError, Objects, of_kind, route_for, string_match
 
-Objects = Sequence[Mapping[str, Any]]
 Request = Mapping[str, Any]
 Shares = dict[str, float]
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -23,7 +22,7 @@ def named(objects: Objects, kind: str, name: str) -> Mapping[str, Any]:
 
     :raises BrokenPromiseError: if it is not in force
     """
-    found = next((o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name), None)
+    found = next((o for o in of_kind(objects, kind) if o["metadata"]["name"] == name), None)
     if found is None:
         raise BrokenPromiseError(f"no {kind} {name} is in force")
     return dict(found["spec"])
@@ -46,9 +45,9 @@ def seconds(duration: str) -> float:
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
 
 
-def percentage(fault: Mapping[str, Any]) -> float:
-    """Share of requests that a fault hits; all of them when it does not say."""
-    return float(fault.get("percentage", {}).get("value", 100)) / 100
+def percentage(rule: Mapping[str, Any], field: str = "percentage") -> float:
+    """Share of requests that a fault or a mirror takes; all of them when it does not say."""
+    return float(rule.get(field, {}).get("value", 100)) / 100
 
 
 def _only(shares: Shares) -> Shares:
@@ -92,8 +91,8 @@ def timed_out(objects: Objects, request: Request) -> Shares:
     slow = route(objects, {**request, "virtual_service": request["slow_virtual_service"]})
     wait = seconds(slow.get("fault", {}).get("delay", {}).get("fixedDelay", "0s"))
     if wait > limit:
-        return _only({f"HTTP 504 after {limit * request['attempts']:.0f} s": 1.0})
-    return _only({f"HTTP 200 after {wait:.0f} s": 1.0})
+        return {f"HTTP 504 after {limit * request['attempts']:.0f} s": 1.0}
+    return {f"HTTP 200 after {wait:.0f} s": 1.0}
 
 
 def retried(objects: Objects, request: Request) -> Shares:
@@ -110,7 +109,7 @@ def mirrored(objects: Objects, request: Request) -> Shares:
     taken = route(objects, request)
     if not request.get("at_server"):
         return {"HTTP 200": 1.0}
-    hit = float(taken.get("mirrorPercentage", {}).get("value", 100)) / 100 if "mirror" in taken else 0.0
+    hit = percentage(taken, "mirrorPercentage") if "mirror" in taken else 0.0
     return _only({"arrived": hit, "did not arrive": 1 - hit})
 
 

@@ -6,16 +6,15 @@ methods that they share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from loadtests import declared, marker, observed
 from loadtests.cluster import Cluster
-from loadtests.declared import BrokenPromiseError, Rules
+from loadtests.declared import BrokenPromiseError, Objects, Rules
 from loadtests.verdict import ERROR, MARGIN, Declared
 
-Objects = Sequence[Mapping[str, Any]]
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Objects, Mapping[str, Any]], dict[str, float]]
 GATEWAY = ("istio-system", "istio-ingressgateway")
@@ -34,6 +33,9 @@ class Question(Protocol):
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
+
+    def promised(self, objects: Objects) -> Rules:
+        """The promise that ``objects`` make."""
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Pods that answer -> version; empty where answers carry their own label."""
@@ -70,7 +72,10 @@ class Split:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the VirtualService and DestinationRules that are in the cluster now."""
-        objects = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io")
+        return self.promised(cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"))
+
+    def promised(self, objects: Objects) -> Rules:
+        """The promise that ``objects`` make."""
         return declared.promise(self, objects)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
@@ -127,10 +132,7 @@ class Contract:
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
         shares: dict[str, dict[str, float]] = {}
-        rules = [o for o in objects if o["kind"] == "DestinationRule"]
-        broken = [
-            c for o in objects if o["kind"] == "VirtualService" for c in declared.contradictions(o, rules) if "weights" in c
-        ]
+        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.unbalanced(v)]
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         for name, request in asked.items():
             try:

@@ -102,16 +102,21 @@ def html(verdict: Verdict, facts: Facts) -> str:
     return templates.get_template("report.html").render(verdict=verdict, facts=facts)
 
 
-def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
-    """Write the three reports; each appears whole."""
+def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files by name; each appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
-        "verdict.xml": junit(verdict, facts),
-        "verdict.html": html(verdict, facts),
-    }
     for name, text in texts.items():
         partial = folder / f".{name}.partial"
         partial.write_text(text)
         partial.replace(folder / name)
     return [folder / name for name in texts]
+
+
+def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
+    """Write the three reports."""
+    texts = {
+        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
+        "verdict.xml": junit(verdict, facts),
+        "verdict.html": html(verdict, facts),
+    }
+    return write_whole(folder, texts)

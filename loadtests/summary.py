@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 from jinja2 import Environment, FileSystemLoader
 
 from loadtests import entry
-from loadtests.report import TEMPLATES
+from loadtests.report import TEMPLATES, write_whole
 
 NEVER = "not run"
 
@@ -76,7 +76,7 @@ def junit(lines: list[Line]) -> str:
 
 
 def write(results: Path, lines: list[Line]) -> None:
-    """The three reports; each appears whole."""
+    """The three reports."""
     page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("catalogue.html")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     texts = {
@@ -84,11 +84,7 @@ def write(results: Path, lines: list[Line]) -> None:
         "catalogue.xml": junit(lines),
         "catalogue.html": page.render(lines=lines, at=at),
     }
-    results.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        partial = results / f".{name}.partial"
-        partial.write_text(text)
-        partial.replace(results / name)
+    write_whole(results, texts)
 
 
 def table(lines: list[Line]) -> list[str]:

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from loadtests import entry
-from loadtests.declared import promise
-from loadtests.question import AT_SERVER, Contract, Split
+from loadtests.question import AT_SERVER
 from tests.unit.test_inputs import PROJECT, plugin
 
 ROLES = sorted(p.name for p in (PROJECT / "roles").iterdir())
@@ -83,12 +82,7 @@ def test_an_entry_has_its_four_files_and_its_policy_makes_a_promise(name: str) -
         return found
 
     question = entry.load(name).question
-    rules = objects(folder / "policy.yaml")
-    if isinstance(question, Split):
-        declared = promise(question, rules).declared
-    else:
-        assert isinstance(question, Contract)
-        declared = question.promised(rules).declared
+    declared = question.promised(objects(folder / "policy.yaml")).declared
     assert declared.broken == ()
     assert set(declared.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)
     assert all(sum(s.values()) == pytest.approx(1) for s in declared.shares.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -72,6 +73,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         finally:
             server.terminate()
             server.wait(timeout=20)
+            # The names under which they were pulled mean nothing once the registry has gone.
+            pulled = [
+                n
+                for n in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+                if n.startswith(f"127.0.0.1:{port}/")
+            ]
+            if pulled:
+                podman("rmi", *pulled)
 
 
 def mirrors(registry: Registry) -> dict[str, object]:
@@ -112,15 +121,15 @@ def test_a_compile_that_was_cut_off_leaves_nothing_that_a_later_run_takes(regist
     folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
     run = lab.start_playbook("build_artifacts.yml", home, **given)
     until = time.monotonic() + 120
-    while not list(folder.glob("*.partial")) and time.monotonic() < until:
+    while not list(folder.glob("*/*.partial")) and time.monotonic() < until:
         time.sleep(0.2)
     time.sleep(3)  # in the midst of it
     os.killpg(run.pid, signal.SIGKILL)
     run.wait(timeout=20)
     for pid in processes(str(folder)):  # the compile runs apart from Ansible; a power cut would end it as well
         os.kill(pid, signal.SIGKILL)
-    assert list(folder.glob("*.partial")), "the compile was over before it could be cut off"
-    assert not [f for f in folder.iterdir() if f.is_dir() and f.suffix != ".partial"]
+    assert list(folder.glob("*/*.partial")), "the compile was over before it could be cut off"
+    assert not [f for f in folder.glob("*/*") if f.is_dir() and f.suffix != ".partial"]
 
 
 def test_every_image_comes_under_its_official_name(registry: Registry, home: dict[str, str]) -> None:
@@ -132,7 +141,7 @@ def test_every_image_comes_under_its_official_name(registry: Registry, home: dic
         assert in_store(name), name
     # The programs whose compile was cut off are whole now.
     folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
-    (made,) = [f for f in folder.iterdir() if f.is_dir()]
+    (made,) = [f for f in folder.glob("*/*") if f.is_dir()]
     for program in ("kind", "kubectl", "istioctl"):
         assert subprocess.run([str(made / program), "--help"], capture_output=True, check=False).returncode == 0
     again = lab.playbook("build_artifacts.yml", home, **mirrors(registry))
@@ -181,36 +190,50 @@ def test_an_unreachable_mirror_is_named_with_the_fix(tmp_path: Path) -> None:
 
 
 def test_an_image_build_that_was_cut_off_tags_nothing(tmp_path: Path) -> None:
-    name, key = f"localhost/istio-lab/{lab.NAME}-cut-off", "0123456789abcdef"
-    base = yaml.safe_load(podman("image", "ls", "--filter", "reference=localhost/istio-lab/base", "--format", "json"))[0][
-        "Names"
-    ][0]
-    context = tmp_path / "context"
+    # A command of this run's own: whatever an earlier run left in the store or in the layer cache is another image.
+    name, key = f"localhost/istio-lab/{lab.NAME}-cut-off", hashlib.sha256(str(time.time_ns()).encode()).hexdigest()[:16]
+    base = podman("image", "ls", "--filter", "reference=localhost/istio-lab/base", "--format", "{{.ID}}").split()[0]
+    context, wait, log = tmp_path / "context", tmp_path / "wait", tmp_path / "log"
     context.mkdir()
-    (tmp_path / "wait").mkdir()
-    (tmp_path / "wait/long").touch()
-    (context / "Containerfile").write_text(f"FROM {base}\nRUN if [ -e /wait/long ]; then sleep 300; fi; echo done >/done\n")
-    given = {
-        "name": name, "key": key, "context": str(context), "volumes": {str(tmp_path / "wait"): "/wait"},
-        "log": str(tmp_path / "log"),
-    }  # fmt: skip
+    wait.mkdir()
+    (wait / "long").touch()
+    (context / "Containerfile").write_text(
+        f"FROM {base}\nRUN echo {key}; if [ -e /wait/long ]; then sleep 300; fi; echo done >/done\n"
+    )
+    given = {"name": name, "key": key, "context": str(context), "volumes": {str(wait): "/wait"}, "log": str(log)}
     ansible = [str(lab.PROJECT / ".venv/bin/ansible"), "localhost", "-m", "keyed_image", "-a", json.dumps(given)]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg")}
-    run = subprocess.Popen(ansible, cwd=lab.PROJECT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def begun() -> bool:
+        return log.exists() and f"RUN echo {key}" in log.read_text()
+
+    with open(tmp_path / "said", "w") as said:
+        run = subprocess.Popen(
+            ansible,
+            cwd=lab.PROJECT,
+            env=environment,
+            stdout=said,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     try:
-        until = time.monotonic() + 60
-        while "sleep 300" not in ((tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""):
-            assert time.monotonic() < until, "the build did not start"
+        # A disk that has much to write may hold podman up for a minute; the loop ends when the build does.
+        until = time.monotonic() + 300
+        while not begun() and run.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
+        assert begun(), f"the build did not begin: {(tmp_path / 'said').read_text()} {log.read_text() if log.exists() else ''}"
         time.sleep(1)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait(timeout=20)
         assert not in_store(f"{name}:{key}")
-        (tmp_path / "wait/long").unlink()
+        (wait / "long").unlink()
         done = subprocess.run(
-            ansible, cwd=lab.PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=120
+            ansible, cwd=lab.PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert in_store(f"{name}:{key}")
     finally:
-        subprocess.run(["podman", "rmi", "--force", f"{name}:{key}"], check=False, capture_output=True)
+        for pid in processes(f"echo {key}"):  # what ran in the build that was cut off
+            os.kill(pid, signal.SIGKILL)
+        podman("rmi", "--force", "--ignore", f"{name}:{key}")

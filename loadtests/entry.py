@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib.util
+import json
+import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import gevent
+
 from loadtests.question import Question
+from loadtests.security import REFUSED
 from loadtests.verdict import ERROR
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -47,7 +54,7 @@ def load(name: str) -> Entry:
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4) or names()
-        raise KeyError(f"ENTRY: {name!r} was given; no such entry; near: {', '.join(near)}")
+        raise KeyError(f"{name} was given; accepted: an entry of the catalogue, such as {', '.join(near)}")
     spec = importlib.util.spec_from_file_location(f"loadtests.catalogue.{name}", CATALOGUE / name / "traffic.py")
     assert spec is not None
     assert spec.loader is not None
@@ -89,7 +96,7 @@ class Fetch:
         log_in(client, self.user)
 
     def visit(self, client: Any) -> str:
-        """The outcome; ``ERROR`` when no answer came."""
+        """The outcome; ``ERROR`` when no answer came, or one that ``label`` cannot read."""
         headers = dict(self.headers) | ({"Host": self.host} if self.host else {})
         name = f"{self.method} {self.host}{self.path} as {self.user or 'anonymous'}"
         started = time.monotonic()
@@ -102,7 +109,87 @@ class Fetch:
             # What the rules ask for is no failure: the verdict tells right from wrong.
             response.success()
             seconds = f" after {time.monotonic() - started:.0f} s" if self.timed else ""
-            return f"{self.label(response)}{seconds}"
+            try:
+                return f"{self.label(response)}{seconds}"
+            except (ValueError, KeyError, TypeError) as error:
+                response.failure(f"HTTP {response.status_code}: {type(error).__name__}: {error}")
+                return ERROR
+
+
+def called(response: Any) -> str:
+    """What a caller of the echo sample was told: its status, or ``refused`` when no answer came."""
+    status = response.json()["status"]
+    return f"HTTP {status}" if status else REFUSED
+
+
+def answers(responses: list[Any]) -> str:
+    """How many of a row were answered with 200."""
+    return f"{sum(r.status_code == 200 for r in responses)} of {len(responses)} answered"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of quick requests, with a header ``x-user`` of the client's own; then a rest.
+
+    :param label: outcome of the whole row
+    :param rest_seconds: for what the row has used up to come back
+    """
+
+    path: str
+    host: str
+    count: int
+    label: Callable[[list[Any]], str] = answers
+    rest_seconds: float = 0.0
+
+    def start(self, client: Any) -> None:
+        """Give the client its name."""
+        client.row_user = uuid.uuid4().hex
+
+    def visit(self, client: Any) -> str:
+        """The outcome of one row; ``ERROR`` when one of its requests was not answered at all."""
+        headers = {"Host": self.host, "x-user": client.row_user}
+        responses = []
+        for _ in range(self.count):
+            with client.get(self.path, headers=headers, name=f"{self.host}{self.path}", catch_response=True) as response:
+                if not response.status_code:
+                    response.failure("no answer")
+                    return ERROR
+                response.success()
+                responses.append(response)
+        gevent.sleep(self.rest_seconds)
+        return self.label(responses)
+
+
+@dataclass(frozen=True)
+class Grows:
+    """Whether a number that the service tells grows once more within ``seconds``."""
+
+    path: str
+    host: str
+    value: Callable[[Any], int]
+    seconds: float
+    poll_seconds: float = 0.5
+
+    def start(self, client: Any) -> None:
+        """Nothing to prepare."""
+
+    def visit(self, client: Any) -> str:
+        """``grows``, ``does not grow``; ``ERROR`` when no answer came."""
+        until, first = time.monotonic() + self.seconds, None
+        while time.monotonic() < until:
+            with client.get(
+                self.path, headers={"Host": self.host}, name=f"{self.host}{self.path}", catch_response=True
+            ) as told:
+                if told.status_code != 200:
+                    told.failure(f"HTTP {told.status_code}")
+                    return ERROR
+                told.success()
+                now = self.value(told)
+            first = now if first is None else first
+            if now > first > 0:
+                return "grows"
+            gevent.sleep(self.poll_seconds)
+        return "does not grow"
 
 
 @dataclass(frozen=True)
@@ -133,3 +220,22 @@ class ReadReviews:
 
 
 REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET"}}
+
+
+def main() -> int:
+    """``python -m loadtests.entry [NAME]``: one entry, or all of them, as JSON with what has to be known to apply them."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("name", nargs="?")
+    name = parser.parse_args().name
+    try:
+        found = [load(n) for n in ([name] if name else names())]
+    except KeyError as error:
+        print(error.args[0], file=sys.stderr)
+        return 1
+    told = [{"name": e.name, "namespace": e.question.namespace} for e in found]
+    print(json.dumps(told[0] if name else told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What rules promise for one request, outcome by outcome: pure functions for ``question.Contract``.
+"""What routing rules promise for one request, outcome by outcome: pure functions for ``question.Contract``.
 
 Each takes the objects that are in force and one request as the rules see it, and returns the share of every outcome, as
 ``entry.Fetch`` words it. The request names the rule that is judged; its numbers are read from the object.
@@ -7,7 +7,7 @@ Each takes the objects that are in force and one request as the rules see it, an
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from loadtests.declared import BrokenPromiseError, Objects, of_kind, route_for, string_match
@@ -50,7 +50,7 @@ def percentage(rule: Mapping[str, Any], field: str = "percentage") -> float:
     return float(rule.get(field, {}).get("value", 100)) / 100
 
 
-def _only(shares: Shares) -> Shares:
+def only(shares: Shares) -> Shares:
     """Without outcomes of no share."""
     return {outcome: share for outcome, share in shares.items() if share > 0}
 
@@ -71,7 +71,7 @@ def aborted(objects: Objects, request: Request) -> Shares:
     """Injected aborts: their status for their percentage of requests, 200 for the others."""
     abort = route(objects, request).get("fault", {}).get("abort")
     hit = percentage(abort) if abort else 0.0
-    return _only({f"HTTP {abort['httpStatus'] if abort else 500}": hit, "HTTP 200": 1 - hit})
+    return only({f"HTTP {abort['httpStatus'] if abort else 500}": hit, "HTTP 200": 1 - hit})
 
 
 def delayed(objects: Objects, request: Request) -> Shares:
@@ -79,7 +79,7 @@ def delayed(objects: Objects, request: Request) -> Shares:
     delay = route(objects, request).get("fault", {}).get("delay")
     hit = percentage(delay) if delay else 0.0
     late = seconds(delay["fixedDelay"]) if delay else 1.0
-    return _only({f"HTTP 200 after {late:.0f} s": hit, "HTTP 200 after 0 s": 1 - hit})
+    return only({f"HTTP 200 after {late:.0f} s": hit, "HTTP 200 after 0 s": 1 - hit})
 
 
 def timed_out(objects: Objects, request: Request) -> Shares:
@@ -95,22 +95,13 @@ def timed_out(objects: Objects, request: Request) -> Shares:
     return {f"HTTP 200 after {wait:.0f} s": 1.0}
 
 
-def retried(objects: Objects, request: Request) -> Shares:
-    """Retries in front of a server that fails ``failing`` of its answers by chance: all attempts must fail."""
-    retries = route(objects, request).get("retries")
-    if retries is None:
-        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
-    lost = float(request["failing"]) ** (1 + int(retries["attempts"]))
-    return _only({"HTTP 503": lost, "HTTP 200": 1 - lost})
-
-
 def mirrored(objects: Objects, request: Request) -> Shares:
     """Mirroring: 200 for clients, and at the mirror the percentage of requests that shall arrive there."""
     taken = route(objects, request)
     if not request.get("at_server"):
         return {"HTTP 200": 1.0}
     hit = percentage(taken, "mirrorPercentage") if "mirror" in taken else 0.0
-    return _only({"arrived": hit, "did not arrive": 1 - hit})
+    return only({"arrived": hit, "did not arrive": 1 - hit})
 
 
 def shared(objects: Objects, request: Request) -> Shares:
@@ -118,37 +109,3 @@ def shared(objects: Objects, request: Request) -> Shares:
     policy = route(objects, request).get("corsPolicy", {})
     allowed = any(string_match(match, request["origin"]) for match in policy.get("allowOrigins", []))
     return {"may read" if allowed else "may not read": 1.0}
-
-
-def _field(patterns: Sequence[str] | None, value: str) -> bool:
-    """One list of an AuthorizationPolicy: exact, prefix*, *suffix or * patterns; no list asks for nothing."""
-
-    def one(pattern: str) -> bool:
-        if pattern == "*":
-            return bool(value)
-        if pattern.endswith("*"):
-            return value.startswith(pattern[:-1])
-        return value.endswith(pattern[1:]) if pattern.startswith("*") else value == pattern
-
-    return patterns is None or any(one(p) for p in patterns)
-
-
-def _rule(rule: Mapping[str, Any], request: Request) -> bool:
-    sources = [s["source"] for s in rule.get("from", [])]
-    operations = [o["operation"] for o in rule.get("to", [])]
-    comes = not sources or any(
-        _field(s.get("principals"), request["principal"]) and _field(s.get("namespaces"), request["principal"].split("/")[2])
-        for s in sources
-    )
-    does = not operations or any(
-        _field(o.get("methods"), request["method"]) and _field(o.get("paths"), request["uri"]) for o in operations
-    )
-    return comes and does
-
-
-def authorized(objects: Objects, request: Request) -> Shares:
-    """One AuthorizationPolicy's decision for a caller (``principal``, ``method``, ``uri``): 200 or 403."""
-    policy = named(objects, "AuthorizationPolicy", request["policy"])
-    matched = any(_rule(rule, request) for rule in policy.get("rules", []))
-    allowed = matched if policy.get("action", "ALLOW") == "ALLOW" else not matched
-    return {"HTTP 200" if allowed else "HTTP 403": 1.0}

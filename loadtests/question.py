@@ -6,8 +6,9 @@ methods that they share.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loadtests import declared, marker, observed
@@ -102,6 +103,13 @@ class Split:
 AT_SERVER = "at the server"
 
 
+def within(outcome: str, bound: str) -> bool:
+    """Whether ``2 of 20 failed`` is within ``at most 3 of 20 failed``."""
+    limit = re.fullmatch(r"at most (\d+)( .*)", bound)
+    number = re.match(r"\d+", outcome)
+    return bool(limit and number and outcome[number.end() :] == limit[2] and int(number[0]) <= int(limit[1]))
+
+
 @dataclass(frozen=True)
 class Contract:
     """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
@@ -110,7 +118,8 @@ class Contract:
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
-    :param proxies: (namespace, app) of the proxies that must hold the rules; app '' is every injected pod there
+    :param proxies: (namespace, app) of the proxies that must hold the rules; app '' is every injected pod there; left empty,
+        those of the question's namespace and the ingress gateway
     """
 
     kinds: tuple[str, ...]
@@ -118,7 +127,7 @@ class Contract:
     classes: Mapping[str, Mapping[str, Any]]
     margin: float = MARGIN
     namespace: str = "bookinfo"
-    proxies: tuple[tuple[str, str], ...] = field(default=(("bookinfo", ""), GATEWAY))
+    proxies: tuple[tuple[str, str], ...] = ()
     about_time: bool = False
     """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
     server: Callable[[Cluster], int] | None = None
@@ -146,19 +155,23 @@ class Contract:
         return {}
 
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
-        """As they are; in questions about time, an outcome that the promise does not name is an error."""
+        """As they are, or as the ``at most`` of the promise that they are within.
+
+        In questions about time, an outcome that the promise does not name is an error.
+        """
         told: Counts = {}
         for name, line in counts.items():
             known = rules.declared.shares.get(name, {})
             for outcome, n in line.items():
-                key = ERROR if self.about_time and outcome not in known else outcome
+                key = next((k for k in known if within(outcome, k)), outcome)
+                key = ERROR if self.about_time and key not in known else key
                 told.setdefault(name, {}).setdefault(key, 0)
                 told[name][key] += n
         return told
 
     def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
         """Wait until every proxy has a marker that was pushed after the rules."""
-        return marker.wait(cluster, rules.generation, self.proxies, seconds)
+        return marker.wait(cluster, rules.generation, self.proxies or ((self.namespace, ""), GATEWAY), seconds)
 
     def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
         """None: where the far end is asked, that is ``server_count``."""

@@ -1,8 +1,8 @@
 """Reads details by way of productpage, which may, and straight from the gateway, which may not."""
 
 from loadtests.entry import Fetch
-from loadtests.promises import authorized
 from loadtests.question import Contract
+from loadtests.security import authorized
 
 READ = {"policy": "details-readers", "method": "GET", "uri": "/details/0"}
 QUESTION = Contract(

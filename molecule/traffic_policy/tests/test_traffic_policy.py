@@ -38,7 +38,10 @@ def test_an_unknown_entry_changes_nothing() -> None:
     before = rules()
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-21")
     assert done.returncode != 0
-    assert "traffic_policy_entry: reviews-80-21 was given; accepted: " in lab.words(done.stdout)
+    assert (
+        "traffic_policy_entry: reviews-80-21 was given; accepted: an entry of the catalogue, such as reviews-80-20"
+        in lab.words(done.stdout)
+    )
     assert rules() == before
 
 

@@ -1,0 +1,42 @@
+"""The billing sample as entries see it: how to pay, and what the answer and msgd's own count tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from loadtests.cluster import Cluster
+from loadtests.entry import Fetch
+
+HOST = "billing.lab.internal"
+MSGD = "http://msgd.outside.internal:9997"
+PAY = "/pay/load"
+
+
+def outcome(response: Any) -> str:
+    """Status, and where the chain broke: ``HTTP 500 at http://msgd...``."""
+    failed = response.json().get("failed")
+    return f"HTTP {response.status_code}" + (f" at {failed}" if failed else "")
+
+
+def way(response: Any) -> str:
+    """Status, and the gateway whose mark the last call had."""
+    by = response.json().get("by")
+    return f"{outcome(response)} by {by}" if by else outcome(response)
+
+
+def release(response: Any) -> str:
+    """The release of svcb that took the call."""
+    return str(response.json()["svcb"])
+
+
+def paid(path: str, label: Callable[[Any], str] = outcome) -> Fetch:
+    """A payment by way of the gateway."""
+    return Fetch(path, HOST, label=label)
+
+
+def sent_to_msgd(cluster: Cluster) -> int:
+    """Payments that msgd was sent so far, as it says itself to a pod that has no sidecar."""
+    ask = f"import urllib.request; print(urllib.request.urlopen('{MSGD}/received/load', timeout=10).read().decode())"
+    return int(json.loads(cluster.kubectl("exec", "deploy/witness", "--", "python3", "-c", ask))["received"])

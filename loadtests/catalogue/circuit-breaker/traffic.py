@@ -1,0 +1,25 @@
+"""Bursts of ten calls at once to a slow echo; how many client's own proxy turned away is read from its statistics."""
+
+from typing import Any
+
+from loadtests.entry import Fetch
+from loadtests.resilience import pooled
+from loadtests.question import Contract
+
+BURST = 10
+
+
+def told(response: Any) -> str:
+    """Calls that were answered, and those that the proxy counted as overflow of its pool."""
+    answer = response.json()
+    return f"{answer['statuses'].count(200)} of {BURST} served, {answer['turned_away']} turned away"
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("destinationrules.networking.istio.io",),
+    promise=pooled,
+    classes={"burst": {"destination_rule": "echo", "burst": BURST}},
+    margin=0.1,
+)
+TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/100", "client.lab.internal", label=told)}

@@ -1,0 +1,33 @@
+"""Rows of twenty calls to two pods, of which one always fails: it must be left out soon, and be tried again later."""
+
+from typing import Any
+
+from loadtests.entry import Fetch, Grows
+from loadtests.resilience import ejected
+from loadtests.question import Contract
+
+ROW = 20
+SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2}
+
+
+def told(response: Any) -> str:
+    """Failed calls of a row."""
+    return f"{response.json()['statuses'].count(503)} of {ROW} failed"
+
+
+def ejections(response: Any) -> int:
+    """Ejections that client's own proxy counts; a pod must have been taken back before it is left out once more."""
+    return int(response.json()["ejections"])
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("destinationrules.networking.istio.io",),
+    promise=ejected,
+    classes={"row of calls": SHAKY, "taken back": {**SHAKY, "later": True}},
+    margin=0.1,
+)
+TRAFFIC = {
+    "row of calls": Fetch(f"/calls/{ROW}/shaky/", "client.lab.internal", label=told),
+    "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=30),
+}

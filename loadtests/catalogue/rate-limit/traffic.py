@@ -1,0 +1,19 @@
+"""Rows of ten requests, each by a user of its own bucket, on a path with a limit and on one without."""
+
+from loadtests.entry import Row
+from loadtests.resilience import limited
+from loadtests.question import Contract
+
+ROW = 10
+LIMIT = {"envoy_filter": "echo-limit", "row": ROW}
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("envoyfilters.networking.istio.io",),
+    promise=limited,
+    classes={"limited path": {**LIMIT, "uri": "/limited"}, "free path": {**LIMIT, "uri": "/free"}},
+    margin=0.1,
+)
+TRAFFIC = {
+    "limited path": Row("/limited", "echo.lab.internal", count=ROW, rest_seconds=2.3),
+    "free path": Row("/free", "echo.lab.internal", count=ROW, rest_seconds=0.5),
+}

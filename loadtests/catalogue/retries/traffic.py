@@ -1,0 +1,33 @@
+"""Asks echo, by way of client, for answers that come at the third attempt only; echo itself counts the attempts."""
+
+from typing import Any
+
+from loadtests.entry import Fetch
+from loadtests.resilience import attempted
+from loadtests.question import Contract
+
+ECHO = {"virtual_service": "echo", "method": "GET"}
+
+
+def told(response: Any) -> str:
+    """Status, and the attempt that it came at."""
+    answer = response.json()
+    body = answer.get("body")
+    return f"HTTP {answer['status']}" + (f" at attempt {body['attempt']}" if isinstance(body, dict) else "")
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("virtualservices.networking.istio.io",),
+    promise=attempted,
+    classes={
+        "fails twice": {**ECHO, "uri": "/attempts/3", "wanted": 3},
+        "fails always": {**ECHO, "uri": "/attempts/99", "wanted": 99},
+        "late once": {**ECHO, "uri": "/late/2", "wanted": 2, "late_seconds": 1.0},
+    },
+)
+TRAFFIC = {
+    "fails twice": Fetch("/call/echo/attempts/3", "client.lab.internal", label=told),
+    "fails always": Fetch("/call/echo/attempts/99", "client.lab.internal", label=told),
+    "late once": Fetch("/call/echo/late/2", "client.lab.internal", label=told),
+}

@@ -1,0 +1,23 @@
+"""Many users, each with a header of its own: whether a user meets the pod of the first answer again."""
+
+from typing import Any
+
+from loadtests.entry import Row
+from loadtests.resilience import stuck
+from loadtests.question import Contract
+
+ROW, PODS = 6, 3
+
+
+def told(responses: list[Any]) -> str:
+    """Whether one pod gave all answers."""
+    return "one pod" if len({r.json()["pod"] for r in responses}) == 1 else "several pods"
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("destinationrules.networking.istio.io",),
+    promise=stuck,
+    classes={"user": {"destination_rule": "pool", "header": "x-user", "row": ROW, "pods": PODS}},
+)
+TRAFFIC = {"user": Row("/", "pool.lab.internal", count=ROW, label=told)}

@@ -1,0 +1,24 @@
+"""Every caller calls every service, in the ways that the policies tell apart: the table is read from all policies in force."""
+
+from loadtests.entry import Fetch, called
+from loadtests.security import permitted
+from loadtests.question import Contract
+
+CALLERS = {"client": "cluster.local/ns/echo/sa/client", "auditor": "cluster.local/ns/echo/sa/auditor", "legacy": ""}
+CALLS = (("echo", "GET", "/books"), ("echo", "POST", "/books"), ("pool", "GET", "/books"), ("pool", "GET", "/private/1"))
+PAIRS = {
+    f"{caller} {method} {target}{path}": (caller, target, method, path) for caller in CALLERS for target, method, path in CALLS
+}
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("authorizationpolicies.security.istio.io",),
+    promise=permitted,
+    classes={
+        name: {"principal": CALLERS[caller], "app": target, "method": method, "uri": path}
+        for name, (caller, target, method, path) in PAIRS.items()
+    },
+)
+TRAFFIC = {
+    name: Fetch(f"/call/{target}{path}", f"{caller}.lab.internal", method, label=called)
+    for name, (caller, target, method, path) in PAIRS.items()
+}

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from loadtests.cluster import Cluster
 from loadtests.question import Question
 from loadtests.security import REFUSED
 from loadtests.verdict import ERROR
@@ -40,6 +41,8 @@ class Entry:
     name: str
     question: Question
     traffic: dict[str, Traffic]
+    prepare: Callable[[Cluster], bool] | None = None
+    """Makes what the rules need beside them, unless it is there; tells whether it did."""
 
 
 def names() -> list[str]:
@@ -60,7 +63,7 @@ def load(name: str) -> Entry:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return Entry(name, module.QUESTION, module.TRAFFIC)
+    return Entry(name, module.QUESTION, module.TRAFFIC, getattr(module, "PREPARE", None))
 
 
 def log_in(client: Any, user: str) -> None:
@@ -232,7 +235,7 @@ def main() -> int:
     except KeyError as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    told = [{"name": e.name, "namespace": e.question.namespace} for e in found]
+    told = [{"name": e.name, "namespace": e.question.namespace, "prepares": e.prepare is not None} for e in found]
     print(json.dumps(told[0] if name else told))
     return 0
 

@@ -248,6 +248,12 @@ def on_test_stop(environment: Any, **_: Any) -> None:
         gevent.spawn(run.finish)
 
 
+def on_user_error(user_instance: Any, exception: Exception, **_: Any) -> None:
+    """A client that cannot go on makes the run void: what it would have seen is missing."""
+    run: MeshRun = user_instance.environment.mesh
+    run.void.append(f"a client failed: {type(exception).__name__}: {exception}")
+
+
 def on_quitting(environment: Any, **_: Any) -> None:
     """Set the exit status; first to 2, so that an error on the way cannot pass for a PASS."""
     if isinstance(environment.runner, WorkerRunner):
@@ -277,6 +283,8 @@ def on_arguments(parser: Any) -> None:
     parser.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
     parser.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
+    parser.add_argument("--gateway-https", default="", help="HOST:PORT of the gateway's HTTPS port", **hidden)
+    parser.add_argument("--gateway-tcp", default="", help="HOST:PORT of the gateway's TCP port", **hidden)
     parser.add_argument("--results", default="results", help="Folder for reports", **hidden)
     parser.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
     parser.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)
@@ -291,6 +299,7 @@ def install(events: Any) -> None:
     events.test_start.add_listener(on_test_start)
     events.test_stop.add_listener(on_test_stop)
     events.quitting.add_listener(on_quitting)
+    events.user_error.add_listener(on_user_error)
     events.report_to_master.add_listener(lambda client_id, data: data.update(mesh=_run().take()))
     events.worker_report.add_listener(lambda client_id, data: _run().add(data["mesh"]))
     events.init.add_listener(_remember)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from loadtests.declared import BrokenPromiseError, Objects, of_kind, route_for, string_match
+from loadtests.declared import BrokenPromiseError, Objects, of_kind, route_for, shares_of, string_match, weights
 
 Request = Mapping[str, Any]
 Shares = dict[str, float]
@@ -109,3 +109,13 @@ def shared(objects: Objects, request: Request) -> Shares:
     policy = route(objects, request).get("corsPolicy", {})
     allowed = any(string_match(match, request["origin"]) for match in policy.get("allowOrigins", []))
     return {"may read" if allowed else "may not read": 1.0}
+
+
+def connected(objects: Objects, request: Request) -> Shares:
+    """Weights of a TCP route, by subset."""
+    name = request["virtual_service"]
+    routes = named(objects, "VirtualService", name).get("tcp", [])
+    taken = next((r for r in routes if any(m.get("port") == request["port"] for m in r.get("match", []))), None)
+    if taken is None:
+        raise BrokenPromiseError(f"VirtualService {name} has no route for port {request['port']}")
+    return shares_of(weights(taken))

@@ -73,3 +73,35 @@ def encrypted(objects: Objects, request: Request) -> Shares:
     mode = named(objects, "PeerAuthentication", request["peer_authentication"]).get("mtls", {}).get("mode", "PERMISSIVE")
     welcome = {"STRICT": request["sidecar"], "DISABLE": not request["sidecar"]}.get(mode, True)
     return {"HTTP 200" if welcome else REFUSED: 1.0}
+
+
+def handshaken(objects: Objects, request: Request) -> Shares:
+    """A gateway's TLS for a client with or without a ``certificate``: an answer, or a refusal."""
+    (server,) = named(objects, "Gateway", request["gateway"])["servers"]
+    welcome = request["certificate"] or server["tls"]["mode"] != "MUTUAL"
+    return {"HTTP 200" if welcome else "the gateway refused the client": 1.0}
+
+
+def token_accepted(objects: Objects, request: Request) -> Shares:
+    """A RequestAuthentication and an AuthorizationPolicy for a token.
+
+    :param request: ``claims`` of the token, None for no token; ``sound``: signed by the right key and not expired
+    """
+    (rule,) = named(objects, "RequestAuthentication", request["request_authentication"])["jwtRules"]
+    claims = request["claims"]
+    if claims is not None:
+        if not request["sound"] or claims["iss"] != rule["issuer"]:
+            return {"HTTP 401": 1.0}
+        if "audiences" in rule and claims["aud"] not in rule["audiences"]:
+            return {"HTTP 403": 1.0}
+    spec = named(objects, "AuthorizationPolicy", request["policy"])
+    principal = f"{claims['iss']}/{claims['sub']}" if claims else ""
+
+    def takes(policy_rule: Mapping[str, Any]) -> bool:
+        sources = [s["source"] for s in policy_rule.get("from", [])]
+        wanted = {c["key"]: c["values"] for c in policy_rule.get("when", [])}
+        known = {f"request.auth.claims[{name}]": value for name, value in (claims or {}).items()}
+        comes = not sources or any(_field(s.get("requestPrincipals"), principal) for s in sources)
+        return comes and all(_field(values, known.get(key, "")) for key, values in wanted.items())
+
+    return {"HTTP 200" if any(takes(r) for r in spec.get("rules", [])) else "HTTP 403": 1.0}

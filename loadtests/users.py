@@ -25,6 +25,8 @@ class MeshUser(FastHttpUser):
         classes = sorted(entry.traffic)
         self.traffic_class = classes[next(MeshUser.turn) % len(classes)]
         self.traffic = entry.traffic[self.traffic_class]
+        # Clients of other ports than the gateway's first one ask the options where those are.
+        self.client.environment = self.environment
         self.traffic.start(self.client)
 
     @task

@@ -10,5 +10,6 @@ port="${UI_PORT:-8089}"
 echo "Locust: http://127.0.0.1:$port/   user: operator   password: $(cat "$secret")"
 export PATH="$state/bin:$PATH"
 exec .venv/bin/python -m locust --locustfile loadtests/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
-    --host "http://127.0.0.1:$(cat "$state/gateway_port")" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \
+    --host "http://127.0.0.1:$(cat "$state/gateway_port")" --gateway-https "127.0.0.1:$(cat "$state/gateway_https_port")" \
+    --gateway-tcp "127.0.0.1:$(cat "$state/gateway_tcp_port")" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \
     --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

@@ -24,6 +24,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def gateway_address(kind: str) -> str:
+    """HOST:PORT of the gateway's ``https`` or ``tcp`` port."""
+    return f"127.0.0.1:{(STATE / f'gateway_{kind}_port').read_text().strip()}"
+
+
 def gateway_url() -> str:
     return f"http://127.0.0.1:{(STATE / 'gateway_port').read_text().strip()}"
 

@@ -24,8 +24,12 @@ SHARED: dict[str, tuple[str, str]] = {
 RANGES: dict[str, tuple[int, int]] = {
     "kind_cluster_gateway_port": (0, 65535),
     "kind_cluster_gateway_node_port": (30000, 32767),
+    "kind_cluster_gateway_https_node_port": (30000, 32767),
+    "kind_cluster_gateway_tcp_node_port": (30000, 32767),
     "kind_cluster_timeout": (10, 3600),
     "istio_gateway_node_port": (30000, 32767),
+    "istio_gateway_https_node_port": (30000, 32767),
+    "istio_gateway_tcp_node_port": (30000, 32767),
     "istio_timeout": (10, 3600),
     "bookinfo_timeout": (10, 3600),
     "traffic_policy_timeout": (1, 600),

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadtests import entry, promises, summary
-from loadtests.declared import BrokenPromiseError
+from loadtests import entry, promises, security, summary
 from loadtests.question import AT_SERVER, Contract
 from loadtests.verdict import ERROR
 
@@ -98,13 +97,6 @@ def test_origins(origin: str, outcome: str) -> None:
     assert promises.shared(objects, {**ASKED, "origin": origin}) == {outcome: 1.0}
 
 
-def test_retries_lose_only_where_every_attempt_does() -> None:
-    objects = [virtual_service({**TO, "retries": {"attempts": 3}})]
-    assert promises.retried(objects, {**ASKED, "failing": 0.5}) == pytest.approx({"HTTP 503": 0.0625, "HTTP 200": 0.9375})
-    with pytest.raises(BrokenPromiseError, match="nothing about retries"):
-        promises.retried([virtual_service(TO)], {**ASKED, "failing": 0.5})
-
-
 @pytest.mark.parametrize(
     ("principal", "method", "uri", "action", "outcome"),
     [
@@ -123,7 +115,7 @@ def test_authorization(principal: str, method: str, uri: str, action: str, outco
     }
     policy = {"kind": "AuthorizationPolicy", "metadata": {"name": "p"}, "spec": {"action": action, "rules": [rule]}}
     request = {"policy": "p", "principal": principal, "method": method, "uri": uri}
-    assert promises.authorized([policy], request) == {outcome: 1.0}
+    assert security.authorized([policy], request) == {outcome: 1.0}
 
 
 def test_an_absent_rule_breaks_the_promise() -> None:

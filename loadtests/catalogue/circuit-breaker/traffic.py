@@ -3,8 +3,8 @@
 from typing import Any
 
 from loadtests.entry import Fetch
-from loadtests.resilience import pooled
 from loadtests.question import Contract
+from loadtests.resilience import pooled
 
 BURST = 10
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from loadtests.entry import Fetch
-from loadtests.resilience import balanced
 from loadtests.question import Contract
+from loadtests.resilience import balanced
 
 ROW, PODS = 12, 3
 

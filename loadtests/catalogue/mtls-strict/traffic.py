@@ -1,8 +1,8 @@
 """Calls echo from client, which has a sidecar, and from legacy, which has none."""
 
 from loadtests.entry import Fetch, called
-from loadtests.security import encrypted
 from loadtests.question import Contract
+from loadtests.security import encrypted
 
 QUESTION = Contract(
     namespace="echo",

@@ -3,8 +3,8 @@
 from typing import Any
 
 from loadtests.entry import Fetch, Grows
-from loadtests.resilience import ejected
 from loadtests.question import Contract
+from loadtests.resilience import ejected
 
 ROW = 20
 SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2}

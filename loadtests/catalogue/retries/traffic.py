@@ -3,8 +3,8 @@
 from typing import Any
 
 from loadtests.entry import Fetch
-from loadtests.resilience import attempted
 from loadtests.question import Contract
+from loadtests.resilience import attempted
 
 ECHO = {"virtual_service": "echo", "method": "GET"}
 

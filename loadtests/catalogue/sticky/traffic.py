@@ -3,8 +3,8 @@
 from typing import Any
 
 from loadtests.entry import Row
-from loadtests.resilience import stuck
 from loadtests.question import Contract
+from loadtests.resilience import stuck
 
 ROW, PODS = 6, 3
 

@@ -22,6 +22,7 @@ RESULTS = lab.STATE / "results"
 def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--headless", "--host", lab.gateway_url(),
+        "--gateway-https", lab.gateway_address("https"), "--gateway-tcp", lab.gateway_address("tcp"),
         "--users", "20", "--spawn-rate", "20", "--entry", name, "--kubeconfig", str(lab.KUBECONFIG), "--only-summary",
         "--results", str(results), *arguments,
     ]  # fmt: skip

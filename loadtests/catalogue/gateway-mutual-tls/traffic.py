@@ -1,0 +1,31 @@
+"""HTTPS through the gateway, every request on a connection of its own; the client verifies the certificate."""
+
+from loadtests.cluster import Cluster
+from loadtests.credentials import ensure_tls
+from loadtests.question import GATEWAY, Contract
+from loadtests.secure import SecureFetch
+from loadtests.security import handshaken
+
+HOST, SECRET = "mutual.lab.internal", "lab-gateway-mutual-tls"
+
+
+def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
+    """The gateway's certificate, the client's, and one of another host for control.yaml."""
+    made = [ensure_tls(cluster, HOST, SECRET), ensure_tls(cluster, "other.lab.internal", f"{SECRET}-other")]
+    return any(made)
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("gateways.networking.istio.io",),
+    promise=handshaken,
+    classes={
+        "with a certificate": {"gateway": "secure", "certificate": True},
+        "without a certificate": {"gateway": "secure", "certificate": False},
+    },
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {
+    "with a certificate": SecureFetch(HOST, f"{SECRET}-client", "/", "echo", with_certificate=True),
+    "without a certificate": SecureFetch(HOST, f"{SECRET}-client", "/", "echo"),
+}

@@ -1,0 +1,29 @@
+"""HTTPS through the gateway, every request on a connection of its own; the client verifies the certificate."""
+
+from loadtests.cluster import Cluster
+from loadtests.credentials import ensure_tls
+from loadtests.question import GATEWAY, Contract
+from loadtests.secure import SecureFetch
+from loadtests.security import handshaken
+
+HOST, SECRET = "secure.lab.internal", "lab-gateway-tls"
+
+
+def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
+    """The gateway's certificate, the client's, and one of another host for control.yaml."""
+    made = [ensure_tls(cluster, HOST, SECRET), ensure_tls(cluster, "other.lab.internal", f"{SECRET}-other")]
+    return any(made)
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("gateways.networking.istio.io",),
+    promise=handshaken,
+    classes={
+        "with the lab's authority": {"gateway": "secure", "certificate": False},
+    },
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {
+    "with the lab's authority": SecureFetch(HOST, f"{SECRET}-client", "/", "echo"),
+}

@@ -1,0 +1,40 @@
+"""Brings tokens to echo: none, of a wrong key, expired, for somebody else, of another group, and the right one."""
+
+from loadtests.cluster import Cluster
+from loadtests.credentials import ensure_signing_key
+from loadtests.question import Contract
+from loadtests.security import token_accepted
+from loadtests.tokens import HOUR, ISSUER, TokenFetch
+
+KEY = "lab-tokens"
+RIGHT = {"iss": ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
+TOKENS = {
+    "right": TokenFetch(KEY, RIGHT),
+    "none": TokenFetch(KEY, None),
+    "wrong key": TokenFetch(KEY, RIGHT, forged=True),
+    "expired": TokenFetch(KEY, RIGHT, valid_seconds=-HOUR),
+    "wrong audience": TokenFetch(KEY, {**RIGHT, "aud": "pool"}),
+    "other group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
+}
+
+
+def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
+    """The key that signs, and its public half where istiod asks for it."""
+    return ensure_signing_key(cluster, KEY)
+
+
+QUESTION = Contract(
+    namespace="echo",
+    kinds=("requestauthentications.security.istio.io", "authorizationpolicies.security.istio.io"),
+    promise=token_accepted,
+    classes={
+        name: {
+            "request_authentication": "echo",
+            "policy": "readers",
+            "claims": t.claims,
+            "sound": not t.forged and t.valid_seconds > 0,
+        }
+        for name, t in TOKENS.items()
+    },
+)
+TRAFFIC = TOKENS

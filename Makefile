@@ -8,7 +8,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab load policy catalogue verify test lint unit bench destroy env lock
+.PHONY: help lab load policy catalogue verify explain docs test lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,13 @@ test: .venv/dev.stamp ## Lint, unit tests, every molecule scenario, browser test
 
 bench: .venv/dev.stamp ## Time the lab against the same steps by hand
 	@$(BIN)/python scripts/bench.py
+
+explain: .venv/lab.stamp ## Explain a pod's sidecar (POD=[namespace/]name)
+	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" $(BIN)/python -m loadtests.explain \
+	    --kubeconfig "$$state/kubeconfig" "$(POD)"
+
+docs: .venv/lab.stamp ## Write one page of all entries: build/catalogue.html
+	@$(BIN)/python -m loadtests.docs build/catalogue.html
 
 destroy: .venv/lab.stamp ## Remove the lab (CACHE=1: built artefacts as well)
 	@$(PLAY) -e lab_destroy_cache=$(if $(CACHE),true,false) playbooks/destroy_lab.yml

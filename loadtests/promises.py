@@ -119,3 +119,10 @@ def connected(objects: Objects, request: Request) -> Shares:
     if taken is None:
         raise BrokenPromiseError(f"VirtualService {name} has no route for port {request['port']}")
     return shares_of(weights(taken))
+
+
+def fronted(objects: Objects, request: Request) -> Shares:
+    """Weights of an HTTP route by the hosts that it leads to."""
+    destinations = route(objects, request).get("route", [])
+    lone = 100 if len(destinations) == 1 else 0
+    return only({d["destination"]["host"]: d.get("weight", lone) / 100 for d in destinations})

@@ -71,3 +71,14 @@ def stuck(objects: Objects, request: Request) -> Shares:
         return {"one pod": 1.0}
     alone = (1 / request["pods"]) ** (request["row"] - 1)
     return {"one pod": alone, "several pods": 1 - alone}
+
+
+def uniform(objects: Objects, request: Request) -> Shares:
+    """A load balancer over the pods of a StatefulSet, by name: each as often as any other."""
+    name = _policy(objects, request).get("loadBalancer", {}).get("simple", "")
+    if name not in ("RANDOM", "ROUND_ROBIN"):
+        raise BrokenPromiseError(
+            f"DestinationRule {request['destination_rule']}: {name or 'no policy'} promises no equal shares"
+        )
+    pods, stateful_set = named(objects, "StatefulSet", request["stateful_set"])["replicas"], request["stateful_set"]
+    return {f"{stateful_set}-{i}": 1 / pods for i in range(pods)}

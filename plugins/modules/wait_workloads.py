@@ -98,7 +98,7 @@ def main() -> None:
 
     until = time.monotonic() + module.params["timeout"]
     while True:
-        deployments, pods = get("deployments"), get("pods")
+        deployments, pods = get("deployments,statefulsets"), get("pods")
         alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
         gaps = rollout_gaps(deployments) or ([] if deployments else ["no Deployment is there"])
         bare = [

@@ -1,0 +1,28 @@
+"""Reads a page of one public host; the page says which web server it comes from."""
+
+import re
+from typing import Any
+
+from loadtests.entry import Fetch
+from loadtests.promises import fronted
+from loadtests.question import GATEWAY, Contract
+
+REQUEST = {"virtual_service": "webfront", "uri": "/page/", "method": "GET", "headers": {}}
+
+
+def server(response: Any) -> str:
+    """The title of the page."""
+    found = re.search("<title>(.*)</title>", response.text)
+    if found is None:
+        raise ValueError("no title")
+    return found[1]
+
+
+QUESTION = Contract(
+    namespace="webfront",
+    kinds=("virtualservices.networking.istio.io",),
+    promise=fronted,
+    classes={"page": REQUEST},
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {"page": Fetch("/page/", "web.lab.internal", label=server)}

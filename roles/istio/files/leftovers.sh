@@ -1,0 +1,13 @@
+#!/bin/sh
+# leftovers.sh KUBECONFIG: names everything of Istio that the cluster has; prints nothing when there is nothing.
+set -eu
+get() { kubectl --kubeconfig "$kubeconfig" get --ignore-not-found "$@"; }
+kubeconfig=$1
+get namespace istio-system --output name
+get namespace --selector istio-injection --output name
+get customresourcedefinitions --output name | grep 'istio\.io$' || true
+get mutatingwebhookconfigurations,validatingwebhookconfigurations --output name | grep istio || true
+get clusterroles,clusterrolebindings --output name | grep istio || true
+get pods --all-namespaces --output \
+    'jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{" "}{.spec.initContainers[*].name}{" "}{.spec.containers[*].name}{"\n"}{end}' |
+    awk '/ istio-proxy( |$)/ && !/^istio-system/ { print "pod/" $1 }'

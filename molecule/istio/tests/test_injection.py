@@ -24,6 +24,7 @@ spec:
   template:
     metadata: {{labels: {{app: {name}{labels}}}}}
     spec:
+      terminationGracePeriodSeconds: 1
       containers:
         - name: nginx
           image: {IMAGE}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -39,14 +40,63 @@ def apply(name: str, variant: str = "policy") -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@dataclass(frozen=True)
+class Catalogue:
+    """What one run of the whole catalogue left."""
+
+    returncode: int
+    output: str
+    verdicts: dict[str, dict[str, Any]]
+
+
+def judged(variant: str) -> Catalogue:
+    results = RESULTS / "control" if variant == "control" else RESULTS
+    for name in entry.names():
+        (results / name / "verdict.json").unlink(missing_ok=True)
+    done = lab.playbook("verify_catalogue.yml", traffic_policy_variant=variant)
+    found = {name: results / name / "verdict.json" for name in entry.names()}
+    return Catalogue(done.returncode, done.stdout, {n: json.loads(f.read_text()) for n, f in found.items() if f.exists()})
+
+
+@pytest.fixture(scope="module")
+def held() -> Catalogue:
+    return judged("policy")
+
+
+@pytest.fixture(scope="module")
+def broken() -> Catalogue:
+    return judged("control")
+
+
 @pytest.mark.parametrize("name", entry.names())
-def test_policy_passes_and_control_fails(name: str) -> None:
-    held = lab.playbook("run_loadtest.yml", loadtest_entry=name)
-    assert held.returncode == 0, held.stdout[-2500:]
-    assert f"{name}: PASS after" in lab.words(held.stdout)
-    broken = lab.playbook("run_loadtest.yml", loadtest_entry=name, traffic_policy_variant="control")
+def test_policy_passes(held: Catalogue, name: str) -> None:
+    assert name in held.verdicts, held.output[-3000:]
+    assert held.verdicts[name]["outcome"] == "PASS", held.verdicts[name]["reasons"]
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_control_fails(broken: Catalogue, name: str) -> None:
+    assert name in broken.verdicts, broken.output[-3000:]
+    assert broken.verdicts[name]["outcome"] == "FAIL", broken.verdicts[name]["reasons"]
+
+
+def test_one_report_tells_all_verdicts(held: Catalogue, broken: Catalogue) -> None:
+    assert held.returncode == 0, held.output[-3000:]
     assert broken.returncode != 0
-    assert f"{name}: FAIL after" in lab.words(broken.stdout), broken.stdout[-2500:]
+    for results, failures in ((RESULTS, "0"), (RESULTS / "control", str(len(entry.names())))):
+        suite = ElementTree.parse(results / "catalogue.xml").getroot()  # noqa: S314 - our own file
+        assert (suite.get("failures"), suite.get("errors")) == (failures, "0")
+        assert len(json.loads((results / "catalogue.json").read_text())) == len(entry.names())
+        assert (results / "catalogue.html").exists()
+
+
+def test_one_entry_alone_tells_its_verdict_and_exits_by_it() -> None:
+    passed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20")
+    assert passed.returncode == 0, passed.stdout[-2500:]
+    assert "reviews-80-20: PASS after" in lab.words(passed.stdout)
+    failed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20", traffic_policy_variant="control")
+    assert failed.returncode != 0
+    assert "reviews-80-20: FAIL after" in lab.words(failed.stdout), failed.stdout[-2500:]
 
 
 def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Tells when every proxy has what is in the cluster now, whatever kind of rule it is.
 
 istiod pushes snapshots: a proxy that knows an object has all that was there before it. So the rules' generation is written
-into the host of a ServiceEntry, after the rules, and the proxies' clusters are searched for that host. Nothing calls it.
+into the host of a ServiceEntry, after the rules, and the proxies are searched for that host. Nothing calls it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from loadtests.cluster import Cluster, ClusterError
 
 NAME = "istio-lab-marker"
 DOMAIN = "marker.istio-lab.internal"
-# Listeners and routes follow clusters in the same push; the proxy takes them a moment later.
+# Threads of a proxy take what it has got a moment later; at a gateway, listeners and routes follow the clusters.
 SETTLE_SECONDS = 1.0
 
 
@@ -55,8 +55,11 @@ def without(cluster: Cluster, host: str, pods: list[tuple[str, str]]) -> list[tu
     """Those of ``pods`` whose proxies do not know ``host`` yet."""
 
     def lacks(pod: tuple[str, str]) -> bool:
+        # Routes are the last part of a push, so a sidecar that has the marker's has the listeners before it; a gateway has no
+        # route for it.
+        resource = "dynamic_active_clusters" if pod[0] == "istio-system" else "dynamic_route_configs"
         try:
-            return host not in json.dumps(cluster.proxy_dump(pod[1], "dynamic_active_clusters", pod[0]))
+            return host not in json.dumps(cluster.proxy_dump(pod[1], resource, pod[0]))
         except (ClusterError, ValueError):
             return True
 

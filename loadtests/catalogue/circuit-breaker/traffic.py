@@ -20,6 +20,6 @@ QUESTION = Contract(
     kinds=("destinationrules.networking.istio.io",),
     promise=pooled,
     classes={"burst": {"destination_rule": "echo", "burst": BURST}},
-    margin=0.1,
+    margin=0.15,
 )
-TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/100", "client.lab.internal", label=told)}
+TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=told)}

@@ -62,7 +62,7 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
     """Runs a playbook of the project as a user does; ``lab_name`` is the test lab's unless given."""
     command, settings = _command(name, environment or {}, variables)
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=900, env=settings)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=2400, env=settings)
 
 
 def start_playbook(name: str, environment: dict[str, str], **variables: object) -> subprocess.Popen[str]:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.cluster import Cluster
+from loadtests.egress import reached
 from loadtests.entry import Fetch
+from loadtests.question import Contract
 
 HOST = "billing.lab.internal"
 MSGD = "http://msgd.outside.internal:9997"
@@ -40,3 +42,15 @@ def sent_to_msgd(cluster: Cluster) -> int:
     """Payments that msgd was sent so far, as it says itself to a pod that has no sidecar."""
     ask = f"import urllib.request; print(urllib.request.urlopen('{MSGD}/received/load', timeout=10).read().decode())"
     return int(json.loads(cluster.kubectl("exec", "deploy/witness", "--", "python3", "-c", ask))["received"])
+
+
+TO_MSGD = {"host": "msgd.outside.internal", "port": 9997}
+MSGD_REACHED = Contract(
+    namespace="billing",
+    kinds=("serviceentries.networking.istio.io", "sidecars.networking.istio.io"),
+    promise=reached,
+    classes={"pay": TO_MSGD},
+    server=sent_to_msgd,
+    at_server={**TO_MSGD, "at_server": True},
+)
+"""Whether payments reach msgd, as their answers tell and msgd itself."""

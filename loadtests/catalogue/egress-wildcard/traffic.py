@@ -1,15 +1,6 @@
 """Pays while a wildcard knows msgd."""
 
-from loadtests.billing import PAY, paid, sent_to_msgd
-from loadtests.egress import reached
-from loadtests.question import Contract
+from loadtests.billing import MSGD_REACHED, PAY, paid
 
-QUESTION = Contract(
-    namespace="billing",
-    kinds=("serviceentries.networking.istio.io", "sidecars.networking.istio.io"),
-    promise=reached,
-    classes={"pay": {"host": "msgd.outside.internal", "port": 9997}},
-    server=sent_to_msgd,
-    at_server={"host": "msgd.outside.internal", "port": 9997, "at_server": True},
-)
+QUESTION = MSGD_REACHED
 TRAFFIC = {"pay": paid(PAY)}

@@ -1,19 +1,11 @@
 """Rows of twelve gRPC calls over one connection: whether each of the three greeters has had its turn."""
 
-from typing import Any
-
+from loadtests.echo import turns
 from loadtests.entry import Fetch
 from loadtests.question import Contract
 from loadtests.resilience import balanced
 
 ROW, PODS = 12, 3
-
-
-def told(response: Any) -> str:
-    """Whether all pods had as many calls."""
-    pods = response.json()["pods"]
-    return "in turn" if sorted(pods.count(p) for p in set(pods)) == [ROW // PODS] * PODS else "not in turn"
-
 
 QUESTION = Contract(
     namespace="greeter",
@@ -21,4 +13,4 @@ QUESTION = Contract(
     promise=balanced,
     classes={"row of calls": {"destination_rule": "greeter", "row": ROW, "pods": PODS}},
 )
-TRAFFIC = {"row of calls": Fetch(f"/hello/{ROW}", "greeter.lab.internal", label=told)}
+TRAFFIC = {"row of calls": Fetch(f"/hello/{ROW}", "greeter.lab.internal", label=turns(ROW, PODS))}

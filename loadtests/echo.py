@@ -1,0 +1,36 @@
+"""The echo sample as entries see it: callers with and without a sidecar, and what a row of calls tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loadtests.entry import Fetch, called
+from loadtests.question import Contract
+from loadtests.security import encrypted
+
+NAMESPACE_MODE = {"peer_authentication": "default"}
+ENCRYPTED = Contract(
+    namespace="echo",
+    kinds=("peerauthentications.security.istio.io",),
+    promise=encrypted,
+    classes={
+        "with a sidecar": {**NAMESPACE_MODE, "sidecar": True},
+        "without a sidecar": {**NAMESPACE_MODE, "sidecar": False},
+    },
+)
+"""Whether echo answers callers that can, and cannot, show a certificate of the mesh."""
+CALLERS = {
+    "with a sidecar": Fetch("/call/echo/", "client.lab.internal", label=called),
+    "without a sidecar": Fetch("/call/echo/", "legacy.lab.internal", label=called),
+}
+
+
+def turns(row: int, pods: int) -> Callable[[Any], str]:
+    """Label of a row of calls that tells its ``pods``: whether each of so many pods had as many calls."""
+
+    def told(response: Any) -> str:
+        answered = response.json()["pods"]
+        return "in turn" if sorted(answered.count(p) for p in set(answered)) == [row // pods] * pods else "not in turn"
+
+    return told

@@ -15,7 +15,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")
 STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
 KUBECONFIG = STATE / "kubeconfig"
+# As `make env` has it: also for a playbook that is given a state folder of its own.
 os.environ["PATH"] = f"{STATE / 'bin'}:{os.environ['PATH']}"
+if (STATE / "containers.conf").exists():
+    os.environ["CONTAINERS_CONF"] = str(STATE / "containers.conf")
 
 
 def free_port() -> int:

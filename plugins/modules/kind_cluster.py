@@ -99,6 +99,17 @@ def left_behind(pods: list[dict[str, Any]], since: str) -> list[str]:
     return late
 
 
+def why_not(told: str) -> str:
+    """The reason in kind's words: what the command it called said at last, for kind itself only quotes the command.
+
+    :param told: kind's standard error, which has ``ERROR: ...`` and, after a command that failed, ``Command Output: ...``
+    """
+    _, _, output = told.partition("Command Output:")
+    if lines := [line.strip() for line in output.splitlines() if line.strip()]:
+        return next((line for line in lines if line.startswith("Error")), lines[-1])
+    return next((line for line in told.splitlines() if "ERROR" in line), told.strip()[-300:])
+
+
 class Kind:
     """The commands; every one is logged."""
 
@@ -193,8 +204,9 @@ class Kind:
             "--kubeconfig", self.params["kubeconfig"], "--config", "-", stdin=self.params["config"],
         )  # fmt: skip
         if done.returncode:
-            reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr.strip()[-300:])
-            self.module.fail_json(msg=f"kind could not create {self.params['name']}: {reason}; log: {self.params['log']}")
+            self.module.fail_json(
+                msg=f"kind could not create {self.params['name']}: {why_not(done.stderr)}; log: {self.params['log']}"
+            )
         Path(self.params["kubeconfig"]).chmod(0o600)
         if not self.answers(self.params["timeout"]):
             took = f"{self.params['timeout']} s: {self.why()}; log: {self.params['log']}"

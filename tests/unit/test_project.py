@@ -115,6 +115,21 @@ def test_what_is_done_with_a_cluster(nodes: dict[str, str], recorded: bool, as_w
     assert module.decide(module.Found(nodes, recorded, as_wanted))[0] == action
 
 
+def test_a_failure_is_told_in_the_words_of_the_command_that_failed() -> None:
+    why_not = plugin("modules", "kind_cluster").why_not
+    quoted = 'ERROR: failed to create cluster: command "podman run ... --net kind" failed with error: exit status 126'
+    limits = "Error: runc: runc create failed: error setting rlimit type 7: operation not permitted"
+    assert why_not(f"Deleted nodes: []\n{quoted}\n\nCommand Output: {limits}\n") == limits
+    assert (
+        why_not(f"{quoted}\nCommand Output: I1121 kubeadm\n[wait] waiting\ncontext deadline exceeded\n\n")
+        == "context deadline exceeded"
+    )
+    assert (
+        why_not("Creating cluster\nERROR: node(s) already exist for a cluster\n")
+        == "ERROR: node(s) already exist for a cluster"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "hub", "mirror", "source"),
     [

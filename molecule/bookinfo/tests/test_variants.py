@@ -201,19 +201,18 @@ def test_ratings_v2_reads_mongodb(ferretdb: str) -> None:
         "--env",
         f"MONGO_DB_URL={ferretdb}",
     ]
-    environment = {**os.environ, "CONTAINERS_CONF": str(lab.STATE / "containers.conf")}
-    subprocess.run([*run, image, "node", "ratings.js", str(port)], check=True, env=environment, timeout=60)
+    subprocess.run([*run, image, "node", "ratings.js", str(port)], check=True, timeout=60)
     inside = ["podman", "exec", name]
     try:
         seed = (
             "const { MongoClient } = require('mongodb'); (async () => { const c = new MongoClient(process.env.MONGO_DB_URL);"
             "await c.db('test').collection('ratings').insertMany([{ rating: 3 }, { rating: 2 }]); await c.close() })()"
         )
-        subprocess.run([*inside, "node", "-e", seed], check=True, env=environment, timeout=60)
+        subprocess.run([*inside, "node", "-e", seed], check=True, timeout=60)
         told = subprocess.run(
             [*inside, "curl", "-s", "-m", "10", "--retry", "5", "--retry-connrefused", f"http://127.0.0.1:{port}/ratings/0"],
-            check=True, env=environment, timeout=60, capture_output=True, text=True,
+            check=True, timeout=60, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert json.loads(told) == {"id": 0, "ratings": {"Reviewer1": 3, "Reviewer2": 2}}
     finally:
-        subprocess.run(["podman", "rm", "--force", "--time", "2", name], check=True, env=environment, capture_output=True)
+        subprocess.run(["podman", "rm", "--force", "--time", "2", name], check=True, capture_output=True)

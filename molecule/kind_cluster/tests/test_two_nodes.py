@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +36,7 @@ def cluster() -> Iterator[Path]:
         assert made.returncode == 0, made.stdout[-3000:]
         # As a sample has it that runs something outside the cluster.
         outside = ["podman", "run", "--detach", "--name", f"{NAME}-outside", "--network", "kind", "--pull", "never"]
-        environment = {**os.environ, "CONTAINERS_CONF": str(lab.STATE / "containers.conf")}
-        subprocess.run([*outside, "--label", f"istio-lab.lab={NAME}", IMAGE, "sleep", "600"], check=True, env=environment)
+        subprocess.run([*outside, "--label", f"istio-lab.lab={NAME}", IMAGE, "sleep", "600"], check=True)
         assert f"container {NAME}-outside" in lab.traces()
         # The comparison below can fail: now there are traces.
         assert {t.split()[0] for t in lab.traces() - before} >= {"container", "volume", "process", "folder"}

@@ -32,7 +32,7 @@ class Cluster:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ClusterError(f"kubectl {arguments[0]}: {error}") from error
         if done.returncode:
-            raise ClusterError(f"kubectl {' '.join(arguments[:3])}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise ClusterError(f"kubectl {arguments[0]}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:

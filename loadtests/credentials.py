@@ -111,6 +111,24 @@ def ensure_tls(cluster: Cluster, host: str, name: str, gateway_namespace: str = 
     return True
 
 
+def ensure_server_tls(cluster: Cluster, host: str, name: str, deployment: str) -> bool:
+    """A certificate for a server of a sample, the authority that signed it, and one that did not, unless they are there.
+
+    :param name: of the Secrets NAME-tls, NAME-ca and other-ca
+    :param deployment: the server, which reads its certificate when it starts
+    :return: whether they were made
+    """
+    if fresh(read(cluster, f"{name}-tls", cluster.namespace)):
+        return False
+    authority = Authority.new(f"istio-lab {name}")
+    write(cluster, f"{name}-ca", cluster.namespace, {"ca.crt": authority.pem})
+    write(cluster, "other-ca", cluster.namespace, {"ca.crt": Authority.new("istio-lab other").pem})
+    write(cluster, f"{name}-tls", cluster.namespace, authority.issue(host, "server"))
+    cluster.kubectl("rollout", "restart", f"deployment/{deployment}")
+    cluster.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=25s")
+    return True
+
+
 def ensure_signing_key(cluster: Cluster, name: str) -> bool:
     """An RSA key that signs tokens, and the sample's JWK set with its public half, unless they are there.
 

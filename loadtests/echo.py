@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,14 @@ CALLERS = {
     "with a sidecar": Fetch("/call/echo/", "client.lab.internal", label=called),
     "without a sidecar": Fetch("/call/echo/", "legacy.lab.internal", label=called),
 }
+
+
+def caller_shown(response: Any) -> str:
+    """Whom the caller's certificate named, as the callee's sidecar told it; ``nobody`` without one."""
+    body = response.json()["body"]
+    told = body["headers"].get("x-forwarded-client-cert", "") if isinstance(body, dict) else ""
+    found = re.findall(r"URI=([^;,]+)", told)
+    return str(found[-1]) if found else "nobody"
 
 
 def turns(row: int, pods: int) -> Callable[[Any], str]:

@@ -29,6 +29,21 @@ def reached(objects: Objects, request: Request) -> Shares:
     return {"HTTP 200" if allowed else f"HTTP 500 at http://{request['host']}:{request['port']}/send": 1.0}
 
 
+def book_fetched(objects: Objects, request: Request) -> Shares:
+    """Whether the books API may be asked, and whether a rule for its port has sidecars make TLS of plain calls."""
+    if not any(covers(s["spec"], request) for s in of_kind(objects, "ServiceEntry")):
+        return {"HTTP 500": 1.0}
+    settings = [
+        setting
+        for rule in of_kind(objects, "DestinationRule")
+        if rule["metadata"]["name"] == request["destination_rule"] and rule["spec"]["host"] == request["host"]
+        for setting in rule["spec"].get("trafficPolicy", {}).get("portLevelSettings", [])
+        if setting["port"]["number"] == request["port"]
+    ]
+    secure = any(setting.get("tls", {}).get("mode") in ("SIMPLE", "MUTUAL") for setting in settings)
+    return {f"HTTP 200 over {'https' if secure else 'http'}": 1.0}
+
+
 def by_gateway(objects: Objects, request: Request) -> Shares:
     """Whether calls of sidecars are led through the gateway, whose routes mark them."""
     routes = named(objects, "VirtualService", request["virtual_service"]).get("http", [])

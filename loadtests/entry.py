@@ -235,7 +235,7 @@ def main() -> int:
     except KeyError as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    told = [{"name": e.name, "namespace": e.question.namespace, "prepares": e.prepare is not None} for e in found]
+    told = [{"name": e.name, "namespace": e.question.namespace} for e in found]
     print(json.dumps(told[0] if name else told))
     return 0
 

@@ -1,7 +1,8 @@
 """Explains a pod's sidecar, from the pod itself: ``python -m loadtests.explain NAMESPACE/POD``.
 
-What injected it, what runs in it, what it listens on, and the way of a request through its iptables chains, told from the
-packet counters before and after one. It looks by means of an ephemeral container in the pod, so it works on any cluster.
+What injected it, what certificate it shows, what runs in it, what it listens on, and the way of a request through its
+iptables chains, told from the packet counters before and after one. It looks by means of an ephemeral container in the pod,
+so it works on any cluster.
 """
 
 from __future__ import annotations
@@ -123,6 +124,31 @@ def webhooks_of(configurations: Sequence[Mapping[str, Any]], namespace: Mapping[
     return lines or ["none takes this pod as it is labelled now: it was injected by hand, or not at all"]
 
 
+def certificates_of(dump: Mapping[str, Any]) -> list[str]:
+    """The proxy's certificate with all that vouch for it, the workload's own first.
+
+    :param dump: ``config_dump?resource=dynamic_active_secrets``; keys are not in it
+    """
+    secrets = {s["name"]: s.get("secret", {}) for s in dump.get("configs", [])}
+    chain = secrets.get("default", {}).get("tls_certificate", {}).get("certificate_chain", {}).get("inline_bytes", "")
+    root = secrets.get("ROOTCA", {}).get("validation_context", {}).get("trusted_ca", {}).get("inline_bytes", "")
+    lines = []
+    for role, encoded in (("shown to others", chain), ("trusted", root)):
+        for certificate in x509.load_pem_x509_certificates(base64.b64decode(encoded)) if encoded else []:
+            names = _uris(certificate) or [certificate.subject.rfc4514_string()]
+            until = f"good until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+            lines.append(f"{role}: {', '.join(names)}; signed by {certificate.issuer.rfc4514_string()}; {until}")
+    return lines
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
 class Pod:
     """One injected pod."""
 
@@ -227,6 +253,7 @@ def report(cluster: Cluster, name: str) -> list[str]:
     return [
         *section(f"{cluster.namespace}/{name}: containers, in the order of their start", containers_of(pod.spec)),
         *section("Webhooks that inject such a pod", hooks),
+        *section("Certificates of the mesh", certificates_of(cluster.proxy_dump(name, "dynamic_active_secrets"))),
         *section("Processes of the sidecar", processes),
         *section("Ports that are listened on", [f"{p}: {PORTS.get(p, 'the application')}" for p in ports]),
         *section(

@@ -27,6 +27,23 @@ TIMEOUT_SECONDS = 10.0
 _ready: list[bool] = []
 
 
+OUT_OF_TIME = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""What a time-out of the mesh is to gRPC: the proxy's 504, or the server's own word when it is quicker, for the proxy tells it
+the deadline."""
+
+
+def in_time(response: Any) -> str:
+    """Whether the sample's caller was answered, or gRPC's status where that has nothing to do with time."""
+    told = str(response.json()["code"])
+    return "out of time" if told in OUT_OF_TIME else told
+
+
+def code_and_attempt(response: Any) -> str:
+    """gRPC's status, as the sample's caller was told it, and the attempt that the greeter answered."""
+    told = response.json()
+    return f"{told['code']} at attempt {told['attempt']}"
+
+
 @dataclass(frozen=True)
 class Hello:
     """One SayHello through the gateway's HTTP port, which takes HTTP/2 as well; a connection for each client."""

@@ -87,30 +87,33 @@ class MeshRun:
         return Cluster(self.options.kubeconfig, self.question.namespace)
 
     def begin(self) -> None:
-        """Read the rules and wait until the proxies hold them."""
+        """Read the rules and wait until the proxies hold them; what is answered until ``warm_up`` is over does not count."""
         self.question = entry.load(self.options.entry).question
         random.seed(self.options.seed)
-        self.void, self.late, self.finished, self.baseline = [], [], False, {}
+        self.void, self.late, self.finished, self.baseline, self.arrived_before = [], [], False, {}, None
         self.rules = self.question.read(self.cluster)
         self.pods = self.question.pods(self.cluster)
         if not self.rules.declared.broken:
             self.late = self.question.wait_in_step(self.cluster, self.rules, STEP_SECONDS)
-        self.start_counting()
+        self.forget()
+        log.info("%s: declared %s", self.options.entry, dict(self.rules.declared.shares))
 
-    def start_counting(self) -> None:
-        """Count from nothing, on every side."""
-        assert self.rules is not None
-        if not self.rules.declared.broken:
-            self.baseline = self.question.mesh_counts(self.cluster, self.pods)
-        self.arrived_before = self.question.server_count(self.cluster)
-        self.at_server = {}
+    def forget(self) -> None:
+        """Nothing has been counted yet, on any side."""
         self.epoch += 1
-        self.counts, self.judged = {}, None
+        self.counts, self.judged, self.at_server = {}, None, {}
         if isinstance(self.environment.runner, MasterRunner):
             self.environment.runner.send_message("mesh_epoch", self.epoch)
         self.started = time.time()
         self.verdict = self.look()
-        log.info("%s: declared %s", self.options.entry, dict(self.rules.declared.shares))
+
+    def start_counting(self) -> None:
+        """Count from nothing, on every side, the cluster's included."""
+        assert self.rules is not None
+        if not self.rules.declared.broken:
+            self.baseline = self.question.mesh_counts(self.cluster, self.pods)
+        self.arrived_before = self.question.server_count(self.cluster)
+        self.forget()
 
     def observation(self, mesh: dict[str, int] | None = None) -> Observed:
         """Everything that was observed so far, by version."""

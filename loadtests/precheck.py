@@ -1,15 +1,10 @@
-"""Refuses manifests that contradict each other before they are applied: ``python -m loadtests.precheck FILE``."""
+"""Finds what makes manifests impossible to hold, before they are applied."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
-import yaml
-
-from loadtests.cluster import Cluster, ClusterError
+from loadtests.cluster import Cluster
 from loadtests.declared import Objects, contradictions, of_kind
 
 
@@ -54,31 +49,40 @@ def unserved_hosts(objects: Objects, gateways: Objects) -> Iterable[str]:
                     yield f"{told}: Gateway {name} does not serve {host}"
 
 
+def unknown_backends(objects: Objects, services: Objects) -> Iterable[str]:
+    """Services that an HTTPRoute or an Ingress leads to and that are not there."""
+    known = {s["metadata"]["name"] for s in services}
+    for route in of_kind(objects, "HTTPRoute"):
+        for name in (b["name"] for rule in route["spec"].get("rules", []) for b in rule.get("backendRefs", [])):
+            if name not in known:
+                yield f"HTTPRoute {route['metadata']['name']}: there is no Service {name}"
+    for ingress in of_kind(objects, "Ingress"):
+        paths = [p for rule in ingress["spec"].get("rules", []) for p in rule.get("http", {}).get("paths", [])]
+        for name in (p["backend"]["service"]["name"] for p in paths):
+            if name not in known:
+                yield f"Ingress {ingress['metadata']['name']}: there is no Service {name}"
+
+
 def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects) -> list[str]:
     """Every contradiction in ``objects``, given what is in the cluster; empty when they can be held."""
     rules = of_kind(objects, "DestinationRule")
     found = [c for v in of_kind(objects, "VirtualService") for c in contradictions(v, rules)]
-    return [*found, *empty_subsets(objects, services, pods), *unserved_hosts(objects, gateways)]
+    return [
+        *found,
+        *empty_subsets(objects, services, pods),
+        *unserved_hosts(objects, gateways),
+        *unknown_backends(objects, services),
+    ]
 
 
-def main() -> int:
-    """0 when the manifests can be held; else 1, with every reason in one line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--namespace", default="bookinfo")
-    options = parser.parse_args()
-    cluster = Cluster(options.kubeconfig, options.namespace)
+def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
+    """Every contradiction in ``objects``, given what is in the cluster now; empty when they can be held.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    there = cluster.items("services", "pods", "gateways.networking.istio.io")
     try:
-        objects = [o for o in yaml.safe_load_all(options.file.read_text()) if o]
-        there = cluster.items("services", "pods", "gateways.networking.istio.io")
         found = check(objects, of_kind(there, "Service"), of_kind(there, "Pod"), of_kind(there, "Gateway"))
-    except (ClusterError, OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
-    if found:
-        print("; ".join(dict.fromkeys(found)), file=sys.stderr)
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return list(dict.fromkeys(found))

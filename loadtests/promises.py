@@ -6,6 +6,7 @@ Each takes the objects that are in force and one request as the rules see it, an
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -80,6 +81,21 @@ def delayed(objects: Objects, request: Request) -> Shares:
     hit = percentage(delay) if delay else 0.0
     late = seconds(delay["fixedDelay"]) if delay else 1.0
     return only({f"HTTP 200 after {late:.0f} s": hit, "HTTP 200 after 0 s": 1 - hit})
+
+
+def page_delayed(objects: Objects, request: Request) -> Shares:
+    """A delay in front of ratings, as Bookinfo's page shows it: who on the way gives up first, and after how long.
+
+    :param request: ``reviews_seconds``: time-out of reviews for ratings; ``page_seconds``: time-out of productpage for
+        reviews, which it asks ``page_attempts`` times
+    """
+    wait = seconds(route(objects, request).get("fault", {}).get("delay", {}).get("fixedDelay", "0s"))
+    if min(wait, request["reviews_seconds"]) > request["page_seconds"]:
+        return {f"no reviews after {request['page_seconds'] * request['page_attempts']:.0f} s": 1.0}
+    if wait > request["reviews_seconds"]:
+        # An answer comes a little after the time-out, so half a second counts as a whole one.
+        return {f"reviews without ratings after {math.floor(request['reviews_seconds'] + 0.5)} s": 1.0}
+    return {f"reviews with stars after {wait:.0f} s": 1.0}
 
 
 def timed_out(objects: Objects, request: Request) -> Shares:

@@ -23,6 +23,23 @@ def attempted(objects: Objects, request: Request) -> Shares:
     return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else f"HTTP 503 at attempt {tries}": 1.0}
 
 
+def grpc_timed_out(objects: Objects, request: Request) -> Shares:
+    """A time-out for a call that is answered after ``seconds``: its end, or OK."""
+    limit = seconds(route(objects, request).get("timeout", "0s"))
+    if 0 < limit < request["seconds"]:
+        return {f"out of time after {limit:.0f} s": 1.0}
+    return {f"OK after {request['seconds']} s": 1.0}
+
+
+def grpc_attempted(objects: Objects, request: Request) -> Shares:
+    """Retries in front of a server that is UNAVAILABLE until the attempt ``wanted``, as that server tells attempts."""
+    retries = route(objects, request).get("retries")
+    if retries is None:
+        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
+    tries, wanted = 1 + int(retries["attempts"]), int(request["wanted"])
+    return {f"OK at attempt {wanted}" if wanted <= tries else f"UNAVAILABLE at attempt {tries}": 1.0}
+
+
 def _policy(objects: Objects, request: Request) -> dict[str, Any]:
     return dict(named(objects, "DestinationRule", request["destination_rule"]).get("trafficPolicy", {}))
 

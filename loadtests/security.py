@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loadtests.declared import Objects, of_kind
+from loadtests.declared import BrokenPromiseError, Objects, of_kind
 from loadtests.promises import Request, Shares, named
 
+TRUST_DOMAIN = "cluster.local"
 REFUSED = "refused"
 """No answer: the connection was closed."""
 
@@ -73,6 +74,18 @@ def encrypted(objects: Objects, request: Request) -> Shares:
     mode = named(objects, "PeerAuthentication", request["peer_authentication"]).get("mtls", {}).get("mode", "PERMISSIVE")
     welcome = {"STRICT": request["sidecar"], "DISABLE": not request["sidecar"]}.get(mode, True)
     return {"HTTP 200" if welcome else REFUSED: 1.0}
+
+
+def identified(objects: Objects, request: Request) -> Shares:
+    """The SPIFFE name of a Deployment's pods, which a callee is told where mTLS is strict.
+
+    :raises BrokenPromiseError: if the mode does not ask callers for certificates
+    """
+    mode = named(objects, "PeerAuthentication", request["peer_authentication"]).get("mtls", {}).get("mode", "PERMISSIVE")
+    if mode != "STRICT":
+        raise BrokenPromiseError(f"PeerAuthentication {request['peer_authentication']}: {mode} asks nobody for a certificate")
+    account = named(objects, "Deployment", request["deployment"])["template"]["spec"].get("serviceAccountName", "default")
+    return {f"spiffe://{TRUST_DOMAIN}/ns/{request['namespace']}/sa/{account}": 1.0}
 
 
 def handshaken(objects: Objects, request: Request) -> Shares:

@@ -1,4 +1,4 @@
-"""The browser part: a verdict tab in Locust's own page, a login, and a guard against other sites."""
+"""The browser part: a verdict tab in Locust's own page, the console's pages, a login, and a guard against other sites."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
 from flask_login import UserMixin, login_user
 
+from loadtests.console import pages
 from loadtests.verdict import Outcome, Verdict
 
 TAB = "mesh-verdict"
@@ -19,6 +20,9 @@ COLUMNS = {
     "traffic": "Traffic", "version": "Version", "declared": "Declared", "observed": "Observed", "low": "From",
     "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
 }  # fmt: skip
+LINK_STYLE = (
+    "position:fixed;right:1rem;bottom:1rem;padding:.4rem .8rem;border-radius:.4rem;background:#0a5fb4;color:#fff;z-index:9"
+)
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -53,7 +57,7 @@ def extend(environment: Any) -> None:
     ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
     ui.app.after_request(lambda response: with_rows(response, environment))
     base = getattr(environment.parsed_options, "web_base_path", "") or ""
-    blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh")
+    blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh", template_folder="templates", static_folder="static")
 
     @blueprint.get("/verdict")
     @ui.auth_required_if_enabled
@@ -65,6 +69,8 @@ def extend(environment: Any) -> None:
             entry=environment.parsed_options.entry, rows=rows(now),
         )  # fmt: skip
 
+    pages.add(blueprint, ui, environment)
+    ui.app.after_request(with_link)
     ui.app.register_blueprint(blueprint)
     if ui.web_login:
         add_login(ui, base, Path(environment.parsed_options.secret_file).read_text().strip())
@@ -87,6 +93,16 @@ def strip_cors(response: Response) -> Response:
     """Locust answers any origin; this page answers its own."""
     for name in [n for n, _ in response.headers if n.lower().startswith("access-control-")]:
         del response.headers[name]
+    return response
+
+
+def with_link(response: Response) -> Response:
+    """Put a way to the console's own pages into Locust's, which has no place for one."""
+    if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
+        link = (
+            f'<a id="istio-lab-console" href="{url_for("mesh.catalogue")}" style="{LINK_STYLE}">istio-lab: catalogue</a></body>'
+        )
+        response.set_data(response.get_data(as_text=True).replace("</body>", link, 1))
     return response
 
 

@@ -155,6 +155,10 @@ class Kind:
 
     def delete(self) -> None:
         """Remove the cluster with all that it left."""
+        # Nothing in it is to be saved: an orderly end of the node's systemd would only take its ten seconds.
+        for node, state in self.nodes().items():
+            if state == "running":
+                self.run(self.params["engine"], "kill", node)
         self.run("kind", "delete", "cluster", "--name", self.params["name"], "--kubeconfig", self.params["kubeconfig"])
         for node in self.nodes():
             self.run(self.params["engine"], "rm", "--force", "--volumes", node)

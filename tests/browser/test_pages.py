@@ -97,6 +97,26 @@ def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str)
     shot(page, "locust-verdict")
 
 
+def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> None:
+    apply("reviews-by-user")  # something else than what is started
+    log_in(page, locust_ui)
+    page.get_by_role("link", name="istio-lab: catalogue").click()
+    expect(page.get_by_role("heading", name="Catalogue")).to_be_visible()
+    page.get_by_label("Filter").fill("reviews-v1")
+    expect(page.locator("tbody tr:visible")).to_have_count(1)
+    shot(page, "catalogue-filtered")
+    page.get_by_role("button", name="Start reviews-v1").press("Enter")
+    expect(page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("PASS").first).to_be_visible(timeout=90_000)
+    assert told(page, locust_ui)["entry"] == "reviews-v1"
+    page.goto(f"{locust_ui}/mesh/?lang=zh")
+    expect(page.locator("tr[data-name=reviews-v1] td.PASS")).to_be_visible()
+    shot(page, "catalogue-zh")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the narrow page scrolls sideways"
+    shot(page, "catalogue-narrow")
+
+
 def told(page: Page, url: str) -> dict[str, Any]:
     """The verdict as the page polls it."""
     answer: dict[str, Any] = page.request.get(f"{url}/mesh/verdict").json()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import base64
+import datetime
 
-from loadtests.explain import Rule, containers_of, listening, rules_of, selected, taken, webhooks_of
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from loadtests.credentials import Authority
+from loadtests.explain import Rule, certificates_of, containers_of, listening, rules_of, selected, taken, webhooks_of
 
 SAVED = """*nat
 :PREROUTING ACCEPT [0:0]
@@ -88,3 +95,32 @@ def test_only_webhooks_that_take_the_pod_are_told() -> None:
     )
     (none,) = webhooks_of(there, {}, {})
     assert none.startswith("none takes this pod")
+
+
+def test_certificates_the_workloads_own_first() -> None:
+    authority = Authority.new("a mesh")
+    spiffe = "spiffe://cluster.local/ns/a/sa/b"
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC))
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe)]), critical=True)
+        .sign(authority.key, hashes.SHA256())
+    )
+    chain = base64.b64encode(own.public_bytes(serialization.Encoding.PEM) + authority.pem).decode()
+    root = base64.b64encode(authority.pem).decode()
+    dump = {
+        "configs": [
+            {"name": "ROOTCA", "secret": {"validation_context": {"trusted_ca": {"inline_bytes": root}}}},
+            {"name": "default", "secret": {"tls_certificate": {"certificate_chain": {"inline_bytes": chain}}}},
+        ]
+    }
+    lines = certificates_of(dump)
+    assert lines[0] == f"shown to others: {spiffe}; signed by CN=a mesh; good until 2026-01-02 03:04 UTC"
+    assert [line.split(";")[0] for line in lines[1:]] == ["shown to others: CN=a mesh", "trusted: CN=a mesh"]
+    assert certificates_of({}) == []

@@ -62,3 +62,14 @@ def test_contradictions_are_named(objects: list[dict[str, Any]], words: str) -> 
 )  # fmt: skip
 def test_which_hosts_a_server_serves(server: str, host: str, served: bool) -> None:
     assert serves(server, host) is served
+
+
+def test_backends_of_kubernetes_own_ways_in_must_be_there() -> None:
+    route = {"kind": "HTTPRoute", "metadata": {"name": "r"}, "spec": {"rules": [{"backendRefs": [{"name": "nobody"}]}]}}
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "nowhere"}}}
+    ingress = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": {"rules": [{"http": {"paths": [path]}}]}}
+    assert check([route, ingress], [SERVICE], [POD], []) == [
+        "HTTPRoute r: there is no Service nobody", "Ingress i: there is no Service nowhere",
+    ]  # fmt: skip
+    there = [{**SERVICE, "metadata": {"name": name}} for name in ("nobody", "nowhere")]
+    assert check([route, ingress], there, [POD], []) == []

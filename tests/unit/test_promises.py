@@ -60,6 +60,21 @@ def test_delays(share: int, shares: dict[str, float]) -> None:
     assert promises.delayed([virtual_service({**TO, "fault": fault})], ASKED) == pytest.approx(shares)
 
 
+@pytest.mark.parametrize(
+    ("delay", "reviews_seconds", "outcome"),
+    [
+        ("7s", 10.0, "no reviews after 6 s"),
+        ("7s", 2.5, "reviews without ratings after 3 s"),
+        ("2s", 10.0, "reviews with stars after 2 s"),
+        ("2s", 2.5, "reviews with stars after 2 s"),
+    ],
+)
+def test_who_gives_up_first_when_ratings_are_late(delay: str, reviews_seconds: float, outcome: str) -> None:
+    rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay}}})
+    request = {**ASKED, "reviews_seconds": reviews_seconds, "page_seconds": 3.0, "page_attempts": 2}
+    assert promises.page_delayed([rule], request) == {outcome: 1.0}
+
+
 @pytest.mark.parametrize(("limit", "outcome"), [("0.5s", "HTTP 504 after 1 s"), ("3s", "HTTP 200 after 2 s")])
 def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) -> None:
     objects = [

@@ -235,3 +235,44 @@ def test_the_way_by_a_gateway_needs_its_mark() -> None:
         ([{"match": [{"gateways": ["egress"]}], **mark}], "HTTP 200"),
     ):
         assert egress.by_gateway([thing("VirtualService", "m", http=routes)], request) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "outcome"),
+    [("1s", 3, "out of time after 1 s"), ("1s", 0, "OK after 0 s"), ("0s", 3, "OK after 3 s"), ("5s", 3, "OK after 3 s")],
+)
+def test_time_outs_of_grpc(limit: str, seconds: int, outcome: str) -> None:
+    rule = thing("VirtualService", "greeter", http=[{"timeout": limit, "route": [{"destination": {"host": "greeter"}}]}])
+    assert resilience.grpc_timed_out([rule], {"virtual_service": "greeter", "seconds": seconds}) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(("attempts", "outcome"), [(3, "OK at attempt 3"), (1, "UNAVAILABLE at attempt 2")])
+def test_retries_of_grpc(attempts: int, outcome: str) -> None:
+    request = {"virtual_service": "echo", "wanted": 3}
+    assert resilience.grpc_attempted(retrying(attempts=attempts), request) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("port", "mode", "outcome"),
+    [
+        (80, "SIMPLE", "HTTP 200 over https"),
+        (80, "DISABLE", "HTTP 200 over http"),
+        (443, "SIMPLE", "HTTP 200 over http"),
+    ],
+)
+def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, outcome: str) -> None:
+    request = {"host": "books.out", "port": 80, "destination_rule": "books"}
+    registered = thing("ServiceEntry", "books", hosts=["books.out"], ports=[{"number": 80}])
+    settings = {"portLevelSettings": [{"port": {"number": port}, "tls": {"mode": mode}}]}
+    rule = thing("DestinationRule", "books", host="books.out", trafficPolicy=settings)
+    assert egress.book_fetched([registered, rule], request) == {outcome: 1.0}
+    assert egress.book_fetched([rule], request) == {"HTTP 500": 1.0}
+
+
+def test_identities_are_those_of_the_accounts_where_certificates_are_asked_for() -> None:
+    request = {"peer_authentication": "default", "deployment": "client", "namespace": "echo"}
+    strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
+    client = thing("Deployment", "client", template={"spec": {"serviceAccountName": "c"}})
+    assert security.identified([strict, client], request) == {"spiffe://cluster.local/ns/echo/sa/c": 1.0}
+    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody"):
+        security.identified([thing("PeerAuthentication", "default"), client], request)

@@ -18,20 +18,7 @@ from tests import lab
 NAMESPACE = "bookinfo-variants"
 MANIFESTS = lab.PROJECT / "samples/bookinfo/platform/kube"
 VARIANTS = ["ratings-faulty", "ratings-delayed", "ratings-unavailable", "ratings-unhealthy", "ratings-v2-mysql", "details-v2"]
-BOOKS_API = """
-import http.server, json
-class Books(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        book = {"authors": ["An Author"], "publishedDate": "1999", "printType": "BOOK", "pageCount": 321,
-                "publisher": "PublisherB", "language": "en", "industryIdentifiers": [
-                    {"type": "ISBN_10", "identifier": "0486424618"}, {"type": "ISBN_13", "identifier": "9780486424613"}]}
-        found = self.path == "/books/v1/volumes?q=isbn:0486424618"
-        body = json.dumps({"items": [{"volumeInfo": book}]}).encode()
-        self.send_response(200 if found else 404)
-        self.end_headers()
-        self.wfile.write(body)
-http.server.ThreadingHTTPServer(("", 8080), Books).serve_forever()
-"""
+BOOKS_API = (lab.PROJECT / "samples/books/src/books.py").read_text()
 
 
 def workloads(name: str) -> list[dict[str, object]]:
@@ -112,8 +99,8 @@ def test_details_v2_asks_the_books_api(namespace: float) -> None:
     status, body, _ = ask("details-v2", "/details/7")
     assert status == 200
     assert json.loads(body) == {
-        "id": 7, "author": "An Author", "year": "1999", "type": "paperback", "pages": 321, "publisher": "PublisherB",
-        "language": "English", "ISBN-10": "0486424618", "ISBN-13": "9780486424613",
+        "id": 7, "author": "William Shakespeare", "year": "2003", "type": "paperback", "pages": 80, "publisher": "over http",
+        "language": "English", "ISBN-10": "0486424618", "ISBN-13": "9780486424618",
     }  # fmt: skip
 
 
@@ -216,3 +203,20 @@ def test_ratings_v2_reads_mongodb(ferretdb: str) -> None:
         assert json.loads(told) == {"id": 0, "ratings": {"Reviewer1": 3, "Reviewer2": 2}}
     finally:
         subprocess.run(["podman", "rm", "--force", "--time", "2", name], check=True, capture_output=True)
+
+
+def test_the_gateway_apis_way_in_has_a_gateway_of_its_own() -> None:
+    manifest = str(lab.PROJECT / "samples/bookinfo/gateway-api/bookinfo-gateway.yaml")
+    lab.kubectl("-n", "bookinfo", "apply", "-f", manifest)
+    try:
+        lab.kubectl(
+            "-n", "bookinfo", "wait", "gateway.gateway.networking.k8s.io/bookinfo-gateway", "--for=condition=Programmed"
+        )
+        lab.kubectl("-n", "bookinfo", "rollout", "status", "deployment/bookinfo-gateway-istio", "--timeout=120s")
+        ratings = lab.pod("ratings", "ratings")
+        page = ratings.run("curl -s -m 20 http://bookinfo-gateway-istio/productpage")
+        assert "<title>Simple Bookstore App</title>" in page.stdout
+        beside = ratings.run("curl -s -m 20 -o /dev/null -w '%{http_code}' http://bookinfo-gateway-istio/health")
+        assert beside.stdout == "404"
+    finally:
+        lab.kubectl("-n", "bookinfo", "delete", "-f", manifest)

@@ -37,9 +37,11 @@ def cluster() -> Iterator[Path]:
         # As a sample has it that runs something outside the cluster.
         outside = ["podman", "run", "--detach", "--name", f"{NAME}-outside", "--network", "kind", "--pull", "never"]
         subprocess.run([*outside, "--label", f"istio-lab.lab={NAME}", IMAGE, "sleep", "600"], check=True)
+        with Path("/etc/hosts").open("a") as hosts:
+            hosts.write(f"127.0.0.1 two.lab.internal # istio-lab {NAME} webfront\n")
         assert f"container {NAME}-outside" in lab.traces()
         # The comparison below can fail: now there are traces.
-        assert {t.split()[0] for t in lab.traces() - before} >= {"container", "volume", "process", "folder"}
+        assert {t.split()[0] for t in lab.traces() - before} >= {"container", "volume", "process", "folder", "hosts"}
         yield STATE
     finally:
         removed = play("destroy_lab.yml")

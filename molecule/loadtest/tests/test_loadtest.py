@@ -90,6 +90,14 @@ def test_one_report_tells_all_verdicts(held: Catalogue, broken: Catalogue) -> No
         assert (results / "catalogue.html").exists()
 
 
+def test_the_sidecar_of_a_grpc_caller_logs_http2_to_its_upstream(held: Catalogue) -> None:
+    assert held.verdicts["grpc-balance"]["outcome"] == "PASS"
+    told = lab.kubectl("-n", "greeter", "logs", "deployment/caller", "--container", "istio-proxy", "--tail", "20000")
+    calls = [line for line in told.splitlines() if '"POST /helloworld.Greeter/SayHello HTTP/2" 200 ' in line]
+    assert calls
+    assert any(" via_upstream " in line and "outbound|50051||greeter.greeter.svc.cluster.local" in line for line in calls)
+
+
 def test_one_entry_alone_tells_its_verdict_and_exits_by_it() -> None:
     passed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20")
     assert passed.returncode == 0, passed.stdout[-2500:]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests import lab
 
@@ -79,3 +80,26 @@ def test_rules_that_contradict_each_other_change_nothing(change: Callable[[str],
     assert words in told
     assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in told
     assert rules() == before
+
+
+def test_public_hosts_can_be_found_by_name_when_that_is_asked_for() -> None:
+    def found() -> list[str]:
+        lines = Path("/etc/hosts").read_text().splitlines()
+        return [line for line in lines if line.endswith(f"# istio-lab {lab.NAME} webfront")]
+
+    def play(wanted: bool) -> str:
+        done = lab.playbook("apply_policy.yml", traffic_policy_entry="webfront", samples_hosts_entry=wanted)
+        assert done.returncode == 0, done.stdout[-2000:]
+        return done.stdout
+
+    play(False)
+    assert found() == [], "off by default, but there"
+    play(True)
+    try:
+        assert found() == [f"127.0.0.1 web.lab.internal # istio-lab {lab.NAME} webfront"]
+        page = requests.get(f"http://web.lab.internal:{lab.gateway_url().rpartition(':')[2]}/page/", timeout=20)
+        assert page.status_code == 200
+        assert "changed=0" in play(True)
+    finally:
+        play(False)
+    assert found() == []

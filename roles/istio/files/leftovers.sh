@@ -6,6 +6,8 @@ kubeconfig=$1
 get namespace istio-system --output name
 get namespace --selector istio-injection --output name
 get customresourcedefinitions --output name | grep 'istio\.io$' || true
+get customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings --selector istio-lab/part --output name
+get ingressclass istio --output name
 get mutatingwebhookconfigurations,validatingwebhookconfigurations --output name | grep istio || true
 get clusterroles,clusterrolebindings --output name | grep istio || true
 get pods --all-namespaces --output \

@@ -1,6 +1,10 @@
 """The greeter: a gRPC server on 50051 that says which pod it is, and (ROLE=caller) its HTTP caller on 8080.
 
-The caller keeps one connection to TARGET for all its calls; /hello/12 makes twelve of them and tells which pods answered.
+The greeter does as a name asks: to late-3 it answers after three seconds; to wanting-3 it is UNAVAILABLE until the third
+attempt of the same call, by the number that the caller's proxy sends along. Its trailer x-attempt tells that number.
+
+The caller keeps one connection to TARGET for all its calls; /hello/12 makes twelve of them and tells which pods answered;
+/ask/NAME makes one and tells its status and attempt.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,13 +23,22 @@ from hello import SERVICE, HelloReply, HelloRequest, say_hello
 POD = os.environ.get("HOSTNAME", "?")
 TARGET = os.environ.get("TARGET", "greeter:50051")
 MOST_CALLS = 50
+MOST_SECONDS = 10
+TIMEOUT_SECONDS = 8
 _one_at_a_time = threading.Lock()
 
 
 def serve() -> None:
     """Answer until the pod ends."""
 
-    def greet(request: Any, _: Any) -> Any:
+    def greet(request: Any, context: Any) -> Any:
+        verb, _, number = request.name.partition("-")
+        attempt = dict(context.invocation_metadata()).get("x-envoy-attempt-count", "1")
+        context.set_trailing_metadata((("x-attempt", attempt),))
+        if verb == "late" and number.isdigit():
+            time.sleep(min(int(number), MOST_SECONDS))
+        if verb == "wanting" and number.isdigit() and int(attempt) < int(number):
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"attempt {attempt}")
         return HelloReply(message=f"Hello {request.name} from {POD}")
 
     method = grpc.unary_unary_rpc_method_handler(greet, HelloRequest.FromString, HelloReply.SerializeToString)
@@ -35,6 +49,15 @@ def serve() -> None:
     server.wait_for_termination()
 
 
+def ask(hello: Any, name: str) -> dict[str, str]:
+    """One call: its status by name, and the attempt that the greeter answered, if it did."""
+    try:
+        _, call = hello.with_call(HelloRequest(name=name), timeout=TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        call = error
+    return {"code": call.code().name, "attempt": dict(call.trailing_metadata() or ()).get("x-attempt", "")}
+
+
 class Caller(BaseHTTPRequestHandler):
     """HTTP in front of one channel."""
 
@@ -42,9 +65,10 @@ class Caller(BaseHTTPRequestHandler):
     hello: Any = None
 
     def do_GET(self) -> None:
-        """/hello/N, or /health."""
+        """/hello/N, /ask/NAME, or /health."""
         verb, _, count = self.path.strip("/").partition("/")
-        status, told = 200, {}
+        status: int = 200
+        told: dict[str, Any] = {}
         if verb == "hello" and count.isdigit() and int(count) <= MOST_CALLS:
             try:
                 with _one_at_a_time:
@@ -52,8 +76,10 @@ class Caller(BaseHTTPRequestHandler):
                 told = {"pods": [reply.rpartition(" ")[2] for reply in replies]}
             except grpc.RpcError as error:
                 status, told = 502, {"error": str(error.code())}
+        elif verb == "ask":
+            told = ask(Caller.hello, count)
         elif verb != "health":
-            status, told = 404, {"error": f"no such path; there is /hello/N, N at most {MOST_CALLS}"}
+            status, told = 404, {"error": f"no such path; there is /hello/N, N at most {MOST_CALLS}, and /ask/NAME"}
         body = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,0 +1,42 @@
+"""Reads the page as jason, whose ratings are late, by two versions of reviews that bear it differently; and as nobody."""
+
+from typing import Any
+
+from loadtests.entry import Fetch
+from loadtests.promises import page_delayed
+from loadtests.question import Contract
+
+RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
+# Bookinfo's own time-outs, in seconds: productpage's for reviews, which it asks twice, and each version's for ratings.
+WAITS = {"page_seconds": 3.0, "page_attempts": 2}
+V2, V3 = {**WAITS, "reviews_seconds": 10.0}, {**WAITS, "reviews_seconds": 2.5}
+JASON = {"headers": {"end-user": "jason"}}
+
+
+def shown(response: Any) -> str:
+    """What the page shows in the place of reviews."""
+    page = response.text
+    if "Sorry, product reviews are currently unavailable" in page:
+        return "no reviews"
+    if "Ratings service is currently unavailable" in page:
+        return "reviews without ratings"
+    return "reviews with stars" if "glyphicon-star" in page else "reviews alone"
+
+
+QUESTION = Contract(
+    about_time=True,
+    kinds=("virtualservices.networking.istio.io",),
+    promise=page_delayed,
+    classes={
+        "jason, reviews v2": {**RATINGS, **JASON, **V2},
+        "jason, reviews v3": {**RATINGS, **JASON, **V3},
+        "anonymous, reviews v2": {**RATINGS, **V2, "headers": {}},
+    },
+    margin=0.2,
+)
+BY_V3 = {"User-Agent": "reviews-v3"}
+TRAFFIC = {
+    "jason, reviews v2": Fetch("/productpage", user="jason", label=shown, timed=True),
+    "jason, reviews v3": Fetch("/productpage", user="jason", headers=BY_V3, label=shown, timed=True),
+    "anonymous, reviews v2": Fetch("/productpage", label=shown, timed=True),
+}

@@ -1,0 +1,21 @@
+"""Asks a host of the Gateway API for paths that its HTTPRoute takes, and for some that it does not."""
+
+from loadtests.entry import Fetch
+from loadtests.ingress import http_routed
+from loadtests.question import GATEWAY, Contract
+
+HOST = "bookinfo.routes.lab.internal"
+ASKED = {
+    "page": ("/productpage", "GET"),
+    "below a prefix": ("/api/v1/products/0", "GET"),
+    "another method": ("/api/v1/products/0", "POST"),
+    "beside a prefix": ("/api/v1/products-of-others", "GET"),
+}
+
+QUESTION = Contract(
+    kinds=("httproutes.gateway.networking.k8s.io",),
+    promise=http_routed,
+    classes={name: {"route": "gateway-api", "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {name: Fetch(uri, HOST, method) for name, (uri, method) in ASKED.items()}

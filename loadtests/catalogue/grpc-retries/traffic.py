@@ -1,0 +1,18 @@
+"""Calls greeter with names to which it is UNAVAILABLE until the third attempt, and until the sixth."""
+
+from loadtests.entry import Fetch
+from loadtests.greeter import code_and_attempt
+from loadtests.question import Contract
+from loadtests.resilience import grpc_attempted
+
+WANTED = {"third attempt": 3, "sixth attempt": 6}
+
+QUESTION = Contract(
+    namespace="greeter",
+    kinds=("virtualservices.networking.istio.io",),
+    promise=grpc_attempted,
+    classes={name: {"virtual_service": "greeter", "wanted": wanted} for name, wanted in WANTED.items()},
+)
+TRAFFIC = {
+    name: Fetch(f"/ask/wanting-{wanted}", "greeter.lab.internal", label=code_and_attempt) for name, wanted in WANTED.items()
+}

@@ -1,0 +1,19 @@
+"""Calls greeter with a name that it answers at once, and with one that it answers after three seconds."""
+
+from loadtests.entry import Fetch
+from loadtests.greeter import in_time
+from loadtests.question import Contract
+from loadtests.resilience import grpc_timed_out
+
+SECONDS = {"at once": 0, "late": 3}
+
+QUESTION = Contract(
+    namespace="greeter",
+    kinds=("virtualservices.networking.istio.io",),
+    promise=grpc_timed_out,
+    about_time=True,
+    classes={name: {"virtual_service": "greeter", "seconds": seconds} for name, seconds in SECONDS.items()},
+)
+TRAFFIC = {
+    name: Fetch(f"/ask/late-{seconds}", "greeter.lab.internal", label=in_time, timed=True) for name, seconds in SECONDS.items()
+}

@@ -1,0 +1,16 @@
+"""Asks a host of an Ingress for paths that it takes, and for one that it does not."""
+
+from loadtests.entry import Fetch
+from loadtests.ingress import ingress_routed
+from loadtests.question import GATEWAY, Contract
+
+HOST = "ingress.lab.internal"
+ASKED = {"page": "/productpage", "below a prefix": "/api/v1/products/0", "not listed": "/health"}
+
+QUESTION = Contract(
+    kinds=("ingresses.networking.k8s.io",),
+    promise=ingress_routed,
+    classes={name: {"ingress": "ingress-resource", "authority": HOST, "uri": uri} for name, uri in ASKED.items()},
+    proxies=(GATEWAY,),
+)
+TRAFFIC = {name: Fetch(uri, HOST) for name, uri in ASKED.items()}

@@ -1,0 +1,58 @@
+"""The console's own pages beside Locust's: the catalogue, whose entries are started with a click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+
+from loadtests import docs, entry, policy, summary
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.console.words import WORDS, language
+
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+IDLE = ("ready", "stopped", "missing")
+"""States of Locust's runner in which no run is under way."""
+
+
+def entries(results: Path) -> list[dict[str, Any]]:
+    """Every entry with what its README says, and its last verdict."""
+    table = []
+    for name in entry.names():
+        line = summary.line_of(name, summary.read(results, name, 0.0))
+        parts = docs.parts_of(line.readme)
+        table.append({"name": name, "outcome": line.outcome, "n": line.n, "reasons": "; ".join(line.reasons), "parts": parts})
+    return table
+
+
+def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
+    """Add the catalogue's page, and what its buttons call, to ``blueprint``."""
+
+    @blueprint.get("/")
+    @ui.auth_required_if_enabled
+    def catalogue() -> Response:
+        """The page."""
+        code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
+        options = environment.parsed_options
+        table = entries(Path(options.results))
+        words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
+        page = make_response(render_template("console.html", **words, options=options, entries=table, never=summary.NEVER))
+        page.headers["Content-Security-Policy"] = POLICY
+        return page
+
+    @blueprint.post("/entry")
+    @ui.auth_required_if_enabled
+    def put_entry() -> Any:
+        """Put one entry's rules in force; 409 with the reason where that cannot be."""
+        name = (request.get_json(silent=True) or {}).get("entry")
+        if environment.runner.state not in IDLE:
+            return jsonify(error="a run is under way: stop it first"), 409
+        try:
+            found = entry.load(str(name))
+            cluster = Cluster(environment.parsed_options.kubeconfig, found.question.namespace)
+            if not cluster.kubectl("get", "namespace", cluster.namespace, "--ignore-not-found", "--output", "name"):
+                return jsonify(error=f"its sample is not deployed yet; run: make policy ENTRY={name}"), 409
+            return jsonify(entry=name, changes=policy.put(cluster, found.name, "policy", entry.CATALOGUE))
+        except (KeyError, policy.RefusedError, ClusterError) as error:
+            return jsonify(error=str(error.args[0])), 409

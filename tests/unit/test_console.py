@@ -1,0 +1,121 @@
+"""The console's pages, without a cluster: what they show, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from loadtests import entry, policy
+from loadtests.cluster import Cluster
+from loadtests.console import web
+from loadtests.console.words import WORDS, language
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> SimpleNamespace:
+    """Locust's environment, as far as the pages know it, around a plain Flask application."""
+    app = Flask(__name__)
+    app.add_url_rule("/", "locust.index", lambda: "<body>Locust</body>")
+    app.add_url_rule("/swarm", "locust.swarm", lambda: "", methods=["POST"])
+    ui = SimpleNamespace(app=app, template_args={}, auth_required_if_enabled=lambda view: view, web_login=False)
+    options = SimpleNamespace(
+        web_base_path="", results=str(tmp_path), num_users=7, spawn_rate=None, host="http://gateway", kubeconfig="none",
+        entry="reviews-v1",
+    )  # fmt: skip
+    made = SimpleNamespace(web_ui=ui, parsed_options=options, runner=SimpleNamespace(state="ready"), mesh=None)
+    web.extend(made)
+    return made
+
+
+@pytest.fixture
+def client(environment: SimpleNamespace) -> FlaskClient:
+    made: FlaskClient = environment.web_ui.app.test_client()
+    return made
+
+
+def test_the_catalogue_shows_every_entry_with_its_last_verdict(client: FlaskClient, environment: SimpleNamespace) -> None:
+    told = {"outcome": "PASS", "n": 1820, "facts": {"started": "now"}, "reasons": ["<script>alert(1)</script>"]}
+    folder = Path(environment.parsed_options.results) / "reviews-80-20"
+    folder.mkdir()
+    (folder / "verdict.json").write_text(json.dumps(told))
+    answer = client.get("/mesh/", base_url="http://127.0.0.1:8089")
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 200
+    assert all(f'data-start="{name}"' in page for name in entry.names())
+    assert page.count("not run") == len(entry.names()) - 1
+    assert "n=1820" in page
+    assert "<script>alert" not in page, "what a verdict says is text"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert 'data-users="7"' in page
+
+
+def test_the_page_speaks_the_browsers_language_or_the_one_that_is_asked_for(client: FlaskClient) -> None:
+    def heading(path: str, accept: str) -> bool:
+        page = client.get(path, base_url="http://127.0.0.1", headers={"Accept-Language": accept}).get_data(as_text=True)
+        return f"<h1>{WORDS['zh']['title']}</h1>" in page
+
+    assert heading("/mesh/", "zh-CN,zh;q=0.9")
+    assert not heading("/mesh/", "de")
+    assert heading("/mesh/?lang=zh", "en")
+    assert not heading("/mesh/?lang=en", "zh")
+    assert language("xx", None) == "en"
+
+
+def test_all_languages_say_the_same_things() -> None:
+    assert len({frozenset(words) for words in WORDS.values()}) == 1
+
+
+def test_locusts_page_leads_to_the_catalogue(client: FlaskClient) -> None:
+    assert 'href="/mesh/"' in client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
+
+
+def start(client: FlaskClient, name: Any, **headers: str) -> Any:
+    return client.post("/mesh/entry", json={"entry": name}, base_url="http://127.0.0.1:8089", headers=headers)
+
+
+def test_an_entry_is_put_in_force(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[tuple[Any, ...]] = []
+
+    def record(cluster: Cluster, name: str, variant: str, catalogue: Path) -> list[str]:
+        put.append((cluster.namespace, name, variant, catalogue))
+        return ["x created"]
+
+    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: "namespace/bookinfo")
+    monkeypatch.setattr(policy, "put", record)
+    answer = start(client, "reviews-80-20", Origin="http://127.0.0.1:8089")
+    assert (answer.status_code, answer.get_json()) == (200, {"entry": "reviews-80-20", "changes": ["x created"]})
+    assert put == [("bookinfo", "reviews-80-20", "policy", entry.CATALOGUE)]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("reviews-80-21", "accepted: an entry of the catalogue, such as reviews-80-20"),
+        ("../../etc", "accepted: an entry of the catalogue"),
+        (None, "accepted: an entry of the catalogue"),
+        ("retries", "its sample is not deployed yet; run: make policy ENTRY=retries"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(name: Any, words: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: "")
+    answer = start(client, name)
+    assert answer.status_code == 409
+    assert words in answer.get_json()["error"]
+
+
+def test_nothing_is_put_in_force_under_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
+    environment.runner.state = "running"
+    answer = start(client, "reviews-80-20")
+    assert (answer.status_code, answer.get_json()["error"]) == (409, "a run is under way: stop it first")
+
+
+def test_other_sites_start_nothing(client: FlaskClient) -> None:
+    assert start(client, "reviews-80-20", Origin="http://evil.example").status_code == 403
+    assert start(client, "reviews-80-20", Host="evil.example").status_code == 403
+    assert start(client, "reviews-80-20", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403

@@ -150,17 +150,18 @@ class MeshRun:
         arrived = now - self.arrived_before
         self.at_server = {"arrived": arrived, "did not arrive": max(0, sent - arrived)}
 
-    def follow_edits(self) -> None:
-        """Void a headless run whose rules were edited; in the browser, start the verdict again."""
+    def edited(self) -> bool:
+        """Whether a rule was edited since it was read. That voids a headless run; in the browser the verdict starts again."""
         assert self.rules is not None
         if self.question.read(self.cluster).generation == self.rules.generation:
-            return
+            return False
         if self.headless:
             self.void.append("a rule was edited while the run watched it")
-            return
+            return True
         log.info("a rule was edited: the verdict starts again")
         self.begin()
         self.warm_up()
+        return True
 
     def warm_up(self) -> None:
         """Let traffic flow that is not judged, then count from nothing."""
@@ -168,6 +169,10 @@ class MeshRun:
         self.users = max(self.users, self.environment.runner.user_count)
         self.start_counting()
         log.info("%s: counting starts", self.options.entry)
+
+    def so_far(self) -> dict[str, dict[str, int]]:
+        """The counts at this moment."""
+        return {name: dict(line) for name, line in self.counts.items()}
 
     def decided(self) -> bool:
         """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
@@ -188,14 +193,18 @@ class MeshRun:
             self.users = max(self.users, runner.user_count)
             try:
                 if looks % 2 == 0:
-                    self.follow_edits()
+                    self.edited()
                     self.ask_server()
+                self.verdict, counts = self.look(), self.so_far()
+                # Traffic may have met rules that were edited since they were read last: then this is no verdict.
+                if not self.decided() or (self.edited() and not self.headless):
+                    continue
             except ClusterError as error:
                 self.void.append(str(error))
+                counts = self.so_far()
+            self.judged = counts
             self.verdict = self.look()
-            if self.decided():
-                self.judged = {name: dict(line) for name, line in self.counts.items()}
-                break
+            break
         if self.headless:
             runner.quit()
         else:

@@ -23,6 +23,7 @@ def environment(tmp_path: Path) -> SimpleNamespace:
     app = Flask(__name__)
     app.add_url_rule("/", "locust.index", lambda: "<body>Locust</body>")
     app.add_url_rule("/swarm", "locust.swarm", lambda: "", methods=["POST"])
+    app.add_url_rule("/stats/requests", "locust.request_stats", lambda: "")
     ui = SimpleNamespace(app=app, template_args={}, auth_required_if_enabled=lambda view: view, web_login=False)
     options = SimpleNamespace(
         web_base_path="", results=str(tmp_path), num_users=7, spawn_rate=None, host="http://gateway", kubeconfig="none",

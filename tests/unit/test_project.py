@@ -84,7 +84,7 @@ def test_an_entry_has_its_four_files_and_its_policy_makes_a_promise(name: str) -
     question = entry.load(name).question
     # An entry may read workloads of its sample as well as its own rules.
     sample = PROJECT / "samples" / question.namespace / f"{question.namespace}.yaml"
-    there = [o for o in objects(sample) if o["kind"] == "StatefulSet"] if sample.exists() else []
+    there = [o for o in objects(sample) if o["kind"] in ("StatefulSet", "Deployment")] if sample.exists() else []
     declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
     assert declared.broken == ()
     assert set(declared.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)

@@ -1,12 +1,22 @@
 // Starts an entry: its rules are put in force, then Locust's own start is called, and its page shows the verdict.
 "use strict";
-const { users, rate, host, entry, swarm, index, working } = document.body.dataset;
+const { users, rate, host, entry, swarm, stats, index, working } = document.body.dataset;
 const said = document.getElementById("said");
 const buttons = [...document.querySelectorAll("button[data-start]")];
 
 function say(text, wrong) {
   said.textContent = text;
   said.classList.toggle("error", wrong);
+}
+
+// Locust's page shows its tabs only if the run is under way when it is opened; that begins when the proxies hold the rules.
+async function underWay() {
+  for (let tries = 0; tries < 120; tries += 1) {
+    const { state } = await (await fetch(stats)).json();
+    if (state !== "ready") return;
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+  }
+  throw new Error("the run has not begun; see Locust's log");
 }
 
 async function start(name) {
@@ -19,6 +29,7 @@ async function start(name) {
     const form = new URLSearchParams({ user_count: users, spawn_rate: rate, host, entry: name });
     const begun = await (await fetch(swarm, { method: "POST", body: form })).json();
     if (!begun.success) throw new Error(begun.message);
+    await underWay();
     window.location.assign(`${index}?tab=mesh-verdict`);
   } catch (error) {
     say(`${name}: ${error.message}`, true);

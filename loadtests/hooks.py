@@ -45,6 +45,7 @@ class MeshRun:
         self.at_server: dict[str, int] = {}
         self.started = 0.0
         self.users = 0
+        self.meanwhile = 0
         self.watcher: gevent.Greenlet | None = None
         self.finished = False
 
@@ -54,6 +55,10 @@ class MeshRun:
         """One answer."""
         line = self.counts.setdefault(traffic_class, {})
         line[pod] = line.get(pod, 0) + 1
+
+    def answered(self) -> int:
+        """Requests that were answered in this epoch, of all classes."""
+        return sum(sum(line.values()) for line in self.counts.values())
 
     def take(self) -> dict[str, Any]:
         """What a worker reports: its counts since the last report."""
@@ -110,9 +115,12 @@ class MeshRun:
     def start_counting(self) -> None:
         """Count from nothing, on every side, the cluster's included."""
         assert self.rules is not None
+        before = self.answered()
         if not self.rules.declared.broken:
             self.baseline = self.question.mesh_counts(self.cluster, self.pods)
         self.arrived_before = self.question.server_count(self.cluster)
+        # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
+        self.meanwhile = self.answered() - before
         self.forget()
 
     def observation(self, mesh: dict[str, int] | None = None) -> Observed:
@@ -126,7 +134,7 @@ class MeshRun:
         runner = self.environment.runner
         if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
             self.void.append("the generator was saturated: take fewer users, or --processes")
-        return Observed(counts, sent, mesh, 2 * self.users, tuple(self.late), tuple(dict.fromkeys(self.void)))
+        return Observed(counts, sent, mesh, 2 * self.users + self.meanwhile, tuple(self.late), tuple(dict.fromkeys(self.void)))
 
     def look(self, mesh: dict[str, int] | None = None) -> Verdict:
         """The verdict at this moment."""
@@ -144,7 +152,7 @@ class MeshRun:
     def ask_server(self) -> None:
         """Split the requests sent so far into those that arrived at the far end and those that did not."""
         # Answers first: whatever is answered by now has arrived by the time that the far end is asked.
-        sent = sum(sum(line.values()) for line in self.counts.values())
+        sent = self.answered()
         if self.arrived_before is None or (now := self.question.server_count(self.cluster)) is None:
             return
         arrived = now - self.arrived_before
@@ -176,8 +184,7 @@ class MeshRun:
 
     def decided(self) -> bool:
         """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
-        sent = sum(sum(line.values()) for line in self.counts.values())
-        spent = sent >= self.options.max_requests or time.time() - self.started > self.options.max_seconds
+        spent = self.answered() >= self.options.max_requests or time.time() - self.started > self.options.max_seconds
         return spent or self.verdict.outcome is not Outcome.INCONCLUSIVE
 
     def watch(self) -> None:

@@ -56,7 +56,8 @@ class Observed:
     mesh: Mapping[str, int] | None = None
     """The same requests by version, all classes together, as the pods' own proxies counted them; None if not read."""
     in_flight: int = 0
-    """Requests that may have been counted by one side only (one for each user, at the start and at the end)."""
+    """Requests that may have been counted by one side only: one for each user, at the start and at the end, and what was
+    answered while the proxies' counters were read."""
     out_of_step: tuple[str, ...] = ()
     """Proxies whose configuration is not the declared one, in words."""
     void: tuple[str, ...] = ()

@@ -9,14 +9,19 @@ from loadtests.declared import BrokenPromiseError, Objects
 from loadtests.promises import Request, Shares, named, only, route, seconds
 
 
+def _retries(objects: Objects, request: Request) -> dict[str, Any]:
+    retries = route(objects, request).get("retries")
+    if retries is None:
+        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
+    return dict(retries)
+
+
 def attempted(objects: Objects, request: Request) -> Shares:
     """Retries in front of a server that answers at the attempt ``wanted`` only, as that server counts attempts.
 
     :param request: ``late_seconds`` where early attempts do not fail but come late
     """
-    retries = route(objects, request).get("retries")
-    if retries is None:
-        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
+    retries = _retries(objects, request)
     tries, wanted = 1 + int(retries["attempts"]), int(request["wanted"])
     if "late_seconds" in request and request["late_seconds"] <= seconds(retries.get("perTryTimeout", "1000h")):
         return {"HTTP 200 at attempt 1": 1.0}
@@ -33,9 +38,7 @@ def grpc_timed_out(objects: Objects, request: Request) -> Shares:
 
 def grpc_attempted(objects: Objects, request: Request) -> Shares:
     """Retries in front of a server that is UNAVAILABLE until the attempt ``wanted``, as that server tells attempts."""
-    retries = route(objects, request).get("retries")
-    if retries is None:
-        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
+    retries = _retries(objects, request)
     tries, wanted = 1 + int(retries["attempts"]), int(request["wanted"])
     return {f"OK at attempt {wanted}" if wanted <= tries else f"UNAVAILABLE at attempt {tries}": 1.0}
 

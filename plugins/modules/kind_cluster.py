@@ -26,6 +26,7 @@ options:
   name: {description: Name of the cluster., type: str, required: true}
   state: {description: Whether it shall exist., type: str, choices: [present, absent], default: present}
   config: {description: kind's configuration as YAML text., type: str, default: ""}
+  config_copy: {description: 'File for a copy of the configuration, for people; made with mode 0600.', type: path}
   image: {description: Node image., type: str, default: ""}
   engine: {description: Container engine., type: str, choices: [podman, docker], default: podman}
   kubeconfig: {description: Kubeconfig of this cluster alone; made with mode 0600., type: path, required: true}
@@ -203,6 +204,9 @@ class Kind:
     def create(self) -> None:
         """Create, wait, write the record."""
         Path(self.params["kubeconfig"]).unlink(missing_ok=True)
+        if copy := self.params["config_copy"]:
+            Path(copy).touch(mode=0o600)
+            Path(copy).write_text(self.params["config"])
         done = self.run(
             "kind", "create", "cluster", "--name", self.params["name"], "--image", self.params["image"],
             "--kubeconfig", self.params["kubeconfig"], "--config", "-", stdin=self.params["config"],
@@ -257,6 +261,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "config": {"type": "str", "default": ""},
+            "config_copy": {"type": "path"},
             "image": {"type": "str", "default": ""},
             "engine": {"type": "str", "choices": ["podman", "docker"], "default": "podman"},
             "kubeconfig": {"type": "path", "required": True},

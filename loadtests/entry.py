@@ -132,25 +132,22 @@ def answers(responses: list[Any]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of quick requests, with a header ``x-user`` of the client's own; then a rest.
+    """A row of quick requests by a user whom nobody else is: a name of its own in the header ``x-user``.
 
     :param label: outcome of the whole row
-    :param rest_seconds: for what the row has used up to come back
     """
 
     path: str
     host: str
     count: int
     label: Callable[[list[Any]], str] = answers
-    rest_seconds: float = 0.0
 
     def start(self, client: Any) -> None:
-        """Give the client its name."""
-        client.row_user = uuid.uuid4().hex
+        """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
         """The outcome of one row; ``ERROR`` when one of its requests was not answered at all."""
-        headers = {"Host": self.host, "x-user": client.row_user}
+        headers = {"Host": self.host, "x-user": uuid.uuid4().hex}
         responses = []
         for _ in range(self.count):
             with client.get(self.path, headers=headers, name=f"{self.host}{self.path}", catch_response=True) as response:
@@ -159,7 +156,6 @@ class Row:
                     return ERROR
                 response.success()
                 responses.append(response)
-        gevent.sleep(self.rest_seconds)
         return self.label(responses)
 
 
@@ -235,7 +231,7 @@ def main() -> int:
     except KeyError as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    told = [{"name": e.name, "namespace": e.question.namespace} for e in found]
+    told = [{"name": e.name, "namespace": e.question.namespace, "alone": e.question.alone} for e in found]
     print(json.dumps(told[0] if name else told))
     return 0
 

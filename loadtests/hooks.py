@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests import declared, entry, report
+from loadtests import declared, entry, observed, report
 from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import web
 from loadtests.question import AT_SERVER, Question
@@ -153,9 +153,12 @@ class MeshRun:
         """Split the requests sent so far into those that arrived at the far end and those that did not."""
         # Answers first: whatever is answered by now has arrived by the time that the far end is asked.
         sent = self.answered()
-        if self.arrived_before is None or (now := self.question.server_count(self.cluster)) is None:
+        if self.rules is None or self.arrived_before is None or (now := self.question.server_count(self.cluster)) is None:
             return
-        arrived = now - self.arrived_before
+        # What came while the far end was asked, now and when counting started, or was under way then, it alone has counted.
+        loose = self.answered() - sent + self.meanwhile + self.users
+        share = self.rules.declared.shares.get(AT_SERVER, {}).get("arrived", 0.0)
+        arrived = observed.arrived_of(sent, now - self.arrived_before, loose, share)
         self.at_server = {"arrived": arrived, "did not arrive": max(0, sent - arrived)}
 
     def edited(self) -> bool:

@@ -53,6 +53,18 @@ def inbound_requests(metrics: str) -> int:
     return sum(int(n) for n in INBOUND.findall(metrics))
 
 
+def arrived_of(sent: int, counted: int, loose: int, share: float) -> int:
+    """How many of ``sent`` requests arrived, where the far end cannot be asked in the same moment as the clients.
+
+    :param counted: what the far end has counted
+    :param loose: how many of those may be requests that clients do not count: of the moments in which it was asked
+    :param share: declared share of requests that arrive
+    :return: where none may arrive, all that did; else, within what is loose, the number that fits the declaration best, so that
+        what is loose rejects no true one (it weighs the less the longer a run is)
+    """
+    return counted if share <= 0 else min(counted, max(counted - loose, round(share * sent)))
+
+
 def pods_of(cluster: Cluster, app: str) -> dict[str, str]:
     """Running pods of an app -> version."""
     pods = [p for p in cluster.items("pods") if p["metadata"].get("labels", {}).get("app") == app]

@@ -32,6 +32,10 @@ class Question(Protocol):
     def classes(self) -> Mapping[str, Mapping[str, Any]]:
         """Traffic class -> the request as the rules see it."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it has to be judged while no other entry sends as much as it can."""
+
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
 
@@ -70,6 +74,11 @@ class Split:
     callers: str
     margin: float = MARGIN
     namespace: str = "bookinfo"
+
+    @property
+    def alone(self) -> bool:
+        """No: which version answers does not hang on how fast it does."""
+        return False
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the VirtualService and DestinationRules that are in the cluster now."""
@@ -130,8 +139,15 @@ class Contract:
     proxies: tuple[tuple[str, str], ...] = ()
     about_time: bool = False
     """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
+    about_rate: bool = False
+    """Whether outcomes hang on how many requests are under way at once, or come in a short time."""
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Other traffic makes answers late, and rows of requests long."""
+        return self.about_time or self.about_rate
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""

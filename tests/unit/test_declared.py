@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.declared import matches, promise
-from loadtests.observed import by_version, distinct, inbound_requests, route_in_proxy
+from loadtests.observed import arrived_of, by_version, distinct, inbound_requests, route_in_proxy
 from loadtests.question import Split
 from loadtests.verdict import ERROR
 
@@ -126,6 +126,21 @@ def test_counts_go_by_version_and_strangers_stay_visible() -> None:
     versions = {"reviews-v1-a": "v1", "reviews-v1-b": "v1"}
     assert by_version(counts, versions, False) == {"anonymous": {"v1": 5, "unknown pod gone": 1, ERROR: 4}}
     assert by_version(counts, versions, True) == {"anonymous": {"": 6, ERROR: 4}}
+
+
+@pytest.mark.parametrize(
+    ("counted", "loose", "share", "arrived"),
+    [
+        (560, 80, 0.5, 500),  # the surplus is within what is loose
+        (620, 80, 0.5, 540),  # and here it is not, all of it
+        (430, 80, 0.5, 430),  # what is loose can only be too much
+        (1030, 80, 1.0, 1000),
+        (3, 80, 0.0, 3),  # where none may arrive, every one counts
+        (0, 80, 0.5, 0),
+    ],
+)
+def test_what_is_loose_at_the_far_end_rejects_no_true_declaration(counted: int, loose: int, share: float, arrived: int) -> None:
+    assert arrived_of(1000, counted, loose, share) == arrived
 
 
 def test_inbound_requests_leave_outbound_ones_out() -> None:

@@ -19,6 +19,7 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("destinationrules.networking.istio.io",),
     promise=pooled,
+    about_rate=True,
     classes={"burst": {"destination_rule": "echo", "burst": BURST}},
     margin=0.15,
 )

@@ -11,6 +11,7 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("destinationrules.networking.istio.io",),
     promise=balanced,
+    about_rate=True,
     classes={"row of calls": {"destination_rule": "pool", "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"row of calls": Fetch(f"/calls/{ROW}/pool/", "client.lab.internal", label=turns(ROW, PODS))}

@@ -24,6 +24,7 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("destinationrules.networking.istio.io",),
     promise=ejected,
+    about_rate=True,
     classes={"row of calls": SHAKY, "taken back": {**SHAKY, "later": True}},
     margin=0.1,
 )

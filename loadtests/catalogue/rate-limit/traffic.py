@@ -10,10 +10,11 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("envoyfilters.networking.istio.io",),
     promise=limited,
+    about_rate=True,
     classes={"limited path": {**LIMIT, "uri": "/limited"}, "free path": {**LIMIT, "uri": "/free"}},
     margin=0.1,
 )
 TRAFFIC = {
-    "limited path": Row("/limited", "echo.lab.internal", count=ROW, rest_seconds=2.3),
-    "free path": Row("/free", "echo.lab.internal", count=ROW, rest_seconds=0.5),
+    "limited path": Row("/limited", "echo.lab.internal", count=ROW),
+    "free path": Row("/free", "echo.lab.internal", count=ROW),
 }

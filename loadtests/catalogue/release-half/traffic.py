@@ -11,5 +11,6 @@ QUESTION = Contract(
     classes={
         "pay": {"virtual_service": "svcb", "destination_rule": "svcb", "uri": "/notify/load", "method": "GET", "headers": {}}
     },
+    margin=0.1,
 )
 TRAFFIC = {"pay": paid(PAY, release)}

@@ -20,6 +20,7 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("virtualservices.networking.istio.io",),
     promise=attempted,
+    about_rate=True,
     classes={
         "fails twice": {**ECHO, "uri": "/attempts/3", "wanted": 3},
         "fails always": {**ECHO, "uri": "/attempts/99", "wanted": 99},

@@ -24,5 +24,6 @@ QUESTION = Contract(
     promise=fronted,
     classes={"page": REQUEST},
     proxies=(GATEWAY,),
+    margin=0.1,
 )
 TRAFFIC = {"page": Fetch("/page/", "web.lab.internal", label=server)}

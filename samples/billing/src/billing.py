@@ -68,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
     """HTTP around ``answer``."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and body are two writes: the second shall not wait until the first has been acknowledged (40 ms).
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Every call is a GET."""

@@ -8,7 +8,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab load policy catalogue verify explain docs test lint unit bench destroy env lock
+.PHONY: help lab load policy catalogue verify telemetry open explain docs test lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,13 @@ test: .venv/dev.stamp ## Lint, unit tests, every molecule scenario, browser test
 
 bench: .venv/dev.stamp ## Time the lab against the same steps by hand
 	@$(BIN)/python scripts/bench.py
+
+telemetry: .venv/lab.stamp ## Add Prometheus and Zipkin to the lab
+	@$(PLAY) playbooks/install_telemetry.yml
+
+open: .venv/lab.stamp ## Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin), until Ctrl-C
+	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" exec $(BIN)/python scripts/open.py \
+	    --kubeconfig "$$state/kubeconfig" "$(WHAT)"
 
 explain: .venv/lab.stamp ## Explain a pod's sidecar (POD=[namespace/]name)
 	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" $(BIN)/python -m loadtests.explain \

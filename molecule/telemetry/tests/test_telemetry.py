@@ -1,0 +1,228 @@
+"""What Prometheus and Zipkin tell of the mesh, set against what its clients know."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+import yaml
+
+from tests import lab
+
+ROLE = lab.PROJECT / "roles/telemetry/files"
+SECONDS = 40
+
+
+def asked(service: str, path: str) -> Any:
+    """An answer of a service of the namespace telemetry, by way of the API server."""
+    return json.loads(lab.kubectl("get", "--raw", f"/api/v1/namespaces/telemetry/services/{service}/proxy{path}"))
+
+
+def query(expression: str) -> list[dict[str, Any]]:
+    """Series (``metric``, ``value``) of a Prometheus expression, now."""
+    found: list[dict[str, Any]] = asked("prometheus:9090", f"/api/v1/query?query={quote(expression)}")["data"]["result"]
+    return found
+
+
+def count(expression: str) -> float:
+    """The one number of an expression; 0 where there is no series."""
+    return sum(float(series["value"][1]) for series in query(expression))
+
+
+def settles(value: Callable[[], Any], wanted: Any) -> Any:
+    """What ``value`` tells once it is ``wanted``, or at the end of the time: proxies are scraped every five seconds."""
+    until = time.monotonic() + SECONDS
+    while (told := value()) != wanted and time.monotonic() < until:
+        time.sleep(2)
+    return told
+
+
+@pytest.fixture(scope="module")
+def split() -> Iterator[None]:
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-50-50")
+    assert done.returncode == 0, done.stdout[-2000:]
+    yield
+    lab.kubectl("-n", "bookinfo", "delete", "virtualservices,destinationrules", "--selector", "istio-lab/policy")
+
+
+def test_every_proxy_and_istiod_are_scraped() -> None:
+    injected = {
+        f"{p['metadata']['namespace']}/{p['metadata']['name']}"
+        for p in json.loads(lab.kubectl("get", "pods", "-A", "-o", "json"))["items"]
+        if p["status"]["phase"] == "Running" and not p["metadata"].get("deletionTimestamp")
+        if any(c["name"] in ("istio-proxy", "discovery") for c in p["spec"].get("initContainers", []) + p["spec"]["containers"])
+    }
+    assert len(injected) >= 9
+
+    def scraped() -> set[str]:
+        return {f"{s['metric']['namespace']}/{s['metric']['pod']}" for s in query('up{job="mesh"} == 1')}
+
+    assert settles(scraped, injected) == injected
+    assert count("count(pilot_xds)") >= 1
+
+
+def test_requests_are_counted_by_version_as_clients_counted_them(split: None) -> None:
+    answered = 'reporter="%s",destination_service_name="reviews",response_code="200"'
+    by_version = f"sum by (destination_version) (istio_requests_total{{{answered}}})"
+
+    def totals(reporter: str) -> dict[str, int]:
+        return {s["metric"]["destination_version"]: int(float(s["value"][1])) for s in query(by_version % reporter)}
+
+    before = {reporter: Counter(totals(reporter)) for reporter in ("source", "destination")}
+    mine: Counter[str] = Counter()
+    for _ in range(60):
+        answer = requests.get(f"{lab.gateway_url()}/api/v1/products/0/reviews", timeout=10)
+        mine[answer.json()["podname"].split("-")[1]] += 1
+    assert set(mine) == {"v1", "v3"}
+    for reporter, counted in before.items():
+
+        def since(reporter: str = reporter, counted: Counter[str] = counted) -> dict[str, int]:
+            return dict(Counter(totals(reporter)) - counted)
+
+        assert settles(since, dict(mine)) == dict(mine), reporter
+
+
+def test_a_series_names_both_ends_and_their_identities(split: None) -> None:
+    requests.get(f"{lab.gateway_url()}/api/v1/products/0/reviews", timeout=10)
+    mtls = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-"
+    sent = {
+        "reporter": "source", "source_workload": "productpage-v1", "source_workload_namespace": "bookinfo",
+        "destination_workload": "reviews-v1", "destination_workload_namespace": "bookinfo", "destination_version": "v1",
+        "destination_service": "reviews.bookinfo.svc.cluster.local", "destination_service_name": "reviews",
+        "destination_service_namespace": "bookinfo", "destination_principal": f"{mtls}reviews", "response_code": "200",
+    }  # fmt: skip
+    received = {
+        "reporter": "destination", "source_principal": f"{mtls}productpage", "connection_security_policy": "mutual_tls",
+        "destination_workload": "reviews-v1", "destination_version": "v1", "response_code": "200",
+    }  # fmt: skip
+    for labels in (sent, received):
+        selector = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        assert settles(lambda s=selector: count(f"count(istio_requests_total{{{s}}})") >= 1, True), query(
+            'istio_requests_total{destination_workload="reviews-v1"}'
+        )
+        took = f"sum(istio_request_duration_milliseconds_count{{{selector}}})"
+        assert settles(lambda t=took: count(t) >= 1, True)
+    assert not query('{__name__=~"istio_.+",lab_cluster!=""}')
+
+
+def test_blocked_egress_is_told_with_the_host_that_was_asked_for() -> None:
+    ratings = lab.pod("ratings", "ratings")
+    for _ in range(3):
+        # An address for documentation, which nobody has: the proxy answers in any case.
+        asked_for = "-H 'Host: nowhere.example' http://198.51.100.7/"
+        assert ratings.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {asked_for}") == "502"
+    blocked = 'destination_service_name="BlackHoleCluster",destination_service="nowhere.example",source_workload="ratings-v1"'
+    assert settles(lambda: count(f"sum(istio_requests_total{{{blocked}}})") >= 3, True), query(
+        'istio_requests_total{response_code="502"}'
+    )
+
+
+def test_an_application_tells_its_own_metrics() -> None:
+    told = lambda: count('sum(request_result_total{destination_app="details"})')  # noqa: E731 - asked again and again
+    requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
+    assert settles(lambda: told() >= 1, True)
+
+
+def test_recording_rules_and_alerts_do_what_they_say(tmp_path: Path) -> None:
+    versions = yaml.safe_load((lab.PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
+    for file in (ROLE / "rules.yml", ROLE / "prometheus.yml", Path(__file__).parent / "rules_test.yml"):
+        shutil.copy(file, tmp_path)
+    tmp_path.chmod(0o755)
+
+    def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            "podman",
+            "run",
+            "--rm",
+            "--pull=never",
+            "--network=none",
+            "--volume",
+            f"{tmp_path}:/rules:ro",
+            "--workdir",
+            "/rules",
+        ]
+        command += ["--entrypoint", "/bin/promtool", versions["lab_prometheus_image"], *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    checked = promtool("check", "config", "--syntax-only", "prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    passed = promtool("test", "rules", "rules_test.yml")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    rules = (tmp_path / "rules.yml").read_text()
+    (tmp_path / "rules.yml").write_text(rules.replace('reporter="source"', 'reporter="destination"'))
+    assert promtool("test", "rules", "rules_test.yml").returncode != 0
+
+
+def spans(name: str) -> set[str]:
+    """Services of the traces that Zipkin has of requests with a query string of this name."""
+    traces = asked("zipkin:9411", "/api/v2/traces?limit=200&lookback=120000")
+    found = [t for t in traces if any(name in s.get("tags", {}).get("http.url", "") for s in t)]
+    assert len(found) <= 1
+    return {s["localEndpoint"]["serviceName"].split(".")[0] for t in found for s in t}
+
+
+def test_one_page_is_one_trace_through_all_services(split: None) -> None:
+    name = uuid.uuid4().hex
+    wanted = {"istio-ingressgateway", "productpage", "details", "reviews", "ratings"}
+    # v1 asks for no ratings: half of the pages are of v3.
+    for number in range(12):
+        page = requests.get(f"{lab.gateway_url()}/productpage?{name}-{number}", timeout=10)
+        if "reviews-v3-" in page.text:
+            break
+    assert settles(lambda: spans(f"{name}-{number}"), wanted) == wanted
+
+
+def test_no_request_becomes_a_trace_when_none_shall() -> None:
+    assert lab.playbook("install_telemetry.yml", telemetry_sampling=0).returncode == 0
+    try:
+        lab.kubectl("wait", "--for=create", "telemetry/istio-lab", "-n", "istio-system", "--timeout=10s")
+        time.sleep(5)  # as long as istiod and the proxies may take
+        name = uuid.uuid4().hex
+        assert requests.get(f"{lab.gateway_url()}/productpage?{name}", timeout=10).ok
+        time.sleep(10)
+        assert spans(name) == set()
+    finally:
+        assert lab.playbook("install_telemetry.yml").returncode == 0
+
+
+def test_a_page_is_open_until_interrupted_and_outlives_its_pod() -> None:
+    command = [sys.executable, "scripts/open.py", "--kubeconfig", str(lab.KUBECONFIG), "prometheus"]
+    opened = subprocess.Popen(command, cwd=lab.PROJECT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert opened.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", opened.stdout.readline())
+        assert found
+
+        def ready() -> bool:
+            try:
+                return requests.get(f"{found[0]}/-/ready", timeout=5).ok
+            except requests.RequestException:
+                return False
+
+        assert settles(ready, True)
+        lab.kubectl("-n", "telemetry", "delete", "pod", "--selector", "app=prometheus", "--wait=true")
+        lab.kubectl("-n", "telemetry", "rollout", "status", "deployment/prometheus", "--timeout=90s")
+        assert settles(ready, True)
+    finally:
+        opened.send_signal(signal.SIGINT)
+        assert opened.wait(timeout=10) == 0
+
+
+def test_an_unknown_page_is_refused() -> None:
+    command = [sys.executable, "scripts/open.py", "--kubeconfig", str(lab.KUBECONFIG), "promtheus"]
+    done = subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "WHAT: 'promtheus' was given; accepted: one of: prometheus, zipkin" in done.stderr

@@ -1,0 +1,61 @@
+"""Forwards a port of 127.0.0.1 to one of the lab's pages, until it is interrupted: ``make open WHAT=prometheus``.
+
+``kubectl port-forward`` keeps to one pod and ends with it; here it is started anew, so the address outlives the pod.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+# Page -> (namespace, Service, its port, path to show)
+PAGES = {
+    "prometheus": ("telemetry", "prometheus", 9090, "/alerts"),
+    "zipkin": ("telemetry", "zipkin", 9411, "/zipkin/"),
+}
+PAUSE_SECONDS = 1.0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def main() -> int:
+    """0 when interrupted, 1 when there is no such page, with one line that says what to do."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", help=f"one of: {', '.join(PAGES)}")
+    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    if options.what not in PAGES:
+        print(f"WHAT: {options.what!r} was given; accepted: one of: {', '.join(PAGES)}; nothing was changed", file=sys.stderr)
+        return 1
+    namespace, service, port, path = PAGES[options.what]
+    kubectl = ["kubectl", "--kubeconfig", options.kubeconfig, "--namespace", namespace]
+    found = subprocess.run([*kubectl, "get", "service", service], capture_output=True, text=True, check=False)
+    if found.returncode:
+        why = (found.stderr.strip().splitlines() or ["no answer"])[-1]
+        print(f"WHAT: {options.what} is not there ({why}); run: make telemetry", file=sys.stderr)
+        return 1
+    here = options.port or free_port()
+    print(f"{options.what}: http://127.0.0.1:{here}{path}   (Ctrl-C ends it)", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            subprocess.run(
+                [*kubectl, "port-forward", "--address", "127.0.0.1", f"service/{service}", f"{here}:{port}"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+            time.sleep(PAUSE_SECONDS)
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ STEP_SECONDS = 30.0
 # A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (2 s in the lab);
 # then it closes them. Traffic of this length, not counted, outlasts that; it is the same for every run, whatever it shows.
 WARM_UP_SECONDS = 3.0
+# Proxies write their access logs once a second.
+LOG_FLUSH_SECONDS = 1.5
 
 
 class MeshRun:
@@ -123,7 +126,7 @@ class MeshRun:
         self.meanwhile = self.answered() - before
         self.forget()
 
-    def observation(self, mesh: dict[str, int] | None = None) -> Observed:
+    def observation(self, sources: Mapping[str, Mapping[str, int]] | None = None) -> Observed:
         """Everything that was observed so far, by version."""
         assert self.rules is not None
         sent = self.question.label(self.counts, self.pods, self.rules)
@@ -134,20 +137,30 @@ class MeshRun:
         runner = self.environment.runner
         if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
             self.void.append("the generator was saturated: take fewer users, or --processes")
-        return Observed(counts, sent, mesh, 2 * self.users + self.meanwhile, tuple(self.late), tuple(dict.fromkeys(self.void)))
+        in_flight = 2 * self.users + self.meanwhile
+        return Observed(counts, sent, sources or {}, in_flight, tuple(self.late), tuple(dict.fromkeys(self.void)))
 
-    def look(self, mesh: dict[str, int] | None = None) -> Verdict:
+    def look(self, sources: Mapping[str, Mapping[str, int]] | None = None) -> Verdict:
         """The verdict at this moment."""
         assert self.rules is not None
-        return judge(self.rules.declared, self.observation(mesh))
+        return judge(self.rules.declared, self.observation(sources))
 
-    def mesh_since_start(self) -> dict[str, int]:
-        """Requests by version since counting started, as the proxies count them."""
+    def other_sources(self) -> dict[str, dict[str, int]]:
+        """Requests by version since counting started, as the proxies' counters have them, and their access logs."""
         assert self.rules is not None
+        if not self.baseline or self.void:
+            return {}
+        gevent.sleep(LOG_FLUSH_SECONDS)
         now = self.question.mesh_counts(self.cluster, self.pods)
-        since = {pod: n - self.baseline.get(pod, 0) for pod, n in now.items()}
-        (totals,) = self.question.label({"all": since}, self.pods, self.rules).values()
-        return {version: n for version, n in totals.items() if n}
+        counted = {pod: n - self.baseline.get(pod, 0) for pod, n in now.items()}
+        logged = self.question.logged(self.cluster, self.pods, self.started)
+        if not logged:
+            log.info("the access logs do not reach back to where counting started: they are not compared")
+        told = {}
+        for name, by_pod in (("the proxies", counted), ("the access logs", logged)):
+            for totals in self.question.label({name: by_pod} if by_pod else {}, self.pods, self.rules).values():
+                told[name] = {version: n for version, n in totals.items() if n}
+        return told
 
     def ask_server(self) -> None:
         """Split the requests sent so far into those that arrived at the far end and those that did not."""
@@ -234,8 +247,7 @@ class MeshRun:
             else:
                 if self.judged is None:
                     self.ask_server()
-                counted = self.baseline and not self.void
-                self.verdict = self.look(self.mesh_since_start() if counted else None)
+                self.verdict = self.look(self.other_sources())
         except ClusterError as error:
             self.verdict = Verdict(Outcome.VOID, (str(error),))
         self.finished = True

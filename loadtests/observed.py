@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from loadtests.cluster import Cluster
@@ -24,6 +25,10 @@ class AboutCallers(Protocol):
         """Label ``app`` of the pods whose proxies apply it."""
 
 
+# A line of the access log that tells of a request which the proxy handed to its own workload: the time at which it began.
+LOGGED = re.compile(r"^\[(\S+)\] .* inbound\|\d+\|\| ", re.MULTILINE)
+# Traffic that is not counted comes first, so a log that is whole has lines from before counting started.
+LOG_REACH_SECONDS = 10.0
 INBOUND = re.compile(r'^envoy_cluster_upstream_rq_total\{(?=[^}]*cluster_name="inbound\|)[^}]*\}\s+(\d+)', re.MULTILINE)
 
 
@@ -74,6 +79,32 @@ def pods_of(cluster: Cluster, app: str) -> dict[str, str]:
 def mesh_counts(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, int]:
     """Requests that arrived at each pod since its proxy started, as the proxies count them."""
     return {pod: inbound_requests(cluster.proxy_metrics(pod)) for pod in versions}
+
+
+def logged_since(log: str, since: float) -> int | None:
+    """Requests that a proxy handed to its own workload and that began at ``since`` or later, from its access log.
+
+    :param log: lines in the format that role istio pins, from a while before ``since`` on
+    :param since: seconds of the epoch, by the node's clock
+    :return: None if the log does not reach back so far, for the kubelet has begun a new file meanwhile
+    """
+    begun = [datetime.fromisoformat(time_of).timestamp() for time_of in LOGGED.findall(log)]
+    return None if begun and min(begun) >= since else sum(at >= since for at in begun)
+
+
+def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict[str, int]:
+    """Requests that arrived at each pod since ``since`` (seconds of the epoch), by its proxy's access log.
+
+    :return: nothing if one of the logs does not reach back so far
+    """
+    asked_from = datetime.fromtimestamp(since - LOG_REACH_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = {}
+    for pod in pods:
+        counted = logged_since(cluster.kubectl("logs", pod, "--container", "istio-proxy", "--since-time", asked_from), since)
+        if counted is None:
+            return {}
+        found[pod] = counted
+    return found
 
 
 def route_in_proxy(dump: Mapping[str, Any], virtual_service: str, namespace: str) -> tuple[Route, ...]:

@@ -54,6 +54,9 @@ class Question(Protocol):
     def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
         """Requests that arrived at each pod as the proxies count them; empty where there is no such second source."""
 
+    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
+        """Requests that arrived at each pod since then, by the access logs; empty where there is no such third source."""
+
     def server_count(self, cluster: Cluster) -> int | None:
         """What the far end has counted so far, for questions about it; else None."""
 
@@ -104,8 +107,12 @@ class Split:
         """Requests that arrived at each pod, as its own proxy counts them."""
         return observed.mesh_counts(cluster, pods)
 
+    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
+        """Requests that arrived at each pod since then, as its proxy's access log has them."""
+        return observed.logged_requests(cluster, pods, since)
+
     def server_count(self, cluster: Cluster) -> int | None:
-        """Splits have their second source in ``mesh_counts``."""
+        """Splits have their other sources in ``mesh_counts`` and ``logged``."""
         return None
 
 
@@ -191,6 +198,10 @@ class Contract:
 
     def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
         """None: where the far end is asked, that is ``server_count``."""
+        return {}
+
+    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
+        """None, likewise."""
         return {}
 
     def server_count(self, cluster: Cluster) -> int | None:

@@ -52,9 +52,9 @@ class Observed:
 
     counts: Mapping[str, Mapping[str, int]]
     sent: Mapping[str, Mapping[str, int]] | None = None
-    """As ``counts``, with what came after the verdict was reached; None if nothing did. The proxies counted it too."""
-    mesh: Mapping[str, int] | None = None
-    """The same requests by version, all classes together, as the pods' own proxies counted them; None if not read."""
+    """As ``counts``, with what came after the verdict was reached; None if nothing did. The other sources counted it too."""
+    sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """The same requests by version, all classes together, as others counted them: name of the source -> counts."""
     in_flight: int = 0
     """Requests that may have been counted by one side only: one for each user, at the start and at the end, and what was
     answered while the proxies' counters were read."""
@@ -99,6 +99,8 @@ class Verdict:
     outcome: Outcome
     reasons: tuple[str, ...]
     classes: tuple[ClassVerdict, ...] = field(default_factory=tuple)
+    sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Requests by version as each source counted them, clients first; empty where there is but one source."""
 
     @property
     def n(self) -> int:
@@ -243,20 +245,25 @@ def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, i
     return verdict(Outcome.INCONCLUSIVE, e_value, f"{name}: about {needed} more requests are needed", needed)
 
 
-def disagreements(observed: Observed) -> list[str]:
-    """Where clients and proxies counted differently: versions whose difference exceeds what was in flight and 1 %."""
-    if observed.mesh is None:
-        return []
+def sent_by_clients(observed: Observed) -> dict[str, int]:
+    """What clients counted by version, all classes together; failed requests under ``ERROR``."""
     clients: dict[str, int] = {}
     for counts in (observed.counts if observed.sent is None else observed.sent).values():
         for version, n in counts.items():
             clients[version] = clients.get(version, 0) + n
+    return clients
+
+
+def disagreements(observed: Observed) -> list[str]:
+    """Where clients and another source counted differently, by more than what was in flight and 1 %, in words."""
+    clients = sent_by_clients(observed)
     # A failed request may have reached any version, or none.
     slack = observed.in_flight + clients.pop(ERROR, 0)
     return [
-        f"{version}: clients counted {clients.get(version, 0)}, the proxies {observed.mesh.get(version, 0)}"
-        for version in sorted(set(clients) | set(observed.mesh))
-        if abs(clients.get(version, 0) - observed.mesh.get(version, 0)) > slack + 0.01 * clients.get(version, 0)
+        f"{version}: clients counted {clients.get(version, 0)}, {name} {counted.get(version, 0)}"
+        for name, counted in observed.sources.items()
+        for version in sorted(set(clients) | set(counted))
+        if abs(clients.get(version, 0) - counted.get(version, 0)) > slack + 0.01 * clients.get(version, 0)
     ]
 
 
@@ -273,11 +280,12 @@ def judge(declared: Declared, observed: Observed) -> Verdict:
         judge_class(name, shares, observed.counts.get(name, {}), declared) for name, shares in sorted(declared.shares.items())
     )
     outcomes = {c.outcome for c in classes}
+    sources = {"clients": sent_by_clients(observed), **observed.sources} if observed.sources else {}
     differing = disagreements(observed)
     if differing:
-        return Verdict(Outcome.VOID, tuple(f"sources disagree: {d}" for d in differing), classes)
+        return Verdict(Outcome.VOID, tuple(f"sources disagree: {d}" for d in differing), classes, sources)
     if Outcome.FAIL in outcomes or observed.out_of_step:
         reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.out_of_step
-        return Verdict(Outcome.FAIL, reasons, classes)
+        return Verdict(Outcome.FAIL, reasons, classes, sources)
     worst = Outcome.INCONCLUSIVE if Outcome.INCONCLUSIVE in outcomes or not classes else Outcome.PASS
-    return Verdict(worst, tuple(c.reason for c in classes), classes)
+    return Verdict(worst, tuple(c.reason for c in classes), classes, sources)

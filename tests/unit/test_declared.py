@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from loadtests.declared import matches, promise
-from loadtests.observed import arrived_of, by_version, distinct, inbound_requests, route_in_proxy
+from loadtests.observed import arrived_of, by_version, distinct, inbound_requests, logged_since, route_in_proxy
 from loadtests.question import Split
 from loadtests.verdict import ERROR
 
@@ -141,6 +142,23 @@ def test_counts_go_by_version_and_strangers_stay_visible() -> None:
 )
 def test_what_is_loose_at_the_far_end_rejects_no_true_declaration(counted: int, loose: int, share: float, arrived: int) -> None:
     assert arrived_of(1000, counted, loose, share) == arrived
+
+
+def test_an_access_log_tells_what_came_since_a_moment_if_it_reaches_back() -> None:
+    def line(second: int, cluster: str) -> str:
+        start = f'[2026-11-21T18:00:{second:02}.500Z] "GET /reviews/0 HTTP/1.1" 200 - via_upstream - "-" 0 358 12 11 "-" "-"'
+        return (
+            f'{start} "a1b2" "reviews:9080" "10.244.0.11:9080" {cluster} 127.0.0.6:1 10.244.0.11:9080 10.244.0.4:2 - default\n'
+        )
+
+    inbound, outbound = "inbound|9080||", "outbound|9080||ratings.bookinfo.svc.cluster.local"
+    log = "2026-11-21T18:00:00.0Z\tinfo\tReadiness succeeded\n" + "".join(
+        [line(1, inbound), line(2, inbound), line(2, outbound), line(3, inbound), line(4, outbound)]
+    )
+    since = datetime.fromisoformat("2026-11-21T18:00:02Z").timestamp()
+    assert logged_since(log, since) == 2
+    assert logged_since(log, since - 2) is None, "what came before may be in a file that is gone"
+    assert logged_since("", since) == 0
 
 
 def test_inbound_requests_leave_outbound_ones_out() -> None:

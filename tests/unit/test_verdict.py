@@ -109,11 +109,21 @@ def test_no_answers_are_inconclusive() -> None:
         (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, out_of_step=("late",)), Outcome.FAIL, 1),
         (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, void=("edited",)), Outcome.VOID, 2),
         (Declared({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 300}), Outcome.PASS, 0),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 400}), Outcome.VOID, 2),
         (
             Declared({"a": NINETY}),
-            Observed({"a": {"v1": 2700, "v3": 300}}, mesh={"v1": 2700, "v3": 320}, in_flight=20),
+            Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 300}}),
+            Outcome.PASS,
+            0,
+        ),
+        (
+            Declared({"a": NINETY}),
+            Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 400}}),
+            Outcome.VOID,
+            2,
+        ),
+        (
+            Declared({"a": NINETY}),
+            Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 320}}, in_flight=20),
             Outcome.PASS,
             0,
         ),
@@ -124,11 +134,23 @@ def test_what_overrides_the_statistics(declared: Declared, observed: Observed, o
     assert (verdict.outcome, verdict.outcome.exit_code) == (outcome, code)
 
 
+def test_a_source_that_disagrees_is_named() -> None:
+    sources = {"the proxies": {"v1": 2700, "v3": 300}, "the access logs": {"v1": 2700}}
+    verdict = judge(Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, sources=sources))
+    assert verdict.outcome is Outcome.VOID
+    assert verdict.reasons == ("sources disagree: v3: clients counted 300, the access logs 0",)
+    assert verdict.sources == {"clients": {"v1": 2700, "v3": 300}, **sources}
+
+
 def test_what_comes_after_the_verdict_is_compared_but_not_judged() -> None:
     declared = Declared({"a": NINETY})
-    late = Observed({"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, mesh={"v1": 2700, "v3": 900})
+    late = Observed(
+        {"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, sources={"the proxies": {"v1": 2700, "v3": 900}}
+    )
     assert judge(declared, late).outcome is Outcome.PASS
-    unseen = Observed({"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, mesh={"v1": 2700, "v3": 300})
+    unseen = Observed(
+        {"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, sources={"the proxies": {"v1": 2700, "v3": 300}}
+    )
     assert judge(declared, unseen).outcome is Outcome.VOID
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,9 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
     assert shares["v3"]["declared"] == pytest.approx(0.2)
     assert 0.15 <= shares["v3"]["low"] <= shares["v3"]["observed"] <= shares["v3"]["high"] <= 0.25
     assert {"alpha", "seed", "versions"} <= set(told["facts"])
+    assert set(told["sources"]) == {"clients", "the proxies", "the access logs"}
+    for counted in told["sources"].values():
+        assert counted["v1"] == pytest.approx(told["sources"]["clients"]["v1"], rel=0.1)
     assert told["facts"]["versions"]["istio-proxy"].endswith(":1.31.1")
     suite = ElementTree.parse(tmp_path / "reviews-80-20/verdict.xml").getroot()  # noqa: S314 - our own file
     assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("0", "0", "1")
@@ -125,6 +129,22 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
     assert 'reviews-80-20: <span class="PASS">' in page
     assert "http://" not in page.replace("http://127.0.0.1", "")
     assert "https://" not in page
+
+
+def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
+    apply("reviews-80-20")
+    forever = "while :; do curl -s -o /dev/null http://productpage:9080/api/v1/products/0/reviews; done"
+    stranger = lab.pod("ratings", "ratings")
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        other = beside.submit(stranger.run, f"timeout 45 sh -c '{forever}'")
+        run = locust("reviews-80-20", tmp_path)
+        output, _ = run.communicate(timeout=240)
+        other.result(timeout=60)
+    assert run.returncode == 2, output[-3000:]
+    told = verdict(tmp_path, "reviews-80-20")
+    assert told["outcome"] == "VOID"
+    for source in ("the proxies", "the access logs"):
+        assert any(r.startswith("sources disagree: v1: clients counted") and source in r for r in told["reasons"]), told["reasons"]
 
 
 def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:

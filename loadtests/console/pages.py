@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 
 from loadtests import docs, entry, policy, summary
 from loadtests.cluster import Cluster, ClusterError
+from loadtests.console import topology
 from loadtests.console.words import WORDS, language
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -26,6 +28,12 @@ def entries(results: Path) -> list[dict[str, Any]]:
     return table
 
 
+@functools.cache
+def namespaces() -> tuple[str, ...]:
+    """The namespaces that entries are about."""
+    return tuple(sorted({entry.load(name).question.namespace for name in entry.names()}))
+
+
 def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
     """Add the catalogue's page, and what its buttons call, to ``blueprint``."""
 
@@ -40,6 +48,32 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
         page = make_response(render_template("console.html", **words, options=options, entries=table, never=summary.NEVER))
         page.headers["Content-Security-Policy"] = POLICY
         return page
+
+    @blueprint.get("/topology")
+    @ui.auth_required_if_enabled
+    def topology_page() -> Response:
+        """The picture of who calls whom; its numbers come from ``edges``."""
+        code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
+        words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
+        here = namespaces()
+        asked = request.args.get("namespace", "")
+        page = make_response(
+            render_template("topology.html", **words, namespaces=here, namespace=asked if asked in here else "bookinfo")
+        )
+        page.headers["Content-Security-Policy"] = POLICY
+        return page
+
+    @blueprint.get("/edges")
+    @ui.auth_required_if_enabled
+    def edges() -> Any:
+        """The edges of one of the lab's namespaces; 409 with the reason where they cannot be told."""
+        namespace = request.args.get("namespace", "bookinfo")
+        if namespace not in namespaces():
+            return jsonify(error=f"namespace: {namespace} was given; accepted: one of {', '.join(namespaces())}"), 409
+        try:
+            return jsonify(edges=topology.read(Cluster(environment.parsed_options.kubeconfig, namespace)))
+        except ClusterError as error:
+            return jsonify(error=f"no metrics ({error}); run: make telemetry"), 409
 
     @blueprint.post("/entry")
     @ui.auth_required_if_enabled

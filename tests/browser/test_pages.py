@@ -3,70 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests import lab
-
-SHOTS = lab.PROJECT / "build" / "screenshots"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        yield browser.new_page(viewport={"width": 1280, "height": 800})
-        browser.close()
-
-
-@pytest.fixture
-def locust_ui(tmp_path: Path) -> Iterator[str]:
-    port = lab.free_port()
-    environment = {**os.environ, "LAB": lab.NAME, "UI_PORT": str(port), "ENTRY": "reviews-v1"}
-    with open(tmp_path / "locust.log", "w") as log:
-        process = subprocess.Popen([str(lab.PROJECT / "scripts/load-ui.sh")], env=environment, stdout=log, stderr=log)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(60):
-                try:
-                    requests.get(f"{url}/login", timeout=2)
-                    break
-                except requests.ConnectionError:
-                    time.sleep(0.5)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-    assert "password:" in (tmp_path / "locust.log").read_text()
-
-
-def shot(page: Page, name: str) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
-
-
-def log_in(page: Page, url: str) -> None:
-    page.goto(f"{url}/login")
-    page.fill("input[name=username]", "operator")
-    page.fill("input[name=password]", (lab.STATE / "ui-password").read_text().strip())
-    page.click("button[type=submit]")
-    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).wait_for()
-
-
-def apply(entry: str) -> None:
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
-    assert done.returncode == 0, done.stdout[-2000:]
+from tests.browser.actions import apply, log_in, shot
 
 
 def test_jason_sees_black_stars_and_others_none(page: Page) -> None:

@@ -144,7 +144,9 @@ def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
     told = verdict(tmp_path, "reviews-80-20")
     assert told["outcome"] == "VOID"
     for source in ("the proxies", "the access logs"):
-        assert any(r.startswith("sources disagree: v1: clients counted") and source in r for r in told["reasons"]), told["reasons"]
+        assert any(r.startswith("sources disagree: v1: clients counted") and source in r for r in told["reasons"]), told[
+            "reasons"
+        ]
 
 
 def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
 def test_the_browser() -> None:
     """Chromium through the gateway and in Locust's own page (in a process of its own: playwright and gevent do not mix)."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/browser"],
+        [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py"],
         capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=400,
         env={**os.environ, "LAB_TEST_NAME": lab.NAME},
     )  # fmt: skip

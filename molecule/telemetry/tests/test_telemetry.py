@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -226,3 +227,13 @@ def test_an_unknown_page_is_refused() -> None:
     done = subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "WHAT: 'promtheus' was given; accepted: one of: prometheus, zipkin" in done.stderr
+
+
+def test_the_topology_page() -> None:
+    """Chromium on the console's page (in a process of its own: playwright and gevent do not mix)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/browser/telemetry"],
+        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=400,
+        env={**os.environ, "LAB_TEST_NAME": lab.NAME},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]

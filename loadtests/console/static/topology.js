@@ -1,0 +1,101 @@
+// Draws who calls whom, and tells the same in a table; asks again every few seconds.
+"use strict";
+const { edges: url, none, blocked, mtls, plain } = document.body.dataset;
+const [said, picture, table, chosen] = ["said", "picture", "edges", "namespace"].map((id) => document.getElementById(id));
+const NODE = { width: 170, height: 44, gapX: 190, gapY: 26 };
+const percent = (value) => (value === null ? "" : `${(value * 100).toFixed(1)} %`);
+
+function make(name, attributes, text) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
+  if (text !== undefined) element.textContent = text; // never as markup: names come from the cluster
+  return element;
+}
+
+// A node's column is one more than that of its farthest caller; a circle of calls ends where it began.
+function columns(edges) {
+  const column = {};
+  const visit = (node, depth, path) => {
+    if (path.includes(node) || (column[node] ?? -1) >= depth) return;
+    column[node] = depth;
+    edges.filter((e) => e.source === node).forEach((e) => visit(e.target, depth + 1, [...path, node]));
+  };
+  const called = new Set(edges.map((e) => e.target));
+  edges.map((e) => e.source).filter((source) => !called.has(source)).forEach((source) => visit(source, 0, []));
+  edges.forEach((e) => { if (!(e.source in column)) visit(e.source, 0, []); });
+  return column;
+}
+
+function places(edges) {
+  const column = columns(edges);
+  const filled = {};
+  const place = {};
+  Object.keys(column).sort((a, b) => column[a] - column[b] || a.localeCompare(b)).forEach((node) => {
+    const row = filled[column[node]] ?? 0;
+    filled[column[node]] = row + 1;
+    place[node] = { x: 10 + column[node] * (NODE.width + NODE.gapX), y: 14 + row * (NODE.height + NODE.gapY) };
+  });
+  return place;
+}
+
+function draw(edges) {
+  const place = places(edges);
+  const spots = Object.values(place);
+  const width = Math.max(0, ...spots.map((p) => p.x)) + NODE.width + 20;
+  const height = Math.max(0, ...spots.map((p) => p.y)) + NODE.height + 20;
+  picture.replaceChildren();
+  picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  picture.setAttribute("width", width);
+  picture.setAttribute("height", edges.length ? height : 0);
+  edges.forEach((e) => {
+    const [from, to] = [place[e.source], place[e.target]];
+    const [x1, y1, x2, y2] = [from.x + NODE.width, from.y + NODE.height / 2, to.x, to.y + NODE.height / 2];
+    const bad = e.blocked || e.errors > 0.01;
+    const line = { d: `M${x1},${y1} C${x1 + 60},${y1} ${x2 - 60},${y2} ${x2},${y2}`, class: bad ? "edge bad" : "edge", "data-edge": `${e.source}>${e.target}` };
+    picture.append(make("path", e.blocked ? { ...line, "stroke-dasharray": "6 5" } : line));
+    const share = e.declared === null ? percent(e.share) : `${percent(e.share)} / ${percent(e.declared)}`;
+    const words = e.blocked ? blocked : `${e.mtls ? "🔒 " : ""}${share} · ${e.rate.toFixed(1)}/s`;
+    // Two fifths of the way, where lines of one caller have parted.
+    picture.append(make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "told", "text-anchor": "middle" }, words));
+  });
+  Object.entries(place).forEach(([node, { x, y }]) => {
+    picture.append(make("rect", { x, y, width: NODE.width, height: NODE.height, rx: 8, class: "node" }));
+    picture.append(make("text", { x: x + NODE.width / 2, y: y + NODE.height / 2 + 5, "text-anchor": "middle" }, node));
+  });
+}
+
+function list(edges) {
+  table.replaceChildren(...edges.map((e) => {
+    const row = document.createElement("tr");
+    row.dataset.edge = `${e.source}>${e.target}`;
+    const p99 = e.p99 === null ? "" : `${e.p99.toFixed(0)} ms`;
+    const cells = [e.source, e.target, percent(e.declared), percent(e.share), `${e.rate.toFixed(1)} /s`, percent(e.errors), p99, e.blocked ? blocked : e.mtls ? mtls : plain];
+    cells.forEach((text, index) => {
+      const cell = document.createElement(index === 0 ? "th" : "td");
+      if (index === 0) cell.scope = "row";
+      if (index === 7 && e.blocked) cell.className = "FAIL";
+      cell.textContent = text;
+      row.append(cell);
+    });
+    return row;
+  }));
+}
+
+async function look() {
+  try {
+    const answer = await fetch(`${url}?namespace=${encodeURIComponent(chosen.value)}`);
+    const told = await answer.json();
+    if (!answer.ok) throw new Error(told.error);
+    said.textContent = told.edges.length ? "" : none;
+    said.classList.remove("error");
+    draw(told.edges);
+    list(told.edges);
+  } catch (error) {
+    said.textContent = error.message;
+    said.classList.add("error");
+  }
+}
+
+chosen.addEventListener("change", look);
+look();
+setInterval(() => { if (!document.hidden) look(); }, 3000);

@@ -1,0 +1,141 @@
+"""Who calls whom in a namespace: what the mesh's metrics saw of each call, beside what its rules declare."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.declared import Objects, of_kind, route_for, shares_of, weights
+
+PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query?query="
+BLOCKED = "BlackHoleCluster"
+WINDOW = "30s"
+ENDS = "source_canonical_service, source_version, source_workload_namespace, destination_service_name, destination_version"
+RATE = (
+    f"sum by ({ENDS}, destination_service, destination_service_namespace, destination_principal, response_code)"
+    f' (rate(istio_requests_total{{reporter="source"}}[{WINDOW}])) > 0'
+)
+P99 = (
+    f"histogram_quantile(0.99, sum by (le, {ENDS})"
+    f' (rate(istio_request_duration_milliseconds_bucket{{reporter="source"}}[{WINDOW}])))'
+)
+
+Series = Iterable[Mapping[str, Any]]
+"""What Prometheus answers: ``metric`` (labels) and ``value`` (time, number as text)."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One caller's requests to one version of a service, of the last half minute."""
+
+    source: str
+    """Service and version, as ``reviews v2``; so is ``target``, but for a host outside the mesh."""
+    target: str
+    service: str
+    version: str
+    rate: float
+    """Requests per second."""
+    share: float
+    """Of this caller's requests to the service, fraction of 1."""
+    declared: float | None
+    """Share that a VirtualService declares for requests without a mark of their own; None where there is no such rule."""
+    errors: float
+    """Share of requests that failed (5xx, or no answer at all), fraction of 1."""
+    p99: float | None
+    """99 of 100 answers came within so many milliseconds."""
+    mtls: bool
+    """Whether the other end proved who it is."""
+    blocked: bool
+    """Whether no rule allows the host that was asked for."""
+
+
+def name_of(service: str, version: str) -> str:
+    """A node's name."""
+    return f"{service} {version}".strip()
+
+
+def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
+    """(service, version) -> share of requests that match no condition, as VirtualServices and DestinationRules declare it.
+
+    :param objects: those of one namespace
+    """
+    versions = {
+        (rule["spec"]["host"].split(".")[0], subset["name"]): subset.get("labels", {}).get("version", "")
+        for rule in of_kind(objects, "DestinationRule")
+        for subset in rule["spec"].get("subsets", [])
+    }
+    found: dict[tuple[str, str], float] = {}
+    for rule in of_kind(objects, "VirtualService"):
+        route = route_for(rule["spec"].get("http", []), {"headers": {}})
+        for service in {d["destination"]["host"].split(".")[0] for d in (route or {}).get("route", [])}:
+            for subset, share in shares_of(weights(route or {})).items():
+                if version := versions.get((service, subset), ""):
+                    found[(service, version)] = found.get((service, version), 0.0) + share
+    return found
+
+
+def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
+    """The calls that leave or enter a namespace, by caller and version called, the busiest first.
+
+    :param rates: answer to ``RATE``
+    :param quantiles: answer to ``P99``
+    """
+    slow = {_ends(s["metric"]): float(s["value"][1]) for s in quantiles}
+    found: dict[tuple[str, ...], Edge] = {}
+    for series in rates:
+        labels, rate = series["metric"], float(series["value"][1])
+        if namespace not in (labels.get("source_workload_namespace"), labels.get("destination_service_namespace")):
+            continue
+        ends = _ends(labels)
+        service, version = labels.get("destination_service_name", ""), labels.get("destination_version", "")
+        blocked = service == BLOCKED
+        p99 = slow.get(ends)
+        made = found.get(ends) or Edge(
+            source=name_of(labels.get("source_canonical_service", "unknown"), labels.get("source_version", "")),
+            target=labels.get("destination_service", "?") if blocked else name_of(service, version),
+            service=service, version=version, rate=0.0, share=0.0, declared=declared.get((service, version)), errors=0.0,
+            p99=p99 if p99 is not None and not math.isnan(p99) else None,
+            mtls=False, blocked=blocked,
+        )  # fmt: skip
+        failed = labels.get("response_code", "").startswith(("0", "5"))
+        mtls = made.mtls or labels.get("destination_principal", "").startswith("spiffe://")
+        found[ends] = replace(made, rate=made.rate + rate, errors=made.errors + (rate if failed else 0.0), mtls=mtls)
+    totals: dict[tuple[str, str], float] = {}
+    for edge in found.values():
+        totals[(edge.source, edge.service)] = totals.get((edge.source, edge.service), 0.0) + edge.rate
+    done = [replace(e, share=e.rate / totals[(e.source, e.service)], errors=e.errors / e.rate) for e in found.values()]
+    return sorted(done, key=lambda e: (-e.rate, e.source, e.target))
+
+
+def _ends(labels: Mapping[str, str]) -> tuple[str, ...]:
+    # Hosts that are blocked share one name, and are told apart by what was asked for; quantiles do not tell that.
+    asked = labels.get("destination_service", "") if labels.get("destination_service_name") == BLOCKED else ""
+    names = [labels.get(name, "") for name in ENDS.split(", ")]
+    return (*names, asked)
+
+
+def query(cluster: Cluster, expression: str) -> list[dict[str, Any]]:
+    """Series of a Prometheus expression at this moment.
+
+    :raises ClusterError: if the lab has no Prometheus, or it does not answer
+    """
+    try:
+        told = json.loads(cluster.kubectl("get", "--raw", PROMETHEUS + quote(expression)))
+    except ValueError as error:
+        raise ClusterError(f"Prometheus: {error}") from error
+    result: list[dict[str, Any]] = told["data"]["result"]
+    return result
+
+
+def read(cluster: Cluster) -> list[Edge]:
+    """The edges of the cluster's namespace, now.
+
+    :raises ClusterError: if the cluster or its Prometheus does not answer
+    """
+    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io")
+    return edges(query(cluster, RATE), query(cluster, P99), declared_shares(rules), cluster.namespace)

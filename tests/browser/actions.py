@@ -1,0 +1,29 @@
+"""What a person does on the pages, and pictures of them."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page
+
+from tests import lab
+
+SHOTS = lab.PROJECT / "build" / "screenshots"
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def log_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/login")
+    page.fill("input[name=username]", "operator")
+    page.fill("input[name=password]", (lab.STATE / "ui-password").read_text().strip())
+    page.click("button[type=submit]")
+    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).wait_for()
+
+
+def apply(entry: str) -> None:
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
+    assert done.returncode == 0, done.stdout[-2000:]

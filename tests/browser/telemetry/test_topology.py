@@ -1,0 +1,74 @@
+"""The topology page, on a lab with telemetry and while traffic flows."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests import lab
+from tests.browser.actions import apply, log_in, shot
+
+
+@pytest.fixture
+def traffic() -> Iterator[None]:
+    """Ten requests a second through the gateway, and one a second to a host that no rule allows."""
+    ended = threading.Event()
+    ratings = lab.pod("ratings", "ratings")
+
+    def visit() -> None:
+        while not ended.wait(0.1):
+            requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
+
+    def stray() -> None:
+        while not ended.wait(1.0):
+            ratings.run("curl -s -o /dev/null -H 'Host: nowhere.example' http://198.51.100.7/")
+
+    threads = [threading.Thread(target=visit), threading.Thread(target=stray)]
+    for thread in threads:
+        thread.start()
+    yield
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: str, traffic: None) -> None:
+    apply("reviews-50-50")
+    log_in(page, locust_ui)
+    page.goto(f"{locust_ui}/mesh/")
+    page.get_by_role("link", name="Topology").click()
+
+    def row(edge: str) -> str:
+        found = page.locator(f'tr[data-edge="{edge}"]')
+        expect(found).to_be_visible(timeout=60_000)
+        return found.inner_text()
+
+    assert re.search(r"productpage v1\s+reviews v1\s+50\.0 %", row("productpage v1>reviews v1"))
+    assert re.search(r"productpage v1\s+reviews v3\s+50\.0 %.*mutual TLS", row("productpage v1>reviews v3"), re.DOTALL)
+    assert "mutual TLS" in row("istio-ingressgateway>productpage v1")
+    assert re.search(r"\bblocked\b", row("ratings v1>nowhere.example"))
+    expect(page.locator('path[data-edge="productpage v1>reviews v3"]')).to_be_attached()
+    expect(page.locator('path.bad[data-edge="ratings v1>nowhere.example"]')).to_be_attached()
+    shot(page, "topology")
+    # A rule that is changed behind the page's back is followed.
+    apply("reviews-v1")
+    expect(page.locator('tr[data-edge="productpage v1>reviews v1"]')).to_contain_text("100.0 %", timeout=60_000)
+    took = []
+    for _ in range(15):
+        started = time.monotonic()
+        assert page.request.get(f"{locust_ui}/mesh/edges?namespace=bookinfo").ok
+        took.append(time.monotonic() - started)
+    print(f"edges: median {statistics.median(took) * 1000:.0f} ms")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the narrow page scrolls sideways"
+    shot(page, "topology-narrow-dark")
+    page.get_by_label("Namespace").select_option("webfront")
+    expect(page.get_by_role("status")).to_have_text("no requests in the last half minute", timeout=20_000)

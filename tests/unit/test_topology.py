@@ -1,0 +1,67 @@
+"""Edges of the topology page, from series as Prometheus tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loadtests.console.topology import Edge, declared_shares, edges
+
+PRINCIPAL = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-reviews"
+ENDS = {
+    "source_canonical_service": "productpage", "source_version": "v1", "source_workload_namespace": "bookinfo",
+    "destination_service_name": "reviews", "destination_service_namespace": "bookinfo",
+}  # fmt: skip
+
+
+def series(value: str, **labels: str) -> dict[str, Any]:
+    return {"metric": {**ENDS, **labels}, "value": [0, value]}
+
+
+def test_shares_errors_and_times_of_each_version() -> None:
+    rates = [
+        series("6", destination_version="v1", response_code="200", destination_principal=PRINCIPAL),
+        series("1", destination_version="v3", response_code="200", destination_principal=PRINCIPAL),
+        series("1", destination_version="v3", response_code="503"),
+    ]
+    slow = [series("42.5", destination_version="v1"), series("NaN", destination_version="v3")]
+    first, second = edges(rates, slow, {("reviews", "v1"): 0.8, ("reviews", "v3"): 0.2}, "bookinfo")
+    assert first == Edge("productpage v1", "reviews v1", "reviews", "v1", 6.0, 0.75, 0.8, 0.0, 42.5, True, False)
+    assert second == Edge("productpage v1", "reviews v3", "reviews", "v3", 2.0, 0.25, 0.2, 0.5, None, True, False)
+
+
+def test_a_host_that_no_rule_allows_is_told_by_its_name() -> None:
+    blocked = {"destination_service_name": "BlackHoleCluster", "destination_service_namespace": "", "response_code": "502"}
+    rates = [series("1", destination_service=host, **blocked) for host in ("a.example", "b.example")]
+    found = edges(rates, [], {}, "bookinfo")
+    assert [(e.target, e.blocked, e.errors, e.mtls) for e in found] == [
+        ("a.example", True, 1.0, False),
+        ("b.example", True, 1.0, False),
+    ]
+
+
+def test_other_namespaces_are_left_out() -> None:
+    elsewhere = series("1", source_workload_namespace="echo", destination_service_namespace="echo", response_code="200")
+    enters = series("1", source_workload_namespace="istio-system", destination_version="v1", response_code="200")
+    assert [e.version for e in edges([elsewhere, enters], [], {}, "bookinfo")] == ["v1"]
+
+
+def rule(kind: str, **spec: Any) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": "reviews"}, "spec": spec}
+
+
+@pytest.mark.parametrize("host", ["reviews", "reviews.bookinfo.svc.cluster.local"])
+def test_declared_shares_are_those_of_requests_without_a_mark(host: str) -> None:
+    to = [{"destination": {"host": host, "subset": s}, "weight": w} for s, w in (("old", 70), ("new", 30))]
+    marked = {
+        "match": [{"headers": {"end-user": {"exact": "jason"}}}],
+        "route": [{"destination": {"host": host, "subset": "new"}}],
+    }
+    subsets = [{"name": "old", "labels": {"version": "v1"}}, {"name": "new", "labels": {"version": "v3"}}]
+    objects = [
+        rule("VirtualService", hosts=[host], http=[marked, {"route": to}]),
+        rule("DestinationRule", host=host, subsets=subsets),
+    ]
+    assert declared_shares(objects) == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
+    assert declared_shares(objects[:1]) == {}

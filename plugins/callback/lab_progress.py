@@ -38,23 +38,30 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._phases: list[tuple[str, float]] = []
-        self._task = ("", 0.0)
+        # Host -> the task that it is at, and since when: lanes of a play are at different ones.
+        self._tasks: dict[str, tuple[str, float]] = {}
         self._ended = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
     def _tick(self) -> None:
         while not self._ended.wait(PERIOD_SECONDS):
-            name, started = self._task
-            if name and time.monotonic() - started > PERIOD_SECONDS:
-                self._display.display(f"... {name}: {time.monotonic() - started:.0f} s", color="cyan")
+            for host, (name, started) in list(self._tasks.items()):
+                if time.monotonic() - started > PERIOD_SECONDS:
+                    lane = "" if host == "localhost" else f"[{host}] "
+                    self._display.display(f"... {lane}{name}: {time.monotonic() - started:.0f} s", color="cyan")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A new phase."""
         self._phases.append((play.get_name(), time.monotonic()))
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """The task to speak of."""
-        self._task = (task.get_name(), time.monotonic())
+        self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
+
+    def _leaves(self, result: Any, ignore_errors: bool = False) -> None:
+        self._tasks.pop(result.host.get_name(), None)
+
+    v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = _leaves
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """The table."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 30
@@ -12,6 +14,15 @@ TIMEOUT_SECONDS = 30
 
 class ClusterError(RuntimeError):
     """The cluster did not answer, or refused; the message is kubectl's own last line."""
+
+
+@functools.lru_cache(maxsize=1)
+def _connection(kubeconfig: str, changed: float) -> Any:
+    """The API server by a connection that is kept; another one once the kubeconfig has changed."""
+    # Here, because a load test in a terminal does without it.
+    from kubernetes import config
+
+    return config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,26 @@ class Cluster:
         """Objects of the given kinds in the namespace, in one call."""
         where = ["--namespace", namespace] if namespace else []
         return list(json.loads(self.kubectl("get", ",".join(kinds), "--output", "json", *where))["items"])
+
+    def ask(self, path: str, **query: str) -> dict[str, Any]:
+        """An answer of the API server, without the time that a command takes: for pages that ask again and again.
+
+        :raises ClusterError: if it does not answer, or refuses
+        """
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            client = _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
+            asked = client.param_serialize("GET", path, query_params=list(query.items()), auth_settings=["BearerToken"])
+            answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
+            answer.read()
+            if answer.status != 200:
+                raise ClusterError(f"GET {path}: HTTP {answer.status}")
+            told: dict[str, Any] = json.loads(answer.data)
+        except (ApiException, HTTPError, OSError, ValueError) as error:
+            raise ClusterError(f"GET {path}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        return told
 
     def proxy_dump(self, pod: str, resource: str, namespace: str = "") -> dict[str, Any]:
         """One resource of a proxy's configuration dump, asked of Envoy's admin port inside the pod."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from loadtests import declared, entry, observed, report
 from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import web
 from loadtests.question import AT_SERVER, Question
+from loadtests.users import VISITS_PER_SECOND
 from loadtests.verdict import Observed, Outcome, Verdict, judge
 
 log = logging.getLogger("mesh")
@@ -118,13 +120,13 @@ class MeshRun:
     def start_counting(self) -> None:
         """Count from nothing, on every side, the cluster's included."""
         assert self.rules is not None
-        before = self.answered()
+        began = time.monotonic()
         if not self.rules.declared.broken:
             self.baseline = self.question.mesh_counts(self.cluster, self.pods)
         self.arrived_before = self.question.server_count(self.cluster)
-        # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
-        self.meanwhile = self.answered() - before
         self.forget()
+        # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
+        self.meanwhile = math.ceil((time.monotonic() - began) * self.users * VISITS_PER_SECOND)
 
     def observation(self, sources: Mapping[str, Mapping[str, int]] | None = None) -> Observed:
         """Everything that was observed so far, by version."""

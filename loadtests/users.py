@@ -9,12 +9,15 @@ from locust import FastHttpUser, constant_throughput, task
 
 from loadtests.entry import Entry, load
 
+VISITS_PER_SECOND = 5
+"""Of each user, at the most."""
+
 
 class MeshUser(FastHttpUser):
     """One client of the mesh; users take the entry's traffic classes in turn."""
 
     # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
-    wait_time = constant_throughput(5)
+    wait_time = constant_throughput(VISITS_PER_SECOND)
     connection_timeout = 10.0
     network_timeout = 15.0
     turn: ClassVar[Any] = itertools.count()

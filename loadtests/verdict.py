@@ -56,8 +56,8 @@ class Observed:
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """The same requests by version, all classes together, as others counted them: name of the source -> counts."""
     in_flight: int = 0
-    """Requests that may have been counted by one side only: one for each user, at the start and at the end, and what was
-    answered while the proxies' counters were read."""
+    """Requests that may have been counted by one side only: one for each user, at the start and at the end, and as many as
+    clients may have sent while the proxies' counters were read."""
     out_of_step: tuple[str, ...] = ()
     """Proxies whose configuration is not the declared one, in words."""
     void: tuple[str, ...] = ()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
-from loadtests.cluster import Cluster, ClusterError
+from loadtests.cluster import Cluster
 from loadtests.declared import Objects, of_kind, route_for, shares_of, weights
 
-PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query?query="
+PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query"
 BLOCKED = "BlackHoleCluster"
 WINDOW = "30s"
 ENDS = "source_canonical_service, source_version, source_workload_namespace, destination_service_name, destination_version"
@@ -119,23 +117,15 @@ def _ends(labels: Mapping[str, str]) -> tuple[str, ...]:
     return (*names, asked)
 
 
-def query(cluster: Cluster, expression: str) -> list[dict[str, Any]]:
-    """Series of a Prometheus expression at this moment.
-
-    :raises ClusterError: if the lab has no Prometheus, or it does not answer
-    """
-    try:
-        told = json.loads(cluster.kubectl("get", "--raw", PROMETHEUS + quote(expression)))
-    except ValueError as error:
-        raise ClusterError(f"Prometheus: {error}") from error
-    result: list[dict[str, Any]] = told["data"]["result"]
-    return result
-
-
 def read(cluster: Cluster) -> list[Edge]:
     """The edges of the cluster's namespace, now.
 
     :raises ClusterError: if the cluster or its Prometheus does not answer
     """
-    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io")
-    return edges(query(cluster, RATE), query(cluster, P99), declared_shares(rules), cluster.namespace)
+    rules = [
+        {**rule, "kind": kind}
+        for kind in ("VirtualService", "DestinationRule")
+        for rule in cluster.ask(f"/apis/networking.istio.io/v1/namespaces/{cluster.namespace}/{kind.lower()}s")["items"]
+    ]
+    rates, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in (RATE, P99))
+    return edges(rates, quantiles, declared_shares(rules), cluster.namespace)

@@ -2,7 +2,7 @@
 "use strict";
 const { edges: url, none, blocked, mtls, plain } = document.body.dataset;
 const [said, picture, table, chosen] = ["said", "picture", "edges", "namespace"].map((id) => document.getElementById(id));
-const NODE = { width: 170, height: 44, gapX: 190, gapY: 26 };
+const NODE = { width: 160, height: 44, gapX: 180, gapY: 26 };
 const percent = (value) => (value === null ? "" : `${(value * 100).toFixed(1)} %`);
 
 function make(name, attributes, text) {
@@ -45,19 +45,21 @@ function draw(edges) {
   const height = Math.max(0, ...spots.map((p) => p.y)) + NODE.height + 20;
   picture.replaceChildren();
   picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  picture.setAttribute("width", width);
-  picture.setAttribute("height", edges.length ? height : 0);
-  edges.forEach((e) => {
+  // As wide as the page, as long as words stay readable; then it scrolls.
+  picture.style.minWidth = `${width * 0.7}px`;
+  picture.style.maxWidth = `${width}px`;
+  const labels = edges.map((e) => {
     const [from, to] = [place[e.source], place[e.target]];
     const [x1, y1, x2, y2] = [from.x + NODE.width, from.y + NODE.height / 2, to.x, to.y + NODE.height / 2];
     const bad = e.blocked || e.errors > 0.01;
     const line = { d: `M${x1},${y1} C${x1 + 60},${y1} ${x2 - 60},${y2} ${x2},${y2}`, class: bad ? "edge bad" : "edge", "data-edge": `${e.source}>${e.target}` };
     picture.append(make("path", e.blocked ? { ...line, "stroke-dasharray": "6 5" } : line));
     const share = e.declared === null ? percent(e.share) : `${percent(e.share)} / ${percent(e.declared)}`;
-    const words = e.blocked ? blocked : `${e.mtls ? "🔒 " : ""}${share} · ${e.rate.toFixed(1)}/s`;
-    // Two fifths of the way, where lines of one caller have parted.
-    picture.append(make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "told", "text-anchor": "middle" }, words));
+    const words = e.blocked ? blocked : `${e.mtls ? "mTLS " : ""}${share} · ${e.rate.toFixed(1)}/s`;
+    // Past the middle, where lines of one caller have parted.
+    return make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "told", "text-anchor": "middle" }, words);
   });
+  picture.append(...labels); // over all lines
   Object.entries(place).forEach(([node, { x, y }]) => {
     picture.append(make("rect", { x, y, width: NODE.width, height: NODE.height, rx: 8, class: "node" }));
     picture.append(make("text", { x: x + NODE.width / 2, y: y + NODE.height / 2 + 5, "text-anchor": "middle" }, node));

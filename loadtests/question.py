@@ -147,7 +147,7 @@ class Contract:
     about_time: bool = False
     """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
     about_rate: bool = False
-    """Whether outcomes hang on how many requests are under way at once, or come in a short time."""
+    """Whether outcomes hang on how many requests are under way at once, or come in a short time; of these, likewise."""
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
 
@@ -180,14 +180,15 @@ class Contract:
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """As they are, or as the ``at most`` of the promise that they are within.
 
-        In questions about time, an outcome that the promise does not name is an error.
+        In questions about time or rate, an outcome that the promise does not name is an error: other work on the machine may have
+        been in the way of a few.
         """
         told: Counts = {}
         for name, line in counts.items():
             known = rules.declared.shares.get(name, {})
             for outcome, n in line.items():
                 key = next((k for k in known if within(outcome, k)), outcome)
-                key = ERROR if self.about_time and key not in known else key
+                key = ERROR if self.alone and key not in known else key
                 told.setdefault(name, {}).setdefault(key, 0)
                 told[name][key] += n
         return told

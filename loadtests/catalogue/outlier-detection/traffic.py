@@ -29,6 +29,7 @@ QUESTION = Contract(
     margin=0.1,
 )
 TRAFFIC = {
-    "row of calls": Fetch(f"/calls/{ROW}/shaky/", "client.lab.internal", label=told),
+    # With a pause after each: a worker of the proxy tells its main thread of a failure, which ejects the pod a moment later.
+    "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=told),
     "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=30),
 }

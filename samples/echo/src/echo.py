@@ -7,6 +7,7 @@
     /late/3                the same, but the first attempts come a second late instead of failing
     /call/NAME/PATH        calls the service NAME of TARGETS and tells its answer
     /calls/12/NAME/PATH    calls it so often, one after another, and tells every status and pod
+    /paced/12/NAME/PATH    the same with a pause after each call
     /ejections/NAME        how often its own sidecar has ejected a pod of NAME so far
     /burst/10/NAME/PATH    calls it so often at once; tells also how many its own sidecar turned away (Envoy's statistics)
 
@@ -33,6 +34,7 @@ FAULTY = int(os.environ.get("FAULTY", "0"))
 TARGETS: dict[str, str] = json.loads(os.environ.get("TARGETS", "{}"))
 FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
+PAUSE_SECONDS = 0.03
 KEPT_REQUESTS = 10_000
 
 Answer = tuple[int, dict[str, Any]]
@@ -74,8 +76,8 @@ def overflows() -> int:
     return counted("upstream_rq_pending_overflow")
 
 
-def many(count: int, url: str, method: str, headers: dict[str, str], at_once: bool) -> Answer:
-    """Several calls; nobody else's fall between them."""
+def many(count: int, url: str, method: str, headers: dict[str, str], at_once: bool, pause: float = 0.0) -> Answer:
+    """Several calls, ``pause`` seconds apart; nobody else's fall between them."""
     if count > MOST_CALLS:
         return 400, {"error": f"at most {MOST_CALLS} calls"}
     with _one_at_a_time, requests.Session() as session:
@@ -84,7 +86,10 @@ def many(count: int, url: str, method: str, headers: dict[str, str], at_once: bo
             with ThreadPoolExecutor(max_workers=count) as pool:
                 told = list(pool.map(lambda _: call(url, method, headers), range(count)))
         else:
-            told = [call(url, method, headers, session) for _ in range(count)]
+            told = []
+            for _ in range(count):
+                told.append(call(url, method, headers, session))
+                time.sleep(pause)
         after = overflows() if at_once else 0
     pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in told]
     return 200, {"statuses": [answer["status"] for answer in told], "pods": pods, "turned_away": after - before}
@@ -112,13 +117,14 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
             return (503 if early and how == "attempts" else 200), {**told, "attempt": number}
         case ["call", name, *rest] if name in TARGETS:
             return 200, {"caller": POD, **call(f"{TARGETS[name]}/{'/'.join(rest)}", method, forwarded)}
-        case ["calls" | "burst" as how, count, name, *rest] if name in TARGETS:
+        case ["calls" | "paced" | "burst" as how, count, name, *rest] if name in TARGETS:
             # A request id of its own for each call: the sidecar gives it.
             own = {key: value for key, value in forwarded.items() if key != "x-request-id"}
-            return many(int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own, how == "burst")
+            pause = PAUSE_SECONDS if how == "paced" else 0.0
+            return many(int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own, how == "burst", pause)
         case ["ejections", name] if name in TARGETS:
             return 200, {"ejections": counted(rf"{name}\..*outlier_detection\.ejections_enforced_total")}
-        case ["call" | "calls" | "burst" | "ejections", *_]:
+        case ["call" | "calls" | "paced" | "burst" | "ejections", *_]:
             return 404, {"error": f"no such target; there are {', '.join(TARGETS)}"}
     return 200, {**told, "headers": headers}
 

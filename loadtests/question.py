@@ -180,8 +180,8 @@ class Contract:
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """As they are, or as the ``at most`` of the promise that they are within.
 
-        In questions about time or rate, an outcome that the promise does not name is an error: other work on the machine may have
-        been in the way of a few.
+        In questions about time or rate, an outcome that the promise does not name is an error: other work on the machine may
+        have been in the way of a few.
         """
         told: Counts = {}
         for name, line in counts.items():

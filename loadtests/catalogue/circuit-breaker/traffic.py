@@ -23,4 +23,4 @@ QUESTION = Contract(
     classes={"burst": {"destination_rule": "echo", "burst": BURST}},
     margin=0.15,
 )
-TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/400", "client.lab.internal", label=told)}
+TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=told)}

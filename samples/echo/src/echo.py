@@ -23,8 +23,10 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -35,6 +37,7 @@ TARGETS: dict[str, str] = json.loads(os.environ.get("TARGETS", "{}"))
 FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
+START_SECONDS = 0.05
 KEPT_REQUESTS = 10_000
 
 Answer = tuple[int, dict[str, Any]]
@@ -76,23 +79,54 @@ def overflows() -> int:
     return counted("upstream_rq_pending_overflow")
 
 
-def many(count: int, url: str, method: str, headers: dict[str, str], at_once: bool, pause: float = 0.0) -> Answer:
-    """Several calls, ``pause`` seconds apart; nobody else's fall between them."""
+def burst(count: int, url: str, method: str, headers: dict[str, str]) -> list[int]:
+    """Statuses of several calls at once: every connection is there before the first request is sent.
+
+    The first has a start: the proxy counts it as one that waits until its own connection to the other side stands.
+    """
+    target = urlsplit(url)
+    connections = [HTTPConnection(target.hostname or "", target.port or 80, timeout=20) for _ in range(count)]
+    for connection in connections:
+        connection.connect()
+
+    def send(connection: HTTPConnection) -> int:
+        connection.request(method, target.path, headers=headers)
+        with connection.getresponse() as response:
+            response.read()
+            return response.status
+
+    try:
+        with ThreadPoolExecutor(max_workers=count) as pool:
+            first = pool.submit(send, connections[0])
+            time.sleep(START_SECONDS)
+            others = pool.map(send, connections[1:])  # all are sent now; results come as they are asked for
+            return [first.result(), *others]
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def row(count: int, url: str, method: str, headers: dict[str, str], pause: float) -> list[dict[str, Any]]:
+    """Several calls, one after another over one connection, ``pause`` seconds apart."""
+    told = []
+    with requests.Session() as session:
+        for _ in range(count):
+            told.append(call(url, method, headers, session))
+            time.sleep(pause)
+    return told
+
+
+def many(how: str, count: int, url: str, method: str, headers: dict[str, str]) -> Answer:
+    """Several calls, told together; nobody else's fall between them."""
     if count > MOST_CALLS:
         return 400, {"error": f"at most {MOST_CALLS} calls"}
-    with _one_at_a_time, requests.Session() as session:
-        before = overflows() if at_once else 0
-        if at_once:
-            with ThreadPoolExecutor(max_workers=count) as pool:
-                told = list(pool.map(lambda _: call(url, method, headers), range(count)))
-        else:
-            told = []
-            for _ in range(count):
-                told.append(call(url, method, headers, session))
-                time.sleep(pause)
-        after = overflows() if at_once else 0
+    with _one_at_a_time:
+        if how == "burst":
+            before = overflows()
+            return 200, {"statuses": burst(count, url, method, headers), "turned_away": overflows() - before}
+        told = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
     pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in told]
-    return 200, {"statuses": [answer["status"] for answer in told], "pods": pods, "turned_away": after - before}
+    return 200, {"statuses": [answer["status"] for answer in told], "pods": pods}
 
 
 def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
@@ -120,8 +154,7 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
         case ["calls" | "paced" | "burst" as how, count, name, *rest] if name in TARGETS:
             # A request id of its own for each call: the sidecar gives it.
             own = {key: value for key, value in forwarded.items() if key != "x-request-id"}
-            pause = PAUSE_SECONDS if how == "paced" else 0.0
-            return many(int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own, how == "burst", pause)
+            return many(how, int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own)
         case ["ejections", name] if name in TARGETS:
             return 200, {"ejections": counted(rf"{name}\..*outlier_detection\.ejections_enforced_total")}
         case ["call" | "calls" | "paced" | "burst" | "ejections", *_]:

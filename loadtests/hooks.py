@@ -158,11 +158,9 @@ class MeshRun:
         logged = self.question.logged(self.cluster, self.pods, self.started)
         if not logged:
             log.info("the access logs do not reach back to where counting started: they are not compared")
-        told = {}
-        for name, by_pod in (("the proxies", counted), ("the access logs", logged)):
-            for totals in self.question.label({name: by_pod} if by_pod else {}, self.pods, self.rules).values():
-                told[name] = {version: n for version, n in totals.items() if n}
-        return told
+        read = {"the proxies": counted} | ({"the access logs": logged} if logged else {})
+        told = self.question.label(read, self.pods, self.rules)
+        return {name: {version: n for version, n in totals.items() if n} for name, totals in told.items()}
 
     def ask_server(self) -> None:
         """Split the requests sent so far into those that arrived at the far end and those that did not."""

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,13 @@ def _command(name: str, environment: dict[str, str], variables: dict[str, object
     plain = {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     command = [str(PROJECT / ".venv/bin/ansible-playbook"), "-e", given, *options(name)]
     return command, {**os.environ, **plain, **environment}
+
+
+def browser_tests(path: str) -> subprocess.CompletedProcess[str]:
+    """Runs tests of pages on this lab in a process of their own, for playwright and gevent do not mix."""
+    command = [sys.executable, "-m", "pytest", "-q", path]
+    settings = {**os.environ, "LAB_TEST_NAME": NAME}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=400, env=settings)
 
 
 def options(name: str) -> list[str]:

@@ -34,6 +34,15 @@ def namespaces() -> tuple[str, ...]:
     return tuple(sorted({entry.load(name).question.namespace for name in entry.names()}))
 
 
+def shown(template: str, **values: Any) -> Response:
+    """A page of the console in the language that is asked for, or else in the browser's."""
+    code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
+    words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
+    page = make_response(render_template(template, **words, **values))
+    page.headers["Content-Security-Policy"] = POLICY
+    return page
+
+
 def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
     """Add the catalogue's page, and what its buttons call, to ``blueprint``."""
 
@@ -41,27 +50,15 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
     @ui.auth_required_if_enabled
     def catalogue() -> Response:
         """The page."""
-        code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
         options = environment.parsed_options
-        table = entries(Path(options.results))
-        words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
-        page = make_response(render_template("console.html", **words, options=options, entries=table, never=summary.NEVER))
-        page.headers["Content-Security-Policy"] = POLICY
-        return page
+        return shown("console.html", options=options, entries=entries(Path(options.results)), never=summary.NEVER)
 
     @blueprint.get("/topology")
     @ui.auth_required_if_enabled
     def topology_page() -> Response:
         """The picture of who calls whom; its numbers come from ``edges``."""
-        code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
-        words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
-        here = namespaces()
-        asked = request.args.get("namespace", "")
-        page = make_response(
-            render_template("topology.html", **words, namespaces=here, namespace=asked if asked in here else "bookinfo")
-        )
-        page.headers["Content-Security-Policy"] = POLICY
-        return page
+        here, asked = namespaces(), request.args.get("namespace", "")
+        return shown("topology.html", namespaces=here, namespace=asked if asked in here else "bookinfo")
 
     @blueprint.get("/edges")
     @ui.auth_required_if_enabled

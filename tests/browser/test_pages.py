@@ -54,6 +54,10 @@ def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> N
     expect(page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE))).to_be_visible(timeout=60_000)
     expect(page.get_by_text("PASS").first).to_be_visible(timeout=90_000)
     assert told(page, locust_ui)["entry"] == "reviews-v1"
+    until = time.monotonic() + 30
+    while not told(page, locust_ui)["finished"]:  # the reports are written when the other sources have been read
+        assert time.monotonic() < until
+        time.sleep(0.5)
     page.goto(f"{locust_ui}/mesh/?lang=zh")
     expect(page.locator("tr[data-name=reviews-v1] td.PASS")).to_be_visible()
     shot(page, "catalogue-zh")

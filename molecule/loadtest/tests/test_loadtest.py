@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -224,10 +223,6 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
 
 
 def test_the_browser() -> None:
-    """Chromium through the gateway and in Locust's own page (in a process of its own: playwright and gevent do not mix)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/browser/test_pages.py"],
-        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=400,
-        env={**os.environ, "LAB_TEST_NAME": lab.NAME},
-    )  # fmt: skip
+    """Chromium through the gateway and in Locust's own page."""
+    done = lab.browser_tests("tests/browser/test_pages.py")
     assert done.returncode == 0, done.stdout[-4000:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -132,9 +131,8 @@ def test_blocked_egress_is_told_with_the_host_that_was_asked_for() -> None:
 
 
 def test_an_application_tells_its_own_metrics() -> None:
-    told = lambda: count('sum(request_result_total{destination_app="details"})')  # noqa: E731 - asked again and again
     requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
-    assert settles(lambda: told() >= 1, True)
+    assert settles(lambda: count('sum(request_result_total{destination_app="details"})') >= 1, True)
 
 
 def test_recording_rules_and_alerts_do_what_they_say(tmp_path: Path) -> None:
@@ -230,10 +228,6 @@ def test_an_unknown_page_is_refused() -> None:
 
 
 def test_the_topology_page() -> None:
-    """Chromium on the console's page (in a process of its own: playwright and gevent do not mix)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/browser/telemetry"],
-        capture_output=True, text=True, check=False, cwd=lab.PROJECT, timeout=400,
-        env={**os.environ, "LAB_TEST_NAME": lab.NAME},
-    )  # fmt: skip
+    """Chromium on the console's page."""
+    done = lab.browser_tests("tests/browser/telemetry")
     assert done.returncode == 0, done.stdout[-4000:]

@@ -8,7 +8,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab load policy catalogue verify telemetry open explain docs test lint unit bench destroy env lock
+.PHONY: help lab load policy catalogue verify latency telemetry open explain docs test lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,10 @@ catalogue: .venv/lab.stamp ## List the entries with their last verdict
 
 verify: .venv/lab.stamp ## Judge every entry, with one report
 	@$(PLAY) playbooks/verify_catalogue.yml
+
+latency: .venv/lab.stamp ## Latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)
+	@LAB=$(LAB) scripts/latency.sh $(if $(RATE),--rate $(RATE)) $(if $(STEP),--step $(STEP)) $(if $(P99),--p99 $(P99)) \
+	    $(if $(FIND),--find) $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) -- "$(or $(URL),/productpage)"
 
 lint: .venv/dev.stamp ## ansible-lint, yamllint, ruff, mypy
 	@scripts/lint.sh

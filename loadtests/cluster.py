@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 30
+ANALYZER_FOUND = 79
+"""Exit status of ``istioctl analyze`` when it has found errors."""
 
 
 class ClusterError(RuntimeError):
@@ -31,19 +34,32 @@ class Cluster:
 
     kubeconfig: str
     namespace: str
+    user: str = ""
+    """Whose rights kubectl has; empty for those of the kubeconfig."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Standard output of one kubectl command.
 
         :raises ClusterError: if it ends with an error or takes longer than 30 s
         """
-        command = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        return self._run(("kubectl", *(("--as", self.user) if self.user else ())), arguments, stdin)
+
+    def istioctl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Standard output of one istioctl command; that it found something is no error.
+
+        :raises ClusterError: if it ends with another error or takes longer than 30 s
+        """
+        return self._run(("istioctl",), arguments, stdin, accepted=(0, ANALYZER_FOUND))
+
+    def _run(self, program: Sequence[str], arguments: Sequence[str], stdin: str | None, accepted: Sequence[int] = (0,)) -> str:
+        command = [*program, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
+        told = f"{program[0]} {arguments[0]}"
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ClusterError(f"kubectl {arguments[0]}: {error}") from error
-        if done.returncode:
-            raise ClusterError(f"kubectl {arguments[0]}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise ClusterError(f"{told}: {error}") from error
+        if done.returncode not in accepted:
+            raise ClusterError(f"{told}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:

@@ -128,6 +128,19 @@ class MeshRun:
         # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
         self.meanwhile = math.ceil((time.monotonic() - began) * self.users * VISITS_PER_SECOND)
 
+    @property
+    def saturated(self) -> bool:
+        """Whether Locust's own processes had too little CPU time."""
+        runner = self.environment.runner
+        return bool(getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False))
+
+    @property
+    def generator(self) -> str:
+        """How the side that sends is doing, in words."""
+        total = self.environment.stats.total
+        told = f"{self.environment.runner.user_count} users, {total.current_rps:.0f} requests/s"
+        return f"saturated ({told})" if self.saturated else f"keeps up ({told})"
+
     def observation(self, sources: Mapping[str, Mapping[str, int]] | None = None) -> Observed:
         """Everything that was observed so far, by version."""
         assert self.rules is not None
@@ -136,8 +149,7 @@ class MeshRun:
         counts = self.question.label(self.judged, self.pods, self.rules) if self.judged is not None else sent
         if self.at_server:
             counts = {**counts, AT_SERVER: self.at_server}
-        runner = self.environment.runner
-        if getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False):
+        if self.saturated:
             self.void.append("the generator was saturated: take fewer users, or --processes")
         in_flight = 2 * self.users + self.meanwhile
         return Observed(counts, sent, sources or {}, in_flight, tuple(self.late), tuple(dict.fromkeys(self.void)))

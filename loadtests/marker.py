@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from loadtests.cluster import Cluster, ClusterError
 
 NAME = "istio-lab-marker"
+"""Of the ServiceEntry, or what its name begins with."""
 DOMAIN = "marker.istio-lab.internal"
 # Threads of a proxy take what it has got a moment later; at a gateway, listeners and routes follow the clusters.
 SETTLE_SECONDS = 1.0
@@ -25,7 +26,7 @@ def host_of(generation: str) -> str:
     return f"{hashlib.sha256(generation.encode()).hexdigest()[:16]}.{DOMAIN}"
 
 
-def put(cluster: Cluster, host: str) -> None:
+def put(cluster: Cluster, host: str, name: str = NAME) -> None:
     """Write the marker, unless it is there already."""
     spec = {
         "hosts": [host], "exportTo": ["*"], "location": "MESH_EXTERNAL", "resolution": "STATIC",
@@ -33,7 +34,7 @@ def put(cluster: Cluster, host: str) -> None:
     }  # fmt: skip
     marker = {
         "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
-        "metadata": {"name": NAME, "namespace": cluster.namespace}, "spec": spec,
+        "metadata": {"name": name, "namespace": cluster.namespace}, "spec": spec,
     }  # fmt: skip
     cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(marker))
 

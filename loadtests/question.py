@@ -158,7 +158,7 @@ class Contract:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""
-        objects = [o for o in cluster.items(*self.kinds) if o["metadata"]["name"] != marker.NAME]
+        objects = [o for o in cluster.items(*self.kinds) if not o["metadata"]["name"].startswith(marker.NAME)]
         return self.promised(objects)
 
     def promised(self, objects: Objects) -> Rules:

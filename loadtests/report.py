@@ -98,8 +98,21 @@ def junit(verdict: Verdict, facts: Facts) -> str:
 
 def html(verdict: Verdict, facts: Facts) -> str:
     """The page; names are escaped, nothing is fetched from elsewhere."""
-    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    return templates.get_template("report.html").render(verdict=verdict, facts=facts)
+    return render("report.html", verdict=verdict, facts=facts, margin=facts.margin)
+
+
+def render(template: str, **values: Any) -> str:
+    """One of the templates, filled in; values are escaped."""
+    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template(template).render(**values)
+
+
+def live(run: Any) -> str:
+    """What a ``hooks.MeshRun`` has found so far, as a part of a page."""
+    declared = run.rules.declared if run.rules else None
+    return render(
+        "live.html", verdict=run.verdict, entry=run.options.entry, finished=run.finished, generator=run.generator,
+        alpha=declared.alpha if declared else ALPHA, margin=declared.margin if declared else 0.0,
+    )  # fmt: skip
 
 
 def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:

@@ -45,7 +45,9 @@ def main() -> int:
         return 1
     here = options.port or free_port()
     print(f"{options.what}: http://127.0.0.1:{here}{path}   (Ctrl-C ends it)", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both, for what is started in the background of a script begins with SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         while True:
             subprocess.run(

@@ -1,4 +1,4 @@
-"""The console's own pages beside Locust's: the catalogue, whose entries are started with a click."""
+"""The console's own pages beside Locust's: the catalogue, the topology and the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 
 from loadtests import docs, entry, policy, summary
 from loadtests.cluster import Cluster, ClusterError
-from loadtests.console import topology
+from loadtests.console import settings_page, topology
 from loadtests.console.words import WORDS, language
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -44,7 +44,7 @@ def shown(template: str, **values: Any) -> Response:
 
 
 def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
-    """Add the catalogue's page, and what its buttons call, to ``blueprint``."""
+    """Add the pages, and what their buttons call, to ``blueprint``."""
 
     @blueprint.get("/")
     @ui.auth_required_if_enabled
@@ -71,6 +71,8 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
             return jsonify(edges=topology.read(Cluster(environment.parsed_options.kubeconfig, namespace)))
         except ClusterError as error:
             return jsonify(error=f"no metrics ({error}); run: make telemetry"), 409
+
+    settings_page.add(blueprint, ui, environment, shown, namespaces)
 
     @blueprint.post("/entry")
     @ui.auth_required_if_enabled

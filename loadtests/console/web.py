@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
 from flask_login import UserMixin, login_user
 
+from loadtests import report
 from loadtests.console import pages
 from loadtests.verdict import Outcome, Verdict
 
@@ -20,9 +21,6 @@ COLUMNS = {
     "traffic": "Traffic", "version": "Version", "declared": "Declared", "observed": "Observed", "low": "From",
     "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
 }  # fmt: skip
-LINK_STYLE = (
-    "position:fixed;right:1rem;bottom:1rem;padding:.4rem .8rem;border-radius:.4rem;background:#0a5fb4;color:#fff;z-index:9"
-)
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -69,8 +67,14 @@ def extend(environment: Any) -> None:
             entry=environment.parsed_options.entry, rows=rows(now),
         )  # fmt: skip
 
+    @blueprint.get("/live")
+    @ui.auth_required_if_enabled
+    def live() -> Response:
+        """The verdict with its pictures, as a part of Locust's page."""
+        return make_response(report.live(environment.mesh))
+
     pages.add(blueprint, ui, environment)
-    ui.app.after_request(with_link)
+    ui.app.after_request(with_console)
     ui.app.register_blueprint(blueprint)
     if ui.web_login:
         add_login(ui, base, Path(environment.parsed_options.secret_file).read_text().strip())
@@ -96,13 +100,17 @@ def strip_cors(response: Response) -> Response:
     return response
 
 
-def with_link(response: Response) -> Response:
-    """Put a way to the console's own pages into Locust's, which has no place for one."""
+def with_console(response: Response) -> Response:
+    """Put a way to the console's own pages into Locust's, which has no place for one, and the live verdict below its tab."""
     if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
-        link = (
-            f'<a id="istio-lab-console" href="{url_for("mesh.catalogue")}" style="{LINK_STYLE}">istio-lab: catalogue</a></body>'
+        css, script = (url_for("mesh.static", filename=name) for name in ("live.css", "live.js"))
+        section = f'id="istio-lab-live" data-live="{url_for("mesh.live")}" data-tab="{TAB}" aria-label="Mesh verdict" hidden'
+        added = (
+            f'<link rel="stylesheet" href="{css}"><script type="module" src="{script}"></script>'
+            f"<section {section}></section>"
+            f'<a id="istio-lab-console" href="{url_for("mesh.catalogue")}">istio-lab: catalogue</a></body>'
         )
-        response.set_data(response.get_data(as_text=True).replace("</body>", link, 1))
+        response.set_data(response.get_data(as_text=True).replace("</body>", added, 1))
     return response
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests import lab
@@ -27,3 +28,9 @@ def log_in(page: Page, url: str) -> None:
 def apply(entry: str) -> None:
     done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds wrong with the page, of what it calls serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]

@@ -13,8 +13,9 @@ from flask.testing import FlaskClient
 
 from loadtests import entry, policy
 from loadtests.cluster import Cluster
-from loadtests.console import web
+from loadtests.console import changes, settings, settings_page, web
 from loadtests.console.words import WORDS, language
+from loadtests.verdict import Declared, Observed, judge
 
 
 @pytest.fixture
@@ -120,3 +121,61 @@ def test_other_sites_start_nothing(client: FlaskClient) -> None:
     assert start(client, "reviews-80-20", Origin="http://evil.example").status_code == 403
     assert start(client, "reviews-80-20", Host="evil.example").status_code == 403
     assert start(client, "reviews-80-20", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environment: SimpleNamespace) -> None:
+    page = client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
+    assert 'data-live="/mesh/live"' in page
+    verdict = judge(Declared({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
+    environment.mesh = SimpleNamespace(
+        verdict=verdict, rules=None, finished=False, options=environment.parsed_options, generator="keeps up (20 users)",
+    )  # fmt: skip
+    live = client.get("/mesh/live", base_url="http://127.0.0.1").get_data(as_text=True)
+    assert live.count("<svg") == 2
+    assert "INCONCLUSIVE" in live
+    assert "keeps up (20 users)" in live
+    assert "<b>" not in live, "names are text"
+
+
+SETTINGS = {"namespace": "bookinfo", "service": "reviews", "values": {}, "digest": "x", "number": 1}
+
+
+def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: FlaskClient) -> None:
+    page = client.get("/mesh/settings?namespace=echo", base_url="http://127.0.0.1").get_data(as_text=True)
+    assert "<option selected>echo</option>" in page
+    names = {field.name for table in settings_page.PARTS.values() for field in table} | {"header", "header_value", "host"}
+    assert all(f"f_{name}" in words for words in WORDS.values() for name in names)
+    fields = json.loads(page.split('id="fields">')[1].split("</script>")[0])
+    assert {field["name"] for table in fields.values() for field in table} | {"header", "header_value", "host"} == names
+
+
+@pytest.mark.parametrize("path", ["plan", "apply", "undo"])
+def test_settings_are_changed_from_here_and_in_the_labs_namespaces_only(path: str, client: FlaskClient) -> None:
+    def post(body: Any, **headers: str) -> Any:
+        return client.post(f"/mesh/settings/{path}", json=body, base_url="http://127.0.0.1:8089", headers=headers)
+
+    bodies: tuple[Any, ...] = (SETTINGS | {"namespace": "kube-system"}, SETTINGS | {"namespace": ["bookinfo"]}, [], None)
+    for body in bodies:
+        refused = post(body)
+        assert (refused.status_code, refused.get_json()["error"][:10]) == (409, "namespace:"), body
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert post(SETTINGS, **headers).status_code == 403
+    assert client.get(f"/mesh/settings/{path}", base_url="http://127.0.0.1:8089").status_code == 405
+
+
+def test_what_the_cluster_refuses_is_told_in_its_words(client: FlaskClient) -> None:
+    answer = client.post("/mesh/settings/plan", json=SETTINGS, base_url="http://127.0.0.1:8089")
+    assert answer.status_code == 409
+    assert "GET /api" in answer.get_json()["error"]
+
+
+def test_the_state_is_told_and_markup_in_names_stays_text(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = settings.Service("<img src=x>", "bookinfo", {"app": "x"}, ("v1",))
+    monkeypatch.setattr(changes, "read", lambda cluster: changes.State([], (service,), ("cluster.local/ns/x/sa/y",)))
+    answer = client.get("/mesh/settings/state?namespace=bookinfo", base_url="http://127.0.0.1:8089")
+    told = answer.get_json()
+    assert answer.mimetype == "application/json"
+    assert (told["service"], told["services"], told["weights"]) == ("<img src=x>", ["<img src=x>"], ["v1"])
+    assert (told["history"], told["rules"], told["entry"]) == ([], [], "reviews-v1")
+    export = client.get("/mesh/settings/export?namespace=bookinfo", base_url="http://127.0.0.1:8089")
+    assert export.headers["Content-Disposition"] == 'attachment; filename="bookinfo-rules.yaml"'

@@ -1,7 +1,8 @@
 // Draws who calls whom, and tells the same in a table; asks again every few seconds.
-"use strict";
+import { ask, say } from "./common.js";
+
 const { edges: url, none, blocked, mtls, plain } = document.body.dataset;
-const [said, picture, table, chosen] = ["said", "picture", "edges", "namespace"].map((id) => document.getElementById(id));
+const [picture, table, chosen] = ["picture", "edges", "namespace"].map((id) => document.getElementById(id));
 const NODE = { width: 160, height: 44, gapX: 180, gapY: 26 };
 const percent = (value) => (value === null ? "" : `${(value * 100).toFixed(1)} %`);
 
@@ -85,16 +86,12 @@ function list(edges) {
 
 async function look() {
   try {
-    const answer = await fetch(`${url}?namespace=${encodeURIComponent(chosen.value)}`);
-    const told = await answer.json();
-    if (!answer.ok) throw new Error(told.error);
-    said.textContent = told.edges.length ? "" : none;
-    said.classList.remove("error");
+    const told = await ask(`${url}?namespace=${encodeURIComponent(chosen.value)}`);
+    say(told.edges.length ? "" : none);
     draw(told.edges);
     list(told.edges);
   } catch (error) {
-    said.textContent = error.message;
-    said.classList.add("error");
+    say(error.message, true);
   }
 }
 

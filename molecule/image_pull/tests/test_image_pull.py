@@ -126,7 +126,8 @@ def test_a_compile_that_was_cut_off_leaves_nothing_that_a_later_run_takes(regist
     time.sleep(3)  # in the midst of it
     os.killpg(run.pid, signal.SIGKILL)
     run.wait(timeout=20)
-    for pid in processes(str(folder)):  # the compile runs apart from Ansible; a power cut would end it as well
+    # The compile and Ansible's worker run apart from Ansible; a power cut would end them as well.
+    for pid in processes(str(folder)) + processes(f'"lab_name": "{NAME}"'):
         os.kill(pid, signal.SIGKILL)
     assert list(folder.glob("*/*.partial")), "the compile was over before it could be cut off"
     assert not [f for f in folder.glob("*/*") if f.is_dir() and f.suffix != ".partial"]

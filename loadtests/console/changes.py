@@ -1,0 +1,293 @@
+"""Shows, puts in force and undoes changes of rules, and keeps a history of them.
+
+A change is tried first: by the lab's own checks, by a dry run of the API server (with Istio's validation), by the analyzer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests import marker, policy, precheck
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.console import account, drafts
+from loadtests.console.drafts import Change
+from loadtests.console.settings import RefusedError, Service
+from loadtests.declared import Objects, generation, of_kind
+
+MANAGER = "istio-lab-console"
+"""Field manager of what the page writes."""
+MARKER = f"{marker.NAME}-settings"
+GATEWAY = ("istio-system", "istio-ingressgateway")
+GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+KINDS = {name: api for name, api in policy.KINDS.items() if name.endswith(".istio.io")}
+ORDER = ("ServiceEntry", "DestinationRule")
+"""Kinds that others lean on: they come first and go last."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A namespace's rules and services, now."""
+
+    objects: list[dict[str, Any]]
+    services: tuple[Service, ...]
+    accounts: tuple[str, ...]
+    """Principals of its pods, and that of the ingress gateway."""
+
+    def service(self, name: str) -> Service:
+        """One of the services.
+
+        :raises RefusedError: if there is none of that name
+        """
+        found = next((s for s in self.services if s.name == name), None)
+        if found is None:
+            raise RefusedError(f"service: {name!r} was given; accepted: {', '.join(s.name for s in self.services)}")
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would change."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def diff(self) -> str:
+        """The difference as YAML, in unified format; empty where nothing changes."""
+        return "".join(line for change in self.changes for line in difference(change))
+
+    @property
+    def digest(self) -> str:
+        """Tells whether it is the plan that was shown."""
+        return hashlib.sha256(self.diff.encode()).hexdigest()
+
+
+def difference(change: Change) -> Iterable[str]:
+    """One object's lines before and after, in unified format."""
+    name = f"{change.object['kind']} {change.object['metadata']['name']}"
+    before, after = (
+        yaml.safe_dump(drafts.shown(o), allow_unicode=True).splitlines(keepends=True) if o else []
+        for o in (change.before, change.after)
+    )
+    return difflib.unified_diff(before, after, f"{name} (now)", f"{name} (then)", n=4)
+
+
+def read(cluster: Cluster) -> State:
+    """The namespace's rules and services.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+
+    def rules(item: tuple[str, str]) -> list[dict[str, Any]]:
+        (plural, _, _), (api, _, kind) = item[0].partition("."), item[1].rpartition("/")
+        found = cluster.ask(f"/apis/{api}/namespaces/{cluster.namespace}/{plural}")["items"]
+        return [{**o, "apiVersion": api, "kind": kind} for o in found if not o["metadata"]["name"].startswith(marker.NAME)]
+
+    # Side by side, for a page waits for them.
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        core = f"/api/v1/namespaces/{cluster.namespace}"
+        services, pods = (pool.submit(cluster.ask, f"{core}/{kind}") for kind in ("services", "pods"))
+        objects = [o for found in pool.map(rules, KINDS.items()) for o in found]
+    there = [p for p in pods.result()["items"] if not p["metadata"].get("deletionTimestamp")]
+    return State(objects, services_of(services.result()["items"], there), accounts_of(there))
+
+
+def services_of(services: Objects, pods: Objects) -> tuple[Service, ...]:
+    """Services that select pods, by name, with the versions of those."""
+    found = []
+    for service in services:
+        selector, metadata = service["spec"].get("selector") or {}, service["metadata"]
+        labels = [p["metadata"].get("labels", {}) for p in pods]
+        versions = {given["version"] for given in labels if selector.items() <= given.items() and "version" in given}
+        if selector:
+            found.append(Service(metadata["name"], metadata["namespace"], selector, tuple(sorted(versions))))
+    return tuple(sorted(found, key=lambda s: s.name))
+
+
+def accounts_of(pods: Objects) -> tuple[str, ...]:
+    """Who may be named as a caller."""
+    own = {f"cluster.local/ns/{p['metadata']['namespace']}/sa/{p['spec']['serviceAccountName']}" for p in pods}
+    return (GATEWAY_ACCOUNT, *sorted(own))
+
+
+def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
+    """What the form asks for, tried but not put in force.
+
+    :raises RefusedError: if it cannot be held, with the reason of whoever says so
+    :raises ClusterError: if the cluster does not answer, or refuses
+    """
+    state = read(cluster)
+    found = drafts.changes(state.objects, state.service(service), asked)
+    after = [c.after for c in found if c.after]
+    ours = {(c.object["kind"], c.object["metadata"]["name"]) for c in found}
+    subsets = [o for o in of_kind(state.objects, "DestinationRule") if ("DestinationRule", o["metadata"]["name"]) not in ours]
+    if contradictions := precheck.contradictions_with(cluster, [*after, *subsets]):
+        raise RefusedError("; ".join(contradictions))
+    put(account.of(cluster), found, state.objects, dry_run=True)
+    return Plan(tuple(found), analyzed(cluster, after))
+
+
+def analyzed(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """What ``istioctl analyze`` warns of, were ``objects`` in the cluster.
+
+    :raises RefusedError: if it finds an error in one of them
+    """
+    if not objects:
+        return ()
+    told = json.loads(cluster.istioctl("analyze", "--output", "json", "-", stdin=yaml.safe_dump_all(objects)) or "[]")
+    ours = {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
+    about = [m for m in told or [] if m.get("origin", "").split(" ports", 1)[0] in ours]
+    found = {level: [f"{m['code']} {m['message']}" for m in about if m["level"] == level] for level in ("Error", "Warning")}
+    if found["Error"]:
+        raise RefusedError(f"istioctl analyze: {'; '.join(found['Error'])}")
+    return tuple(found["Warning"])
+
+
+def put(cluster: Cluster, changes: Sequence[Change], live: Objects, dry_run: bool = False) -> None:
+    """Put changes in force: all of them, or none.
+
+    :param live: the namespace's objects; one that has changed since is not overwritten
+    :raises ClusterError: if the cluster does not answer, or refuses
+    """
+    versions = {(o["kind"], o["metadata"]["name"]): o["metadata"]["resourceVersion"] for o in live}
+    done: list[Change] = []
+    try:
+        for change in sorted(changes, key=order):
+            write(cluster, change, versions.get((change.object["kind"], change.object["metadata"]["name"]), ""), dry_run)
+            done.append(change)
+    except ClusterError:
+        for change in reversed(done if not dry_run else []):
+            write(cluster, change.back(), "", dry_run)
+        raise
+
+
+def order(change: Change) -> int:
+    """What others lean on comes first, and goes last."""
+    place = ORDER.index(change.object["kind"]) if change.object["kind"] in ORDER else len(ORDER)
+    return place if change.after else 2 * len(ORDER) - place + 1
+
+
+def write(cluster: Cluster, change: Change, version: str, dry_run: bool) -> None:
+    """Put one change in force.
+
+    :param version: resourceVersion that the object must have; empty for any
+    """
+    o = change.object
+    plural = next(name.partition(".")[0] for name, api in KINDS.items() if api == f"{o['apiVersion']}/{o['kind']}")
+    path = f"/apis/{o['apiVersion']}/namespaces/{cluster.namespace}/{plural}"
+    query = f"fieldManager={MANAGER}" + ("&dryRun=All" if dry_run else "")
+    # As the API has it, without the annotation of `kubectl apply`, which stays that of whoever applied.
+    if change.after is None:
+        cluster.kubectl("delete", "--raw", f"{path}/{o['metadata']['name']}?{query}")
+    elif change.before is None:
+        cluster.kubectl("create", "--raw", f"{path}?{query}", "--filename", "-", stdin=json.dumps(change.after))
+    else:
+        metadata = change.after["metadata"] | {"resourceVersion": version or current(cluster, path, o["metadata"]["name"])}
+        body = json.dumps({**change.after, "metadata": metadata})
+        cluster.kubectl("replace", "--raw", f"{path}/{o['metadata']['name']}?{query}", "--filename", "-", stdin=body)
+
+
+def current(cluster: Cluster, path: str, name: str) -> str:
+    """The resourceVersion that an object has now."""
+    return str(cluster.ask(f"{path}/{name}")["metadata"]["resourceVersion"])
+
+
+def held(cluster: Cluster) -> tuple[int, list[str]]:
+    """Proxies that must hold the namespace's rules: how many there are, and which do not yet."""
+    host = marker.host_of(f"settings {generation(read(cluster).objects)}")
+    marker.put(cluster, host, MARKER)
+    proxies = marker.injected(cluster, ((cluster.namespace, ""), GATEWAY))
+    return len(proxies), [pod for _, pod in marker.without(cluster, host, proxies)]
+
+
+# -- history ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One change that was put in force."""
+
+    number: int
+    when: str
+    """ISO 8601, UTC."""
+    who: str
+    namespace: str
+    service: str
+    changes: tuple[Change, ...]
+    undoes: int | None = None
+
+    @property
+    def diff(self) -> str:
+        """As it was shown."""
+        return Plan(self.changes).diff
+
+
+@dataclass(frozen=True)
+class History:
+    """What was changed, one line of JSON each, the oldest first; nothing is ever taken out."""
+
+    file: Path
+
+    def items(self) -> list[Item]:
+        """All changes so far."""
+        try:
+            lines = [json.loads(line) for line in self.file.read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+        return [Item(**{**told, "changes": tuple(Change(**c) for c in told["changes"])}) for told in lines]
+
+    def add(self, who: str, namespace: str, service: str, changes: Sequence[Change], undoes: int | None = None) -> int:
+        """Note a change; its number."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        number = len(self.items()) + 1
+        told = {"number": number, "when": when, "who": who, "namespace": namespace, "service": service, "undoes": undoes}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.touch(mode=0o600)
+        with self.file.open("a") as file:
+            file.write(json.dumps(told | {"changes": [vars(c) for c in changes]}) + "\n")
+        return number
+
+
+def apply(cluster: Cluster, history: History, who: str, service: str, asked: Any, digest: str) -> int:
+    """Put in force what was shown; the change's number.
+
+    :param digest: of the plan that was shown
+    :raises RefusedError: if it would be another change by now, or cannot be held
+    """
+    found = plan(cluster, service, asked)
+    if found.digest != digest:
+        raise RefusedError("the rules have changed since the difference was shown; look at it once more; nothing was changed")
+    if not found.changes:
+        raise RefusedError("the rules say that already; nothing was changed")
+    put(account.of(cluster), found.changes, read(cluster).objects)
+    return history.add(who, cluster.namespace, service, found.changes)
+
+
+def undo(cluster: Cluster, history: History, who: str, number: Any) -> int:
+    """Undo one change; the number of the change that does.
+
+    :raises RefusedError: if there is no such change, or what it wrote is no longer there
+    """
+    items = history.items()
+    item = next((i for i in items if i.number == number and i.namespace == cluster.namespace), None)
+    if item is None or any(i.undoes == number for i in items):
+        raise RefusedError(f"change {number} is not there, or undone already; nothing was changed")
+    live = read(cluster).objects
+    now = {(o["kind"], o["metadata"]["name"]): o for o in live}
+    for change in item.changes:
+        name = (change.object["kind"], change.object["metadata"]["name"])
+        if not drafts.same(now.get(name), change.after):
+            raise RefusedError(f"{name[0]} {name[1]} has been changed since: undo that first; nothing was changed")
+    back = [change.back() for change in item.changes]
+    put(account.of(cluster), back, live)
+    return history.add(who, cluster.namespace, item.service, back, undoes=item.number)

@@ -1,0 +1,162 @@
+"""The traffic settings page: a form of one service's rules, the difference that it would make, and the history of changes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from flask import Blueprint, Response, jsonify, make_response, request
+from gevent.lock import BoundedSemaphore
+
+from loadtests import entry
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.console import changes, drafts, settings
+from loadtests.console.settings import RefusedError
+
+OPERATOR = "operator"
+PARTS = {"routes": settings.ROUTE, "destination": settings.DESTINATION, "rate": settings.RATE, "mtls": settings.MTLS,
+         "egress": settings.EGRESS}  # fmt: skip
+
+
+def told(state: changes.State, service: settings.Service) -> dict[str, Any]:
+    """What the form shows of a service, and the rules of its namespace, those of others included."""
+    rules = [
+        {
+            "kind": o["kind"], "name": o["metadata"]["name"], "owner": settings.owner(o), "ours": settings.is_ours(o),
+            "manifest": yaml.safe_dump(drafts.shown(o), allow_unicode=True),
+        }
+        for o in state.objects
+    ]  # fmt: skip
+    return {
+        "service": service.name, "services": [s.name for s in state.services], "accounts": state.accounts,
+        "weights": settings.subsets(settings.rule_of("destination", state.objects, service), service),
+        "values": settings.read(state.objects, service), "locks": settings.locks(state.objects, service), "rules": rules,
+    }  # fmt: skip
+
+
+def past(history: changes.History, namespace: str) -> list[dict[str, Any]]:
+    """The namespace's history, the newest first; each change with whether it can be undone still."""
+    items = [i for i in history.items() if i.namespace == namespace]
+    undone = {i.undoes for i in items}
+    return [
+        {
+            "number": i.number, "when": i.when, "who": i.who, "service": i.service, "undoes": i.undoes, "diff": i.diff,
+            "open": i.undoes is None and i.number not in undone,
+        }
+        for i in reversed(items)
+    ]  # fmt: skip
+
+
+def answered(view: Callable[..., Any]) -> Callable[..., Any]:
+    """409 with the reason where a view cannot do what was asked for."""
+
+    @functools.wraps(view)
+    def guarded(*arguments: Any, **named: Any) -> Any:
+        try:
+            return view(*arguments, **named)
+        except (RefusedError, ClusterError) as error:
+            return jsonify(error=str(error)), 409
+
+    return guarded
+
+
+def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Response], namespaces: Callable[[], Any]) -> None:
+    """Add the page, and what its buttons call, to ``blueprint``.
+
+    :param shown: renders a template in the language that is asked for
+    :param namespaces: those of the lab, and no others may be changed
+    """
+    one_at_a_time = BoundedSemaphore()
+
+    def cluster(given: Any) -> Cluster:
+        namespace = given.get("namespace") if isinstance(given, dict) else None
+        if namespace not in namespaces():
+            raise RefusedError(f"namespace: {namespace!r} was given; accepted: one of {', '.join(namespaces())}")
+        return Cluster(environment.parsed_options.kubeconfig, str(namespace))
+
+    def history() -> changes.History:
+        return changes.History(Path(environment.parsed_options.results) / "settings.jsonl")
+
+    def asked() -> Any:
+        return request.get_json(silent=True) or {}
+
+    def judged(namespace: str) -> str | None:
+        """The entry that is chosen, if it is about the namespace."""
+        name = str(environment.parsed_options.entry)
+        return name if entry.load(name).question.namespace == namespace else None
+
+    @blueprint.get("/settings")
+    @ui.auth_required_if_enabled
+    def settings_page() -> Response:
+        """The page; what it shows comes from ``state``."""
+        given = request.args.get("namespace", "")
+        fields = {part: [asdict(field) for field in table] for part, table in PARTS.items()}
+        return shown(
+            "settings.html", namespaces=namespaces(), namespace=given if given in namespaces() else "bookinfo", fields=fields,
+            service=request.args.get("service", "reviews"), options=environment.parsed_options,
+        )  # fmt: skip
+
+    @blueprint.get("/settings/state")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_state() -> Any:
+        """The rules of a service as values of the form, and the history of its namespace."""
+        where = cluster(request.args.to_dict())
+        state = changes.read(where)
+        if not state.services:
+            raise RefusedError(f"no service is in the namespace {where.namespace} yet; run: make policy ENTRY=...")
+        names = [s.name for s in state.services]
+        service = state.service(request.args.get("service", "") if request.args.get("service") in names else names[0])
+        return jsonify(**told(state, service), history=past(history(), where.namespace), entry=judged(where.namespace))
+
+    @blueprint.post("/settings/plan")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_plan() -> Any:
+        """What the form would change; nothing is changed."""
+        found = changes.plan(cluster(asked()), asked().get("service"), asked().get("values"))
+        return jsonify(diff=found.diff, digest=found.digest, warnings=found.warnings)
+
+    @blueprint.post("/settings/apply")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_apply() -> Any:
+        """Put the difference that was shown in force."""
+        with one_at_a_time:
+            given = asked()
+            number = changes.apply(
+                cluster(given), history(), OPERATOR, given.get("service"), given.get("values"), given.get("digest")
+            )
+        return jsonify(number=number)
+
+    @blueprint.post("/settings/undo")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_undo() -> Any:
+        """Undo one change."""
+        with one_at_a_time:
+            return jsonify(number=changes.undo(cluster(asked()), history(), OPERATOR, asked().get("number")))
+
+    @blueprint.get("/settings/held")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_held() -> Any:
+        """How many proxies must hold the rules, and which do not yet."""
+        total, late = changes.held(cluster(request.args.to_dict()))
+        return jsonify(total=total, late=late)
+
+    @blueprint.get("/settings/export")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_export() -> Any:
+        """The lab's rules in the namespace, as manifests for ``kubectl apply``."""
+        where = cluster(request.args.to_dict())
+        ours = [drafts.shown(o) for o in changes.read(where).objects if settings.is_ours(o)]
+        answer = make_response(yaml.safe_dump_all(ours, allow_unicode=True))
+        answer.headers["Content-Type"] = "application/yaml; charset=utf-8"
+        answer.headers["Content-Disposition"] = f'attachment; filename="{where.namespace}-rules.yaml"'
+        return answer

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Latency of a path behind the lab's gateway, from when requests are due; the options are those of loadtests.open_loop.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
+[ -s "$state/gateway_port" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+path="${*: -1}"
+exec .venv/bin/python -m loadtests.open_loop --results "$state/results/latency" "${@:1:$#-2}" \
+    "http://127.0.0.1:$(cat "$state/gateway_port")/${path#/}"

@@ -1,0 +1,155 @@
+"""What the console is for, in one go: judge, see, change, see again, undo."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from loadtests.console import changes, drafts
+from tests import lab
+from tests.browser.actions import apply, log_in, serious, shot
+
+PAY = {"Host": "billing.lab.internal"}
+TO_MSGD = "svcb v0.1>msgd.outside.internal"
+
+
+def rules() -> dict[str, Any]:
+    """Every rule of the two namespaces, as a person would write it."""
+    kinds = ",".join(changes.KINDS)
+    found = [o for namespace in ("bookinfo", "billing") for o in lab.items(kinds, namespace)]
+    told = [drafts.shown(o) for o in found if not o["metadata"]["name"].startswith("istio-lab-marker")]
+    return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}": o for o in told}
+
+
+@pytest.fixture
+def payments() -> Iterator[None]:
+    """Five payments a second, each of which asks msgd, outside the mesh."""
+    ended = threading.Event()
+
+    def pay() -> None:
+        while not ended.wait(0.2):
+            requests.get(f"{lab.gateway_url()}/pay/flow", headers=PAY, timeout=10)
+
+    thread = threading.Thread(target=pay)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def change(page: Page) -> None:
+    """Look at the difference, and put it in force."""
+    page.get_by_role("button", name="Show the difference").click()
+    expect(page.get_by_role("button", name="Apply")).to_be_visible(timeout=30_000)
+
+
+def undo(page: Page) -> None:
+    """Undo the last change that is in force, and wait until the proxies hold that."""
+    button = page.get_by_role("button", name="Undo").first
+    number = button.get_attribute("aria-label")
+    button.click()
+    expect(page.get_by_role("button", name=str(number), exact=True)).to_have_count(0, timeout=30_000)
+    expect(page.get_by_role("button", name="Show the difference")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#said.error")).to_have_count(0)
+
+
+def verdict(page: Page, outcome: str) -> None:
+    expect(page.locator("#istio-lab-live h1")).to_contain_text(outcome, timeout=120_000)
+
+
+def answers_in(page: Page, urls: list[str]) -> float:
+    """Median of the time in seconds until each of the addresses has answered, asked in turn."""
+    took = []
+    for url in urls * 8:
+        started = time.monotonic()
+        assert page.request.get(url).ok, url
+        took.append(time.monotonic() - started)
+    return statistics.median(took)
+
+
+def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -> None:
+    apply("egress-allowed")
+    apply("reviews-80-20")
+    before = rules()
+    log_in(page, locust_ui)
+    page.goto(f"{locust_ui}/mesh/")
+    assert serious(page) == []
+    page.get_by_role("button", name="Start reviews-80-20").click()
+    verdict(page, "INCONCLUSIVE")
+    shot(page, "verdict-live")
+    urls = [
+        f"{locust_ui}/mesh/{path}" for path in ("live", "verdict", "settings", "settings/state?namespace=bookinfo", "edges")
+    ]
+    median = answers_in(page, urls)
+    print(f"pages and API while a test runs: median {median * 1000:.0f} ms")
+    verdict(page, "PASS")
+    expect(page.locator("#istio-lab-live svg")).to_have_count(2)
+    expect(page.locator("#istio-lab-live")).to_contain_text("the access logs", timeout=30_000)
+    shot(page, "verdict-pass")
+
+    page.goto(f"{locust_ui}/mesh/")
+    page.get_by_role("link", name="Traffic settings").click()
+    weights = {version: page.get_by_label(version, exact=True) for version in ("v1", "v3")}
+    expect(weights["v1"]).to_have_value("80")
+    shot(page, "settings")
+    assert serious(page) == []
+    for box in weights.values():
+        box.fill("50")
+    change(page)
+    expect(page.locator("#diff")).to_contain_text("weight: 50")
+    expect(page.get_by_label("then judge reviews-80-20")).to_be_checked()
+    shot(page, "settings-difference")
+    assert serious(page) == []
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#istio-lab-live")).to_contain_text("50.0 %", timeout=90_000)
+    verdict(page, "PASS")
+    shot(page, "verdict-after-a-change")
+
+    page.goto(f"{locust_ui}/mesh/settings")
+    expect(weights["v1"]).to_have_value("50")
+    for there, weight in ((70, "70"), (50, "50")):
+        patch = [
+            {"op": "replace", "path": f"/spec/http/0/route/{i}/weight", "value": w} for i, w in enumerate((there, 100 - there))
+        ]
+        lab.kubectl(
+            "-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", json.dumps(patch)
+        )
+        expect(weights["v1"]).to_have_value(weight, timeout=15_000)
+
+    edge = page.locator(f'tr[data-edge="{TO_MSGD}"]')
+    page.goto(f"{locust_ui}/mesh/topology?namespace=billing")
+    expect(edge).to_be_visible(timeout=60_000)
+    expect(edge).not_to_contain_text("blocked")
+    page.goto(f"{locust_ui}/mesh/settings?namespace=billing")
+    host = page.locator("#hosts .row")
+    expect(host.get_by_label("host")).to_have_value("msgd.outside.internal")
+    host.get_by_role("button", name="Remove").click()
+    change(page)
+    expect(page.locator("#diff")).to_contain_text("-  - msgd.outside.internal")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_role("status")).to_contain_text("proxies hold it", timeout=60_000)
+    page.goto(f"{locust_ui}/mesh/topology?namespace=billing")
+    expect(edge).to_contain_text("blocked", timeout=60_000)
+    shot(page, "topology-blocked")
+    assert serious(page) == []
+
+    for namespace in ("billing", "bookinfo"):
+        page.goto(f"{locust_ui}/mesh/settings?namespace={namespace}")
+        expect(page.get_by_role("button", name="Undo")).to_have_count(1, timeout=30_000)
+        undo(page)
+    shot(page, "settings-undone")
+    assert rules() == before
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the narrow page scrolls sideways"
+    assert serious(page) == []
+    shot(page, "settings-narrow-dark")
+    assert median < 0.2

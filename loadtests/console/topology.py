@@ -18,6 +18,11 @@ RATE = (
     f"sum by ({ENDS}, destination_service, destination_service_namespace, destination_principal, response_code)"
     f' (rate(istio_requests_total{{reporter="source"}}[{WINDOW}])) > 0'
 )
+CONNECTIONS = (
+    f"sum by ({ENDS}, destination_service, destination_service_namespace)"
+    f' (rate(istio_tcp_connections_opened_total{{reporter="source",destination_service_name="{BLOCKED}"}}[{WINDOW}])) > 0'
+)
+"""Of connections only those that no rule allows; the rest the mesh does not split."""
 P99 = (
     f"histogram_quantile(0.99, sum by (le, {ENDS})"
     f' (rate(istio_request_duration_milliseconds_bucket{{reporter="source"}}[{WINDOW}])))'
@@ -37,7 +42,7 @@ class Edge:
     service: str
     version: str
     rate: float
-    """Requests per second."""
+    """Requests per second; of what is blocked below HTTP, connections."""
     share: float
     """Of this caller's requests to the service, fraction of 1."""
     declared: float | None
@@ -80,7 +85,7 @@ def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
 def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
     """The calls that leave or enter a namespace, by caller and version called, the busiest first.
 
-    :param rates: answer to ``RATE``
+    :param rates: answers to ``RATE`` and ``CONNECTIONS``
     :param quantiles: answer to ``P99``
     """
     slow = {_ends(s["metric"]): float(s["value"][1]) for s in quantiles}
@@ -100,7 +105,7 @@ def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], f
             p99=p99 if p99 is not None and not math.isnan(p99) else None,
             mtls=False, blocked=blocked,
         )  # fmt: skip
-        failed = labels.get("response_code", "").startswith(("0", "5"))
+        failed = blocked or labels.get("response_code", "").startswith(("0", "5"))
         mtls = made.mtls or labels.get("destination_principal", "").startswith("spiffe://")
         found[ends] = replace(made, rate=made.rate + rate, errors=made.errors + (rate if failed else 0.0), mtls=mtls)
     totals: dict[tuple[str, str], float] = {}
@@ -127,5 +132,6 @@ def read(cluster: Cluster) -> list[Edge]:
         for kind in ("VirtualService", "DestinationRule")
         for rule in cluster.ask(f"/apis/networking.istio.io/v1/namespaces/{cluster.namespace}/{kind.lower()}s")["items"]
     ]
-    rates, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in (RATE, P99))
-    return edges(rates, quantiles, declared_shares(rules), cluster.namespace)
+    asked = (RATE, CONNECTIONS, P99)
+    rates, refused, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in asked)
+    return edges([*rates, *refused], quantiles, declared_shares(rules), cluster.namespace)

@@ -41,6 +41,14 @@ def test_a_host_that_no_rule_allows_is_told_by_its_name() -> None:
     ]
 
 
+def test_a_connection_that_is_blocked_below_http_is_a_blocked_edge() -> None:
+    refused = series(
+        "2", destination_service_name="BlackHoleCluster", destination_service="10.0.0.9:9997", destination_service_namespace=""
+    )
+    (edge,) = edges([refused], [], {}, "bookinfo")
+    assert (edge.target, edge.blocked, edge.errors, edge.rate) == ("10.0.0.9:9997", True, 1.0, 2.0)
+
+
 def test_other_namespaces_are_left_out() -> None:
     elsewhere = series("1", source_workload_namespace="echo", destination_service_namespace="echo", response_code="200")
     enters = series("1", source_workload_namespace="istio-system", destination_version="v1", response_code="200")

@@ -130,6 +130,15 @@ def test_blocked_egress_is_told_with_the_host_that_was_asked_for() -> None:
     )
 
 
+def test_a_blocked_connection_is_told_with_its_address() -> None:
+    ratings = lab.pod("ratings", "ratings")
+    told = ratings.run("curl -s -o /dev/null -w '%{http_code}' http://198.51.100.7:9998/")  # a port that no rule speaks of
+    assert told.rc != 0
+    blocked = 'destination_service_name="BlackHoleCluster",destination_service="198.51.100.7:9998",source_workload="ratings-v1"'
+    opened = f"sum(istio_tcp_connections_opened_total{{{blocked}}})"
+    assert settles(lambda: count(opened) >= 1, True), query("istio_tcp_connections_opened_total")
+
+
 def test_an_application_tells_its_own_metrics() -> None:
     requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
     assert settles(lambda: count('sum(request_result_total{destination_app="details"})') >= 1, True)

@@ -37,7 +37,7 @@ class Step:
     achieved: float
     """Requests per second that were answered without an error, until the last answer."""
     waited: int
-    """Requests that began later than 10 ms after they were due: all clients waited for answers."""
+    """Requests that began more than 10 ms after they were due: no client was free, or this side had no time for them."""
     latency: dict[str, float]
     """From when they were due: p50, p90, p99, p99.9, max."""
     service: dict[str, float]

@@ -161,7 +161,7 @@ def main() -> int:
         told = {"url": options.url, "steps": [asdict(s) for s in steps], "broken": why, "generator_saturated": saturated}
         print(f"report: {write_whole(options.results, {'latency.json': json.dumps(told, indent=2) + chr(10)})[0]}")
     if steps[-1].waited:
-        print(f"{steps[-1].waited} requests of the last step began late: all {options.users} clients waited for answers")
+        print(f"{steps[-1].waited} requests of the last step began late: no client was free, or this side had no time for them")
     if why:
         print(f"{steps[-1].rate:.1f} requests/s: {why}")
     if options.find and held:

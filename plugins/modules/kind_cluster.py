@@ -19,8 +19,8 @@ DOCUMENTATION = r"""
 module: kind_cluster
 short_description: Keeps, repairs, replaces or creates a kind cluster
 description:
-  - A cluster counts as whole only once its record was written, which happens after its nodes were Ready; one without
-    a record was interrupted and is replaced.
+  - A cluster counts as whole only once its record was written, which happens when kind is done, its API answers and, if they
+    are waited for, its nodes are Ready; one without a record was interrupted and is replaced.
   - Stopped node containers (a reboot) are started again; if the API does not come back, the cluster is replaced.
 options:
   name: {description: Name of the cluster., type: str, required: true}
@@ -33,6 +33,7 @@ options:
   record: {description: File that says of what a whole cluster was made., type: path, required: true}
   log: {description: File for kind's output., type: path, required: true}
   timeout: {description: Seconds that the API and the nodes may take., type: int, default: 180}
+  wait_for_nodes: {description: Whether nodes of a new cluster shall be Ready as well., type: bool, default: true}
 author: istio-lab developers
 """
 
@@ -166,19 +167,15 @@ class Kind:
         for file in ("kubeconfig", "record"):
             Path(self.params[file]).unlink(missing_ok=True)
 
-    def answers(self, seconds: float) -> bool:
-        """Whether the API server is ready and all nodes are, within ``seconds``."""
+    def answers(self, seconds: float, nodes: bool = True) -> bool:
+        """Whether the API server is ready and, with ``nodes``, all nodes are, within ``seconds``."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             kubectl = ["kubectl", "--kubeconfig", self.params["kubeconfig"], "--request-timeout=10s"]
             left = max(1, int(until - time.monotonic()))
-            if (
-                self.run(*kubectl, "get", "--raw", "/readyz").returncode == 0
-                and self.run(
-                    "kubectl", "--kubeconfig", self.params["kubeconfig"], "wait", "--for=condition=Ready",
-                    "nodes", "--all", f"--timeout={left}s",
-                ).returncode == 0
-            ):  # fmt: skip
+            wait = ["wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={left}s"]
+            ready = self.run(*kubectl, "get", "--raw", "/readyz").returncode == 0
+            if ready and (not nodes or self.run(*kubectl[:-1], *wait).returncode == 0):
                 return True
             time.sleep(1)
         return False
@@ -216,7 +213,7 @@ class Kind:
                 msg=f"kind could not create {self.params['name']}: {why_not(done.stderr)}; log: {self.params['log']}"
             )
         Path(self.params["kubeconfig"]).chmod(0o600)
-        if not self.answers(self.params["timeout"]):
+        if not self.answers(self.params["timeout"], self.params["wait_for_nodes"]):
             took = f"{self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
             self.module.fail_json(msg=f"{self.params['name']}'s nodes were not Ready in {took}")
         record = {"made_of": self.wanted(), "image": self.params["image"], "engine": self.params["engine"]}
@@ -268,6 +265,7 @@ def main() -> None:
             "record": {"type": "path", "required": True},
             "log": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 180},
+            "wait_for_nodes": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

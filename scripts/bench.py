@@ -33,8 +33,11 @@ def run(*command: str, **variables: str) -> tuple[float, str]:
     return time.monotonic() - started, done.stdout
 
 
-def by_hand(kept: Path) -> float:
-    """The steps that a person would type, with the configuration that the lab made: create, install, apply, wait."""
+def by_hand(kept: Path) -> dict[str, float]:
+    """The steps that a person would type, with the configuration that the lab made: create, install, apply, wait.
+
+    :return: seconds of each step, by the step's first words
+    """
     kubeconfig = kept / "kubeconfig.hand"
     tools = {
         "PATH": f"{kept / 'bin'}:{os.environ['PATH']}",
@@ -43,18 +46,25 @@ def by_hand(kept: Path) -> float:
         "KUBECONFIG": str(kubeconfig),
     }
     image = json.loads((kept / "cluster.json").read_text())["image"]
-    started = time.monotonic()
-    run("kind", "create", "cluster", "--name", NAME, "--image", image, "--config", str(kept / "kind.yaml"), **tools)
-    run("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s", **tools)
-    run("istioctl", "install", "-y", "-f", str(kept / "istio-operator.yaml"), **tools)
-    run("kubectl", "create", "namespace", "bookinfo", **tools)
-    run("kubectl", "label", "namespace", "bookinfo", "istio-injection=enabled", **tools)
-    run("kubectl", "apply", "-n", "bookinfo", "-k", "samples/bookinfo/platform/kube", **tools)
-    run("kubectl", "apply", "-n", "bookinfo", "-f", "samples/bookinfo/networking/bookinfo-gateway.yaml", **tools)
-    run("kubectl", "wait", "-n", "bookinfo", "--for=condition=Available", "deploy", "--all", "--timeout=240s", **tools)
-    seconds = time.monotonic() - started
+    steps = [
+        ["kind", "create", "cluster", "--name", NAME, "--image", image, "--config", str(kept / "kind.yaml")],
+        ["kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s"],
+        ["istioctl", "install", "-y", "-f", str(kept / "istio-operator.yaml")],
+        ["kubectl", "create", "namespace", "bookinfo"],
+        ["kubectl", "label", "namespace", "bookinfo", "istio-injection=enabled"],
+        ["kubectl", "apply", "-n", "bookinfo", "-k", "samples/bookinfo/platform/kube"],
+        ["kubectl", "apply", "-n", "bookinfo", "-f", "samples/bookinfo/networking/bookinfo-gateway.yaml"],
+        ["kubectl", "wait", "-n", "bookinfo", "--for=condition=Available", "deploy", "--all", "--timeout=240s"],
+    ]
+    seconds = {f"{number}. {' '.join(step[:2])}": run(*step, **tools)[0] for number, step in enumerate(steps, 1)}
     run("kind", "delete", "cluster", "--name", NAME, **tools)
     return seconds
+
+
+def phases(output: str) -> dict[str, float]:
+    """Seconds of each phase, from the table at the end of the lab's output."""
+    table = output.partition("PHASE TIMES")[2]
+    return {name.strip(): float(seconds) for name, seconds in re.findall(r"^(\S.*?)  +([\d.]+) s$", table, re.MULTILINE)}
 
 
 class Memory(threading.Thread):
@@ -81,7 +91,7 @@ def main() -> None:
     """Pairs of warm lab and by hand, then a second run."""
     make = ["make", "--no-print-directory", f"LAB={NAME}"]
     kept = PROJECT / "build" / "bench"
-    labs, hands = [], []
+    labs, hands, parts = [], [], []
     run(*make, "destroy")
     # A run of its own: sampling costs time, which the pairs must not pay on one side only.
     memory = Memory()
@@ -91,14 +101,17 @@ def main() -> None:
     memory.ended.set()
     run(*make, "destroy")
     for _ in range(PAIRS):
-        labs.append(run(*make, "lab")[0])
+        seconds, told = run(*make, "lab")
+        labs.append(seconds)
         second, output = run(*make, "lab")
         changed = re.findall(r"changed=(\d+)", output)
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(STATE, kept, symlinks=True)
         (kept / "kind.yaml").write_text((STATE / "kind.yaml").read_text())
         run(*make, "destroy")
-        hands.append(by_hand(kept))
+        steps = by_hand(kept)
+        hands.append(sum(steps.values()))
+        parts.append({"lab": phases(told), "by_hand": {name: round(s, 1) for name, s in steps.items()}})
     compile_seconds = max(
         (sum(int(f.read_text()) for f in key.glob("*/compile_seconds")) for key in CACHE.glob("binaries/*")), default=0
     )
@@ -111,7 +124,7 @@ def main() -> None:
         "peak_memory_gib": round(memory.peak, 2),
         "compile_s": compile_seconds,
     }
-    (PROJECT / "build/bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (PROJECT / "build/bench.json").write_text(json.dumps(figures | {"where_it_goes": parts}, indent=2) + "\n")
     rows = [f"| {name} | {value} |" for name, value in figures.items()]
     table = "\n".join(["| figure | value |", "|---|---|", *rows]) + "\n"
     (PROJECT / "build/bench.md").write_text(table)

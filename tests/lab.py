@@ -87,7 +87,7 @@ def browser_tests(path: str) -> subprocess.CompletedProcess[str]:
     """Runs tests of pages on this lab in a process of their own, for playwright and gevent do not mix."""
     command = [sys.executable, "-m", "pytest", "-q", path]
     settings = {**os.environ, "LAB_TEST_NAME": NAME}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=400, env=settings)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=600, env=settings)
 
 
 def options(name: str) -> list[str]:

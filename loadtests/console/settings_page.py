@@ -141,12 +141,12 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
         with one_at_a_time:
             return jsonify(number=changes.undo(cluster(asked()), history(), OPERATOR, asked().get("number")))
 
-    @blueprint.get("/settings/held")
+    @blueprint.post("/settings/held")
     @ui.auth_required_if_enabled
     @answered
     def settings_held() -> Any:
-        """How many proxies must hold the rules, and which do not yet."""
-        total, late = changes.held(cluster(request.args.to_dict()))
+        """How many proxies must hold the rules, and which do not yet; that writes a marker, which they are searched for."""
+        total, late = changes.held(cluster(asked()))
         return jsonify(total=total, late=late)
 
     @blueprint.get("/settings/export")

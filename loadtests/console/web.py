@@ -51,7 +51,9 @@ def extend(environment: Any) -> None:
     columns = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     ui.template_args["extended_tabs"] = [{"title": "Mesh verdict", "key": TAB}]
     ui.template_args["extended_tables"] = [{"key": TAB, "structure": columns}]
+    target = environment.parsed_options.host or ""
     ui.app.before_request(refused)
+    ui.app.before_request(lambda: elsewhere(target))
     ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
     ui.app.after_request(lambda response: with_rows(response, environment))
     base = getattr(environment.parsed_options, "web_base_path", "") or ""
@@ -90,6 +92,16 @@ def refused() -> Response | None:
             return make_response("another site may not write here\n", 403)
         if origin is not None and urlsplit(origin).netloc != request.host:
             return make_response("another origin may not write here\n", 403)
+    return None
+
+
+def elsewhere(target: str) -> Response | None:
+    """403 for a run against another host than the lab's own gateway; None to go on.
+
+    :param target: the host that Locust was started with
+    """
+    if request.endpoint == "locust.swarm" and request.form.get("host", target).rstrip("/") not in ("", target.rstrip("/")):
+        return make_response(f"load goes to this lab only: {target}\n", 403)
     return None
 
 

@@ -137,6 +137,16 @@ def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environ
     assert "<b>" not in live, "names are text"
 
 
+def test_load_goes_to_the_lab_only(client: FlaskClient) -> None:
+    def swarm(**form: str) -> Any:
+        return client.post("/swarm", data=form, base_url="http://127.0.0.1:8089")
+
+    refused = swarm(host="http://192.0.2.1", user_count="1")
+    assert (refused.status_code, refused.get_data(as_text=True)) == (403, "load goes to this lab only: http://gateway\n")
+    for form in ({"host": "http://gateway"}, {"host": "http://gateway/"}, {"host": ""}, {}):
+        assert swarm(**form).status_code == 200
+
+
 SETTINGS = {"namespace": "bookinfo", "service": "reviews", "values": {}, "digest": "x", "number": 1}
 
 
@@ -149,7 +159,7 @@ def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: Flask
     assert {field["name"] for table in fields.values() for field in table} | {"header", "header_value", "host"} == names
 
 
-@pytest.mark.parametrize("path", ["plan", "apply", "undo"])
+@pytest.mark.parametrize("path", ["plan", "apply", "undo", "held"])
 def test_settings_are_changed_from_here_and_in_the_labs_namespaces_only(path: str, client: FlaskClient) -> None:
     def post(body: Any, **headers: str) -> Any:
         return client.post(f"/mesh/settings/{path}", json=body, base_url="http://127.0.0.1:8089", headers=headers)

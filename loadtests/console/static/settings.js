@@ -214,7 +214,7 @@ function look() {
 async function propagated(number) {
   const started = Date.now();
   for (let tries = 0; tries < 60; tries += 1) {
-    const { total, late } = await ask(`${held}?${query(place())}`);
+    const { total, late } = await ask(held, place());
     progress.hidden = false;
     Object.assign(progress, { max: total, value: total - late.length });
     say(`${WORDS.change} ${number}: ${total - late.length} / ${total} ${WORDS.proxies_hold} (${Math.round((Date.now() - started) / 1000)} s)`);

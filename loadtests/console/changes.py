@@ -23,11 +23,11 @@ from loadtests.console import account, drafts
 from loadtests.console.drafts import Change
 from loadtests.console.settings import RefusedError, Service
 from loadtests.declared import Objects, generation, of_kind
+from loadtests.question import GATEWAY
 
 MANAGER = "istio-lab-console"
 """Field manager of what the page writes."""
 MARKER = f"{marker.NAME}-settings"
-GATEWAY = ("istio-system", "istio-ingressgateway")
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 KINDS = {name: api for name, api in policy.KINDS.items() if name.endswith(".istio.io")}
 ORDER = ("ServiceEntry", "DestinationRule")

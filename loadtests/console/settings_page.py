@@ -18,8 +18,6 @@ from loadtests.console import changes, drafts, settings
 from loadtests.console.settings import RefusedError
 
 OPERATOR = "operator"
-PARTS = {"routes": settings.ROUTE, "destination": settings.DESTINATION, "rate": settings.RATE, "mtls": settings.MTLS,
-         "egress": settings.EGRESS}  # fmt: skip
 
 
 def told(state: changes.State, service: settings.Service) -> dict[str, Any]:
@@ -94,7 +92,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
     def settings_page() -> Response:
         """The page; what it shows comes from ``state``."""
         given = request.args.get("namespace", "")
-        fields = {part: [asdict(field) for field in table] for part, table in PARTS.items()}
+        fields = {part: [asdict(field) for field in table] for part, table in settings.TABLES.items()}
         return shown(
             "settings.html", namespaces=namespaces(), namespace=given if given in namespaces() else "bookinfo", fields=fields,
             service=request.args.get("service", "reviews"), options=environment.parsed_options,

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from loadtests import entry, policy
 from loadtests.cluster import Cluster
-from loadtests.console import changes, settings, settings_page, web
+from loadtests.console import changes, settings, web
 from loadtests.console.words import WORDS, language
 from loadtests.verdict import Declared, Observed, judge
 
@@ -153,7 +153,7 @@ SETTINGS = {"namespace": "bookinfo", "service": "reviews", "values": {}, "digest
 def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: FlaskClient) -> None:
     page = client.get("/mesh/settings?namespace=echo", base_url="http://127.0.0.1").get_data(as_text=True)
     assert "<option selected>echo</option>" in page
-    names = {field.name for table in settings_page.PARTS.values() for field in table} | {"header", "header_value", "host"}
+    names = {field.name for table in settings.TABLES.values() for field in table} | {"header", "header_value", "host"}
     assert all(f"f_{name}" in words for words in WORDS.values() for name in names)
     fields = json.loads(page.split('id="fields">')[1].split("</script>")[0])
     assert {field["name"] for table in fields.values() for field in table} | {"header", "header_value", "host"} == names

@@ -76,19 +76,23 @@ class Field:
         return f"{value:g}s" if self.kind == "seconds" else value
 
 
-SECONDS = {"kind": "seconds", "low": 0.001, "high": 3600}
+def duration(name: str, path: str, needs: str = "") -> Field:
+    """A field of a rule's duration, in seconds."""
+    return Field(name, path, "seconds", 0.001, 3600, needs=needs)
+
+
 ROUTE = (
     Field("uri_prefix", "match.0.uri.prefix", "text"),
     Field("method", "match.0.method.exact", "choice", choices=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
     Field("mirror", "mirror.subset", "text"),
     Field("mirror_percent", "mirrorPercentage.value", "percent", needs="mirror"),
-    Field("delay", "fault.delay.fixedDelay", **SECONDS),  # type: ignore[arg-type] # one table of differing types
+    duration("delay", "fault.delay.fixedDelay"),
     Field("delay_percent", "fault.delay.percentage.value", "percent", needs="delay"),
     Field("abort", "fault.abort.httpStatus", "integer", 200, 599),
     Field("abort_percent", "fault.abort.percentage.value", "percent", needs="abort"),
-    Field("timeout", "timeout", **SECONDS),  # type: ignore[arg-type] # as above
+    duration("timeout", "timeout"),
     Field("retries", "retries.attempts", "integer", 0, 20),
-    Field("retry_timeout", "retries.perTryTimeout", needs="retries", **SECONDS),  # type: ignore[arg-type] # as above
+    duration("retry_timeout", "retries.perTryTimeout", "retries"),
     Field("retry_on", "retries.retryOn", "text", needs="retries"),
 )
 DESTINATION = (
@@ -96,8 +100,8 @@ DESTINATION = (
     Field("pending", "trafficPolicy.connectionPool.http.http1MaxPendingRequests", "integer", 1, 1_000_000),
     Field("per_connection", "trafficPolicy.connectionPool.http.maxRequestsPerConnection", "integer", 1, 1_000_000),
     Field("eject_after", "trafficPolicy.outlierDetection.consecutive5xxErrors", "integer", 1, 1000),
-    Field("eject_interval", "trafficPolicy.outlierDetection.interval", needs="eject_after", **SECONDS),  # type: ignore[arg-type] # as above
-    Field("eject_time", "trafficPolicy.outlierDetection.baseEjectionTime", needs="eject_after", **SECONDS),  # type: ignore[arg-type] # as above
+    duration("eject_interval", "trafficPolicy.outlierDetection.interval", "eject_after"),
+    duration("eject_time", "trafficPolicy.outlierDetection.baseEjectionTime", "eject_after"),
     Field("eject_percent", "trafficPolicy.outlierDetection.maxEjectionPercent", "integer", 0, 100, needs="eject_after"),
 )
 BUCKET = "configPatches.0.patch.value.typed_config.token_bucket"

@@ -62,9 +62,9 @@ def test_weights_are_moved_and_nothing_else() -> None:
 def test_a_version_without_a_subset_gets_one() -> None:
     objects = rules("mirror")  # its DestinationRule knows v1 and v3
     changes = edited(objects, routes=routes(objects, weights={"v1": 90, "v2": 10}))
-    by_kind = {c.object["kind"]: c.after for c in changes}
-    assert by_kind["DestinationRule"]["spec"]["subsets"][-1] == {"name": "v2", "labels": {"version": "v2"}}  # type: ignore[index] # is there
-    assert by_kind["VirtualService"]["spec"]["http"][0]["mirrorPercentage"] == {"value": 50}  # type: ignore[index] # as above
+    specs = {c.object["kind"]: c.object["spec"] for c in changes}
+    assert specs["DestinationRule"]["subsets"][-1] == {"name": "v2", "labels": {"version": "v2"}}
+    assert specs["VirtualService"]["http"][0]["mirrorPercentage"] == {"value": 50}
 
 
 def test_where_no_rule_is_the_page_makes_them() -> None:

@@ -69,7 +69,7 @@ class Field:
         fits = {
             "choice": value in self.choices,
             "text": isinstance(value, str) and len(value) <= 200,
-            "integer": number and int(value) == value and self.low <= value <= self.high if number else False,
+            "integer": number and float(value).is_integer() and self.low <= value <= self.high,
         }.get(self.kind, number and self.low <= value <= self.high)
         if not fits:
             raise RefusedError(f"{where}{self.name}: {value!r} was given; accepted: {self.accepted()}")

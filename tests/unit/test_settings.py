@@ -187,6 +187,8 @@ def test_rules_of_others_are_shown_and_not_overwritten() -> None:
         ({"timeout": "soon"}, r"routes\[0\].timeout: 'soon' was given; accepted: seconds from 0.001 to 3600"),
         ({"timeout": -1}, "timeout: -1 was given"),
         ({"retries": 1.5}, "retries: 1.5 was given; accepted: integer from 0 to 20"),
+        ({"retries": float("nan")}, "retries: nan was given"),
+        ({"timeout": float("inf")}, "timeout: inf was given"),
         ({"abort": 99}, "abort: 99 was given; accepted: integer from 200 to 599"),
         ({"delay": 1, "delay_percent": 101}, "delay_percent: 101 was given; accepted: percent from 0 to 100"),
         ({"method": "FETCH"}, "method: 'FETCH' was given; accepted: one of GET"),

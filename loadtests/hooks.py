@@ -17,7 +17,6 @@ from loadtests import declared, entry, observed, report
 from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import web
 from loadtests.question import AT_SERVER, Question
-from loadtests.users import VISITS_PER_SECOND
 from loadtests.verdict import Observed, Outcome, Verdict, judge
 
 log = logging.getLogger("mesh")
@@ -126,7 +125,7 @@ class MeshRun:
         self.arrived_before = self.question.server_count(self.cluster)
         self.forget()
         # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
-        self.meanwhile = math.ceil((time.monotonic() - began) * self.users * VISITS_PER_SECOND)
+        self.meanwhile = math.ceil((time.monotonic() - began) * self.users * self.question.pace)
 
     @property
     def saturated(self) -> bool:

@@ -19,6 +19,8 @@ from loadtests.verdict import ERROR, MARGIN, Declared
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Objects, Mapping[str, Any]], dict[str, float]]
 GATEWAY = ("istio-system", "istio-ingressgateway")
+PACE, UNHURRIED = 5, 2
+"""Visits per second of each user."""
 
 
 class Question(Protocol):
@@ -35,6 +37,10 @@ class Question(Protocol):
     @property
     def alone(self) -> bool:
         """Whether it has to be judged while no other entry sends as much as it can."""
+
+    @property
+    def pace(self) -> int:
+        """Visits per second of each user, at the most."""
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
@@ -82,6 +88,11 @@ class Split:
     def alone(self) -> bool:
         """No: which version answers does not hang on how fast it does."""
         return False
+
+    @property
+    def pace(self) -> int:
+        """As fast as the lab bears well."""
+        return PACE
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the VirtualService and DestinationRules that are in the cluster now."""
@@ -155,6 +166,11 @@ class Contract:
     def alone(self) -> bool:
         """Other traffic makes answers late, and rows of requests long."""
         return self.about_time or self.about_rate
+
+    @property
+    def pace(self) -> int:
+        """Slower where time is judged, so that the quick answers of one class are not late by their own number."""
+        return UNHURRIED if self.about_time else PACE
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from types import MethodType
 from typing import Any, ClassVar
 
 from locust import FastHttpUser, constant_throughput, task
 
 from loadtests.entry import Entry, load
 
-VISITS_PER_SECOND = 5
-"""Of each user, at the most."""
-
 
 class MeshUser(FastHttpUser):
     """One client of the mesh; users take the entry's traffic classes in turn."""
 
-    # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
-    wait_time = constant_throughput(VISITS_PER_SECOND)
     connection_timeout = 10.0
     network_timeout = 15.0
     turn: ClassVar[Any] = itertools.count()
@@ -25,6 +21,8 @@ class MeshUser(FastHttpUser):
     def on_start(self) -> None:
         """Take a traffic class; log in if it has a user."""
         entry: Entry = load(self.environment.parsed_options.entry)
+        # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
+        self.wait_time = MethodType(constant_throughput(entry.question.pace), self)
         classes = sorted(entry.traffic)
         self.traffic_class = classes[next(MeshUser.turn) % len(classes)]
         self.traffic = entry.traffic[self.traffic_class]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.console.settings import (
+    BUCKET,
     DESTINATION,
     EGRESS,
     MTLS,
@@ -43,7 +44,6 @@ NETWORKING, SECURITY, FILTERS = "networking.istio.io/v1", "security.istio.io/v1"
 HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 HEADER = re.compile(r"[a-z0-9][-a-z0-9_]*")
 SHAPE: dict[str, type] = {"routes": list, "destination": dict, "rate": dict, "mtls": dict, "egress": list}
-BUCKET = RATE[0].path.rpartition(".")[0]
 
 
 @dataclass(frozen=True)

@@ -255,12 +255,17 @@ def is_host(rule: Mapping[str, Any]) -> bool:
     return is_ours(rule) and plain and fetch(spec, "ports.0.protocol") in EGRESS[1].choices
 
 
+def rules_of(objects: Objects, service: Service) -> dict[str, Mapping[str, Any] | None]:
+    """Part of the form -> the object that it is about, for the parts that have but one."""
+    return {part: rule_of(part, objects, service) for part in ("routes", "destination", "rate", "mtls", "callers")}
+
+
 def read(objects: Objects, service: Service) -> Values:
     """What the rules say of a service.
 
     :param objects: those of the service's namespace
     """
-    found = {part: rule_of(part, objects, service) for part in ("routes", "destination", "rate", "mtls", "callers")}
+    found = rules_of(objects, service)
     spec = {part: (rule or {}).get("spec", {}) for part, rule in found.items()}
     return {
         "routes": [{"from": i, **route_values(r, service)} for i, r in enumerate(spec["routes"].get("http", []))],
@@ -272,5 +277,5 @@ def read(objects: Objects, service: Service) -> Values:
 
 def locks(objects: Objects, service: Service) -> dict[str, str]:
     """Part of the form -> who owns its rule, for the parts whose rule is not the lab's."""
-    found = {part: rule_of(part, objects, service) for part in ("routes", "destination", "rate", "mtls", "callers")}
+    found = rules_of(objects, service)
     return {part: owner(rule) for part, rule in found.items() if rule and not is_ours(rule)}

@@ -160,7 +160,7 @@ def test_other_kinds_of_rule_come_and_go() -> None:
 
 def test_a_bucket_is_filled_by_what_it_holds() -> None:
     (change,) = edited([], ECHO, rate={"rate_requests": 5, "rate_seconds": 0.5})
-    bucket = settings.fetch(change.object["spec"], drafts.BUCKET)
+    bucket = settings.fetch(change.object["spec"], settings.BUCKET)
     assert bucket == {"max_tokens": 5, "tokens_per_fill": 5, "fill_interval": "0.5s"}
 
 

@@ -4,6 +4,8 @@ SHELL := /bin/bash
 LAB ?= istio-lab
 ENTRY ?= reviews-80-20
 VARIANT ?= policy
+WHERE ?= local
+WORKERS ?= 2
 BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -27,11 +29,15 @@ lab: .venv/lab.stamp ## Build, or bring up to date: images, cluster, mesh, Booki
 policy: .venv/lab.stamp ## Put an entry's rules in force (ENTRY=name, VARIANT=policy|control)
 	@$(PLAY) -e traffic_policy_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/apply_policy.yml
 
-load: .venv/lab.stamp ## Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser
+load: .venv/lab.stamp ## Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster WORKERS=4: from within
 ifdef UI
-	@LAB=$(LAB) scripts/load-ui.sh
+ifneq ($(WHERE),local)
+	@$(PLAY) -e loadtest_where=$(WHERE) -e loadtest_workers=$(WORKERS) playbooks/run_console.yml
+endif
+	@LAB=$(LAB) WHERE=$(WHERE) scripts/load-ui.sh
 else
-	@$(PLAY) -e loadtest_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/run_loadtest.yml
+	@$(PLAY) -e loadtest_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) -e loadtest_where=$(WHERE) -e loadtest_workers=$(WORKERS) \
+	    playbooks/run_loadtest.yml
 endif
 
 catalogue: .venv/lab.stamp ## List the entries with their last verdict
@@ -42,7 +48,7 @@ verify: .venv/lab.stamp ## Judge every entry, with one report
 
 latency: .venv/lab.stamp ## Latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)
 	@LAB=$(LAB) scripts/latency.sh $(if $(RATE),--rate $(RATE)) $(if $(STEP),--step $(STEP)) $(if $(P99),--p99 $(P99)) \
-	    $(if $(FIND),--find) $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) -- "$(or $(URL),/productpage)"
+	    $(if $(HOST),--host "$(HOST)") $(if $(HOPS),--hops "$(HOPS)") $(if $(FIND),--find) $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) -- "$(or $(URL),/productpage)"
 
 lint: .venv/dev.stamp ## ansible-lint, yamllint, ruff, mypy
 	@scripts/lint.sh
@@ -59,7 +65,7 @@ bench: .venv/dev.stamp ## Time the lab against the same steps by hand
 telemetry: .venv/lab.stamp ## Add Prometheus and Zipkin to the lab
 	@$(PLAY) playbooks/install_telemetry.yml
 
-open: .venv/lab.stamp ## Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin), until Ctrl-C
+open: .venv/lab.stamp ## Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C
 	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" exec $(BIN)/python scripts/open.py \
 	    --kubeconfig "$$state/kubeconfig" "$(WHAT)"
 

@@ -7,17 +7,19 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gevent
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
 from loadtests import declared, entry, observed, report
 from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import web
 from loadtests.question import AT_SERVER, Question
-from loadtests.verdict import Observed, Outcome, Verdict, judge
+from loadtests.verdict import Observed, Outcome, Verdict, judge, sent_by_clients
+from loadtests.workers import Workers
 
 log = logging.getLogger("mesh")
 LOOK_SECONDS = 1.0
@@ -44,7 +46,7 @@ class MeshRun:
         self.late: list[str] = []
         self.rules: declared.Rules | None = None
         self.pods: dict[str, str] = {}
-        self.baseline: dict[str, int] = {}
+        self.baseline: dict[str, dict[str, int]] = {}
         self.arrived_before: int | None = None
         self.at_server: dict[str, int] = {}
         self.started = 0.0
@@ -52,6 +54,7 @@ class MeshRun:
         self.meanwhile = 0
         self.watcher: gevent.Greenlet | None = None
         self.finished = False
+        self.workers = Workers()
 
     # -- counting, on every side -------------------------------------------------------------------------------------
 
@@ -67,10 +70,12 @@ class MeshRun:
     def take(self) -> dict[str, Any]:
         """What a worker reports: its counts since the last report."""
         taken, self.counts = self.counts, {}
-        return {"epoch": self.epoch, "counts": taken}
+        void, self.void = self.void, []
+        return {"epoch": self.epoch, "counts": taken, "void": void}
 
     def add(self, data: dict[str, Any]) -> None:
         """What the master adds; reports from before a restart do not count."""
+        self.void += data["void"]
         if data["epoch"] != self.epoch:
             return
         for traffic_class, pods in data["counts"].items():
@@ -100,6 +105,7 @@ class MeshRun:
         self.question = entry.load(self.options.entry).question
         random.seed(self.options.seed)
         self.void, self.late, self.finished, self.baseline, self.arrived_before = [], [], False, {}, None
+        self.workers = Workers()
         self.rules = self.question.read(self.cluster)
         self.pods = self.question.pods(self.cluster)
         if not self.rules.declared.broken:
@@ -121,11 +127,24 @@ class MeshRun:
         assert self.rules is not None
         began = time.monotonic()
         if not self.rules.declared.broken:
-            self.baseline = self.question.mesh_counts(self.cluster, self.pods)
+            self.baseline = self.question.counters(self.cluster, self.pods)
         self.arrived_before = self.question.server_count(self.cluster)
         self.forget()
         # Traffic goes on while the proxies are read, one after the other: so much they may have counted that clients do not.
         self.meanwhile = math.ceil((time.monotonic() - began) * self.users * self.question.pace)
+
+    def look_for_workers(self) -> None:
+        """Note the workers that have gone."""
+        if not isinstance(self.environment.runner, MasterRunner):
+            return
+        here = {name: node.user_count for name, node in self.environment.runner.clients.items() if node.state != STATE_MISSING}
+        # Since its last report, until it was missed, and the request that was under way.
+        each = (WORKER_REPORT_INTERVAL + HEARTBEAT_INTERVAL) * self.question.pace + 1
+        for name in self.workers.look(here, each):
+            log.warning("worker %s was lost", name)
+            if self.arrived_before is not None:
+                # The far end tells how many arrived; how many were sent, nobody does any more.
+                self.void.append(f"worker {name} was lost, and how many requests it sent since its last report is not known")
 
     @property
     def saturated(self) -> bool:
@@ -150,8 +169,11 @@ class MeshRun:
             counts = {**counts, AT_SERVER: self.at_server}
         if self.saturated:
             self.void.append("the generator was saturated: take fewer users, or --processes")
-        in_flight = 2 * self.users + self.meanwhile
-        return Observed(counts, sent, sources or {}, in_flight, tuple(self.late), tuple(dict.fromkeys(self.void)))
+        seen = Observed(
+            counts, sent, sources or {}, in_flight=2 * self.users + self.meanwhile + self.workers.uncounted,
+            out_of_step=tuple(self.late), void=tuple(dict.fromkeys(self.void)),
+        )  # fmt: skip
+        return replace(seen, views=self.question.views(sent_by_clients(seen)))
 
     def look(self, sources: Mapping[str, Mapping[str, int]] | None = None) -> Verdict:
         """The verdict at this moment."""
@@ -159,18 +181,20 @@ class MeshRun:
         return judge(self.rules.declared, self.observation(sources))
 
     def other_sources(self) -> dict[str, dict[str, int]]:
-        """Requests by version since counting started, as the proxies' counters have them, and their access logs."""
+        """Requests by version since counting started, as each of the other sources has them: counters, and the access logs."""
         assert self.rules is not None
         if not self.baseline or self.void:
             return {}
         gevent.sleep(LOG_FLUSH_SECONDS)
-        now = self.question.mesh_counts(self.cluster, self.pods)
-        counted = {pod: n - self.baseline.get(pod, 0) for pod, n in now.items()}
+        now = self.question.counters(self.cluster, self.pods)
+        read = {
+            name: {pod: n - self.baseline.get(name, {}).get(pod, 0) for pod, n in counted.items()}
+            for name, counted in now.items()
+        }
         logged = self.question.logged(self.cluster, self.pods, self.started)
         if not logged:
             log.info("the access logs do not reach back to where counting started: they are not compared")
-        read = {"the proxies": counted} | ({"the access logs": logged} if logged else {})
-        told = self.question.label(read, self.pods, self.rules)
+        told = self.question.label(read | ({"the access logs": logged} if logged else {}), self.pods, self.rules)
         return {name: {version: n for version, n in totals.items() if n} for name, totals in told.items()}
 
     def ask_server(self) -> None:
@@ -201,7 +225,8 @@ class MeshRun:
     def warm_up(self) -> None:
         """Let traffic flow that is not judged, then count from nothing."""
         gevent.sleep(WARM_UP_SECONDS)
-        self.users = max(self.users, self.environment.runner.user_count)
+        # As many as there are to be: workers tell their master only every three seconds how many there are.
+        self.users = max(self.users, self.environment.runner.target_user_count)
         self.start_counting()
         log.info("%s: counting starts", self.options.entry)
 
@@ -224,7 +249,8 @@ class MeshRun:
         while True:
             gevent.sleep(LOOK_SECONDS)
             looks += 1
-            self.users = max(self.users, runner.user_count)
+            self.users = max(self.users, runner.target_user_count)
+            self.look_for_workers()
             try:
                 if looks % 2 == 0:
                     self.edited()
@@ -265,7 +291,7 @@ class MeshRun:
         facts = report.Facts.of(self)
         for file in report.write(Path(self.options.results) / self.options.entry, self.verdict, facts):
             log.info("report: %s", file)
-        told = "; ".join(self.verdict.reasons)
+        told = "; ".join((*self.verdict.reasons, *self.workers.remarks))
         log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, told)
 
 
@@ -317,9 +343,16 @@ def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
 
         def on_epoch(msg: Any, **_: Any) -> None:
-            environment.mesh.epoch, environment.mesh.counts = msg.data, {}
+            # A worker is told once more whenever it is ready again: what it has counted by then is still to be reported.
+            if msg.data != environment.mesh.epoch:
+                environment.mesh.epoch, environment.mesh.counts = msg.data, {}
 
         runner.register_message("mesh_epoch", on_epoch)
+    if isinstance(runner, MasterRunner):
+        # One that comes in the middle of a run, say for one that was lost, counts from then on.
+        environment.events.worker_connect.add_listener(
+            lambda client_id, **_: runner.send_message("mesh_epoch", environment.mesh.epoch, client_id)
+        )
     if environment.web_ui is not None:
         web.extend(environment)
 

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 FACTOR = 1.25
@@ -44,6 +45,8 @@ class Step:
     """From when they were sent, as a closed loop measures."""
     locust: dict[str, float] = field(default_factory=dict)
     """Locust's own statistics of the same requests, which round."""
+    hops: tuple[Any, ...] = ()
+    """What each hop of the way did meanwhile (``hops.Hop``), where that was asked for."""
 
 
 def due_times(rate: float, seconds: float, seed: int | None) -> Iterator[float]:
@@ -110,6 +113,20 @@ def table(steps: Sequence[Step]) -> list[str]:
         for name, times in (("from due", step.latency), ("service", step.service), ("Locust", step.locust)):
             first = f"{step.rate:>8.1f} {step.achieved:>10.1f} {step.errors:>7}" if name == "from due" else " " * 27
             lines.append(f"{first} {name:8} " + " ".join(f"{times.get(n, math.nan):>6.1f} ms" for n in _names()))
+    return lines
+
+
+def table_of_hops(step: Step) -> list[str]:
+    """Lines for a person: the hops at one rate."""
+
+    def said(number: float | None) -> str:
+        return "?" if number is None else f"{number:.2f}"
+
+    lines = [f"{'hop':28} {'requests/s':>10} {'errors':>7} {'p50':>9} {'p99':>9} {'under way':>10} {'cores':>6} {'proxy':>6}"]
+    for hop in step.hops:
+        times = " ".join(f"{hop.latency[name]:>6.0f} ms" for name in ("p50", "p99"))
+        first = f"{hop.name:28} {hop.rate:>10.1f} {hop.errors:>7} {times}"
+        lines.append(f"{first} {hop.under_way:>10.2f} {said(hop.cores):>6} {said(hop.proxy_cores):>6}")
     return lines
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from loadtests.cluster import Cluster
 from loadtests.declared import Route
 from loadtests.verdict import ERROR
+
+Said = TypeVar("Said")
 
 
 class AboutCallers(Protocol):
@@ -76,9 +79,17 @@ def pods_of(cluster: Cluster, app: str) -> dict[str, str]:
     return versions_by_pod(p for p in pods if p["status"].get("phase") == "Running")
 
 
+def of_app(pods: Mapping[str, Said], app: str) -> dict[str, Said]:
+    """Those of ``pods`` whose Deployment is named after ``app``."""
+    return {pod: version for pod, version in pods.items() if pod.startswith(f"{app}-")}
+
+
 def mesh_counts(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, int]:
     """Requests that arrived at each pod since its proxy started, as the proxies count them."""
-    return {pod: inbound_requests(cluster.proxy_metrics(pod)) for pod in versions}
+    # All at once: what goes on meanwhile is counted by them and not by clients.
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        told = pool.map(lambda pod: inbound_requests(cluster.proxy_metrics(pod)), versions)
+        return dict(zip(versions, told, strict=True))
 
 
 def logged_since(log: str, since: float) -> int | None:

@@ -22,7 +22,10 @@ from gevent.event import Event
 from locust import FastHttpUser, task
 from locust.env import Environment
 
-from loadtests import latency
+from loadtests import chart, latency
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.hooks import LOG_FLUSH_SECONDS
+from loadtests.hops import Watch
 from loadtests.latency import Request, Step
 from loadtests.report import write_whole
 
@@ -85,6 +88,9 @@ def run(options: argparse.Namespace) -> tuple[list[Step], str, bool]:
     environment = Environment(user_classes=[Visitor], host=f"{target.scheme}://{target.netloc}")
     environment.arrivals, environment.path = Arrivals(), target._replace(scheme="", netloc="").geturl() or "/"
     environment.headers = {"Host": options.host_header} if options.host_header else {}
+    watch = Watch(Cluster(options.kubeconfig, options.hops)) if options.hops else None
+    if watch and not watch.hops:
+        raise ClusterError(f"HOPS: no pod with a sidecar is in namespace {options.hops}")
     runner = environment.create_local_runner()
     runner.start(options.users, spawn_rate=options.users)
     steps: list[Step] = []
@@ -94,11 +100,18 @@ def run(options: argparse.Namespace) -> tuple[list[Step], str, bool]:
         while rate and not why:
             print(f"{rate:.1f} requests/s for {options.step:g} s ...", flush=True)
             environment.stats.reset_all()
+            if watch:
+                watch.begin()
+            since = time.time()
             environment.arrivals.begin(rate, options.step, options.seed)
             while not environment.arrivals.over():
                 gevent.sleep(0.05)
+            until = time.time()
             own = latency.by_locust(environment.stats.total.get_response_time_percentile)
             steps.append(replace(latency.summary(rate, environment.arrivals.done, environment.arrivals.began), locust=own))
+            if watch:
+                gevent.sleep(LOG_FLUSH_SECONDS)
+                steps[-1] = replace(steps[-1], hops=tuple(watch.end(since, until)))
             why = latency.broken(steps[-1], options.p99, options.errors)
             rate = latency.next_rate(steps, options.most) if options.find else None
     finally:
@@ -137,8 +150,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--errors", type=float, default=0.01, help="service level: share of requests that may fail")
     parser.add_argument("--find", action="store_true", help="raise the rate until the service level does not hold")
     parser.add_argument("--most", type=positive, default=1000.0, help="highest rate to try")
-    parser.add_argument("--host-header", default="", help="host name to ask for")
-    parser.add_argument("--results", type=Path, help="folder for latency.json")
+    parser.add_argument("--host", dest="host_header", default="", help="host name to ask for")
+    parser.add_argument("--hops", default="", help="namespace whose pods are watched meanwhile, hop by hop")
+    parser.add_argument("--kubeconfig", default="", help="kubeconfig of the cluster, for --hops")
+    parser.add_argument("--results", type=Path, help="folder for latency.json and latency.html")
     options = parser.parse_args(given)
     if urlsplit(options.url).scheme != "http" or not urlsplit(options.url).hostname:
         parser.error(f"URL: {options.url!r} was given; accepted: http://HOST:PORT/PATH")
@@ -154,12 +169,24 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """0 when the service level held (with ``--find``: at some rate), 1 when it did not, 2 when this side could not keep up."""
     options = arguments()
-    steps, why, saturated = run(options)
+    try:
+        steps, why, saturated = run(options)
+    except ClusterError as error:
+        print(f"{error}; nothing more is sent", file=sys.stderr)
+        return 2
     print("\n".join(latency.table(steps)))
+    for step in steps:
+        if step.hops:
+            print("\n".join([f"{step.rate:.1f} requests/s, hop by hop", *latency.table_of_hops(step)]))
     held = [step for step in steps if not latency.broken(step, options.p99, options.errors)]
     if options.results:
         told = {"url": options.url, "steps": [asdict(s) for s in steps], "broken": why, "generator_saturated": saturated}
-        print(f"report: {write_whole(options.results, {'latency.json': json.dumps(told, indent=2) + chr(10)})[0]}")
+        files = {
+            "latency.json": json.dumps(told, indent=2) + "\n",
+            "latency.html": chart.page(options.url, steps, held, why, options.p99),
+        }
+        for file in write_whole(options.results, files):
+            print(f"report: {file}")
     if steps[-1].waited:
         print(f"{steps[-1].waited} requests of the last step began late: no client was free, or this side had no time for them")
     if why:

@@ -64,10 +64,11 @@ def changes(told: str) -> list[str]:
     return [line for line in told.splitlines() if line and line != "No resources found" and not line.endswith(" unchanged")]
 
 
-def put(cluster: Cluster, name: str, variant: str, catalogue: Path) -> list[str]:
+def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Cluster | None = None) -> list[str]:
     """Put the rules of one entry in force, with what they need beside them.
 
     :param variant: policy or control
+    :param writer: the same cluster by the rights that the rules are written with; those of ``cluster`` if None
     :return: what was changed, in words; empty when all was so already
     :raises KeyError: if there is no such entry
     :raises RefusedError: if its rules cannot be held
@@ -78,13 +79,13 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path) -> list[str]
     if contradictions := precheck.contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
     done = ["certificates and keys made"] if found.prepare and found.prepare(cluster) else []
-    value = f"{name}.{variant}"
+    value, writer = f"{name}.{variant}", writer or cluster
     # Two kinds of object could meet with rules of another entry, so those go first.
-    done += changes(cluster.kubectl("delete", ",".join(KINDS), "--selector", f"{LABEL},{LABEL}!={value}", "--ignore-not-found"))
+    done += changes(writer.kubectl("delete", ",".join(KINDS), "--selector", f"{LABEL},{LABEL}!={value}", "--ignore-not-found"))
     # What an older version of the same rules had goes by kubectl's pruning.
     allowed = [f"--prune-allowlist={kind}" for kind in KINDS.values()]
     manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": labelled(objects, value)})
-    applied = cluster.kubectl("apply", "--prune", "--selector", f"{LABEL}={value}", *allowed, "--filename", "-", stdin=manifest)
+    applied = writer.kubectl("apply", "--prune", "--selector", f"{LABEL}={value}", *allowed, "--filename", "-", stdin=manifest)
     return done + changes(applied)
 
 

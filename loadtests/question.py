@@ -57,11 +57,14 @@ class Question(Protocol):
     def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
         """Wait until the proxies hold the rules; in words, which still do not when the time is up."""
 
-    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
-        """Requests that arrived at each pod as the proxies count them; empty where there is no such second source."""
+    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
+        """What others count, name of the source -> pod -> requests so far; empty where there is no such second source."""
 
     def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
         """Requests that arrived at each pod since then, by the access logs; empty where there is no such third source."""
+
+    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """What clients counted by outcome in the words of each source whose words are others; empty where all have the same."""
 
     def server_count(self, cluster: Cluster) -> int | None:
         """What the far end has counted so far, for questions about it; else None."""
@@ -114,16 +117,20 @@ class Split:
         """Wait until every caller's proxy holds the declared routes."""
         return observed.wait_in_step(cluster, self, rules.routes, seconds)
 
-    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
+    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """Requests that arrived at each pod, as its own proxy counts them."""
-        return observed.mesh_counts(cluster, pods)
+        return {"the proxies": observed.mesh_counts(cluster, pods)}
 
     def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
         """Requests that arrived at each pod since then, as its proxy's access log has them."""
         return observed.logged_requests(cluster, pods, since)
 
+    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """None: all speak of versions."""
+        return {}
+
     def server_count(self, cluster: Cluster) -> int | None:
-        """Splits have their other sources in ``mesh_counts`` and ``logged``."""
+        """Splits have their other sources in ``counters`` and ``logged``."""
         return None
 
 
@@ -213,12 +220,16 @@ class Contract:
         """Wait until every proxy has a marker that was pushed after the rules."""
         return marker.wait(cluster, rules.generation, self.proxies or ((self.namespace, ""), GATEWAY), seconds)
 
-    def mesh_counts(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, int]:
+    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """None: where the far end is asked, that is ``server_count``."""
         return {}
 
     def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
         """None, likewise."""
+        return {}
+
+    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """None: there are no other sources, or all have the same words."""
         return {}
 
     def server_count(self, cluster: Cluster) -> int | None:

@@ -32,6 +32,7 @@ class Facts:
     margin: float
     rules: str
     versions: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Any) -> Facts:
@@ -47,6 +48,7 @@ class Facts:
             margin=declared.margin if declared else 0.0,
             rules=run.rules.generation if run.rules else "",
             versions={"python": platform.python_version(), **packages, **images(run)},
+            remarks=run.workers.remarks,
         )
 
 
@@ -111,7 +113,7 @@ def live(run: Any) -> str:
     declared = run.rules.declared if run.rules else None
     return render(
         "live.html", verdict=run.verdict, entry=run.options.entry, finished=run.finished, generator=run.generator,
-        alpha=declared.alpha if declared else ALPHA, margin=declared.margin if declared else 0.0,
+        remarks=run.workers.remarks, alpha=declared.alpha if declared else ALPHA, margin=declared.margin if declared else 0.0,
     )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ class Observed:
     """As ``counts``, with what came after the verdict was reached; None if nothing did. The other sources counted it too."""
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """The same requests by version, all classes together, as others counted them: name of the source -> counts."""
+    views: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """What clients counted in the words of one source, where those are not the outcomes' own: name of the source -> counts."""
     in_flight: int = 0
     """Requests that may have been counted by one side only: one for each user, at the start and at the end, and as many as
     clients may have sent while the proxies' counters were read."""
@@ -256,15 +258,17 @@ def sent_by_clients(observed: Observed) -> dict[str, int]:
 
 def disagreements(observed: Observed) -> list[str]:
     """Where clients and another source counted differently, by more than what was in flight and 1 %, in words."""
-    clients = sent_by_clients(observed)
+    everything = sent_by_clients(observed)
     # A failed request may have reached any version, or none.
-    slack = observed.in_flight + clients.pop(ERROR, 0)
-    return [
-        f"{version}: clients counted {clients.get(version, 0)}, {name} {counted.get(version, 0)}"
-        for name, counted in observed.sources.items()
-        for version in sorted(set(clients) | set(counted))
-        if abs(clients.get(version, 0) - counted.get(version, 0)) > slack + 0.01 * clients.get(version, 0)
-    ]
+    slack = observed.in_flight + everything.get(ERROR, 0)
+    told = []
+    for name, counted in observed.sources.items():
+        clients = observed.views.get(name, everything)
+        for version in sorted((set(clients) | set(counted)) - {ERROR}):
+            ours, theirs = clients.get(version, 0), counted.get(version, 0)
+            if abs(ours - theirs) > slack + 0.01 * ours:
+                told.append(f"{version}: clients counted {ours}, {name} {theirs}")
+    return told
 
 
 def judge(declared: Declared, observed: Observed) -> Verdict:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Locust's own web UI for the lab, on 127.0.0.1, with a login. The password is printed once and kept for this lab (0600).
+# With WHERE=cluster it runs there (playbooks/run_console.yml), and its port is forwarded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
@@ -9,6 +10,9 @@ secret="$state/ui-password"
 port="${UI_PORT:-8089}"
 echo "Locust: http://127.0.0.1:$port/   user: operator   password: $(cat "$secret")"
 export PATH="$state/bin:$PATH"
+if [ "${WHERE:-local}" = cluster ]; then
+    exec .venv/bin/python scripts/open.py --kubeconfig "$state/kubeconfig" --port "$port" console
+fi
 exec .venv/bin/python -m locust --locustfile loadtests/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
     --host "http://127.0.0.1:$(cat "$state/gateway_port")" --gateway-https "127.0.0.1:$(cat "$state/gateway_https_port")" \
     --gateway-tcp "127.0.0.1:$(cat "$state/gateway_tcp_port")" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \

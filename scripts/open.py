@@ -12,10 +12,13 @@ import subprocess
 import sys
 import time
 
-# Page -> (namespace, Service, its port, path to show)
+# Page -> (namespace, Service, its port, path to show, what brings it)
 PAGES = {
-    "prometheus": ("telemetry", "prometheus", 9090, "/alerts"),
-    "zipkin": ("telemetry", "zipkin", 9411, "/zipkin/"),
+    "prometheus": ("telemetry", "prometheus", 9090, "/alerts", "make telemetry"),
+    "zipkin": ("telemetry", "zipkin", 9411, "/zipkin/", "make telemetry"),
+    "grafana": ("telemetry", "grafana", 3000, "/dashboards", "make telemetry, in a lab with image_source: pull"),
+    "kiali": ("telemetry", "kiali", 20001, "/kiali/", "make telemetry, in a lab with image_source: pull"),
+    "console": ("istio-lab-load", "locust-master", 8089, "/", "make load UI=1 WHERE=cluster"),
 }
 PAUSE_SECONDS = 1.0
 
@@ -36,12 +39,12 @@ def main() -> int:
     if options.what not in PAGES:
         print(f"WHAT: {options.what!r} was given; accepted: one of: {', '.join(PAGES)}; nothing was changed", file=sys.stderr)
         return 1
-    namespace, service, port, path = PAGES[options.what]
+    namespace, service, port, path, brought_by = PAGES[options.what]
     kubectl = ["kubectl", "--kubeconfig", options.kubeconfig, "--namespace", namespace]
     found = subprocess.run([*kubectl, "get", "service", service], capture_output=True, text=True, check=False)
     if found.returncode:
         why = (found.stderr.strip().splitlines() or ["no answer"])[-1]
-        print(f"WHAT: {options.what} is not there ({why}); run: make telemetry", file=sys.stderr)
+        print(f"WHAT: {options.what} is not there ({why}); run: {brought_by}", file=sys.stderr)
         return 1
     here = options.port or free_port()
     print(f"{options.what}: http://127.0.0.1:{here}{path}   (Ctrl-C ends it)", flush=True)

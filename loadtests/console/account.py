@@ -1,4 +1,4 @@
-"""The accounts that the settings page writes rules with: one a namespace, which may write Istio's kinds there, no more."""
+"""The accounts that the console writes rules with: one a namespace, which may write the kinds that rules have, no more."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from loadtests import policy
 from loadtests.cluster import Cluster
 
 NAME = "istio-lab-console"
-VERBS = ("get", "list", "create", "update", "delete")
-KINDS = {
-    "networking.istio.io": ("virtualservices", "destinationrules", "serviceentries", "envoyfilters"),
-    "security.istio.io": ("peerauthentications", "authorizationpolicies"),
-}
+VERBS = ("get", "list", "create", "update", "patch", "delete")
+
+
+def kinds() -> dict[str, list[str]]:
+    """API group -> plural names of the kinds that rules may have."""
+    groups: dict[str, list[str]] = {}
+    for name in policy.KINDS:
+        plural, _, group = name.partition(".")
+        groups.setdefault(group, []).append(plural)
+    return groups
 
 
 def manifests(namespace: str) -> list[dict[str, Any]]:
     """The account with its Role, for one namespace."""
     rbac, metadata = "rbac.authorization.k8s.io", {"name": NAME}
-    rules = [{"apiGroups": [group], "resources": list(kinds), "verbs": list(VERBS)} for group, kinds in KINDS.items()]
+    rules = [{"apiGroups": [group], "resources": plurals, "verbs": list(VERBS)} for group, plurals in kinds().items()]
     role = {"apiGroup": rbac, "kind": "Role", "name": NAME}
     subject = {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
     return [

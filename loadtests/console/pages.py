@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 
 from loadtests import docs, entry, policy, summary
 from loadtests.cluster import Cluster, ClusterError
-from loadtests.console import settings_page, topology
+from loadtests.console import account, settings_page, topology
 from loadtests.console.words import WORDS, language
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -86,6 +86,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
             cluster = Cluster(environment.parsed_options.kubeconfig, found.question.namespace)
             if not cluster.kubectl("get", "namespace", cluster.namespace, "--ignore-not-found", "--output", "name"):
                 return jsonify(error=f"its sample is not deployed yet; run: make policy ENTRY={name}"), 409
-            return jsonify(entry=name, changes=policy.put(cluster, found.name, "policy", entry.CATALOGUE))
+            done = policy.put(cluster, found.name, "policy", entry.CATALOGUE, writer=account.of(cluster))
+            return jsonify(entry=name, changes=done)
         except (KeyError, policy.RefusedError, ClusterError) as error:
             return jsonify(error=str(error.args[0])), 409

@@ -207,6 +207,8 @@ def test_the_account_may_write_rules_of_its_namespace_and_nothing_else() -> None
     assert {group for rule in made["Role"]["rules"] for group in rule["apiGroups"]} == {
         "networking.istio.io",
         "security.istio.io",
+        "gateway.networking.k8s.io",
+        "networking.k8s.io",
     }
     assert not any("*" in rule[key] for rule in made["Role"]["rules"] for key in ("resources", "verbs", "apiGroups"))
     assert made["RoleBinding"]["subjects"] == [{"kind": "ServiceAccount", "name": account.NAME, "namespace": "bookinfo"}]

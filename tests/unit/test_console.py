@@ -16,6 +16,7 @@ from loadtests.cluster import Cluster
 from loadtests.console import changes, settings, web
 from loadtests.console.words import WORDS, language
 from loadtests.verdict import Declared, Observed, judge
+from loadtests.workers import Workers
 
 
 @pytest.fixture
@@ -84,15 +85,16 @@ def start(client: FlaskClient, name: Any, **headers: str) -> Any:
 def test_an_entry_is_put_in_force(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     put: list[tuple[Any, ...]] = []
 
-    def record(cluster: Cluster, name: str, variant: str, catalogue: Path) -> list[str]:
-        put.append((cluster.namespace, name, variant, catalogue))
+    def record(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Cluster) -> list[str]:
+        put.append((cluster.namespace, name, variant, catalogue, writer.user))
         return ["x created"]
 
     monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: "namespace/bookinfo")
     monkeypatch.setattr(policy, "put", record)
     answer = start(client, "reviews-80-20", Origin="http://127.0.0.1:8089")
     assert (answer.status_code, answer.get_json()) == (200, {"entry": "reviews-80-20", "changes": ["x created"]})
-    assert put == [("bookinfo", "reviews-80-20", "policy", entry.CATALOGUE)]
+    account = "system:serviceaccount:bookinfo:istio-lab-console"
+    assert put == [("bookinfo", "reviews-80-20", "policy", entry.CATALOGUE, account)], "with the console's own rights"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,7 @@ def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environ
     verdict = judge(Declared({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
     environment.mesh = SimpleNamespace(
         verdict=verdict, rules=None, finished=False, options=environment.parsed_options, generator="keeps up (20 users)",
+        workers=Workers(),
     )  # fmt: skip
     live = client.get("/mesh/live", base_url="http://127.0.0.1").get_data(as_text=True)
     assert live.count("<svg") == 2

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from loadtests import entry
 from loadtests.question import AT_SERVER
@@ -66,7 +71,12 @@ def test_manifests_run_the_declared_image_versions() -> None:
 
 
 def test_locks_name_no_registry() -> None:
-    for file in ("requirements.txt", "requirements-dev.txt", "samples/bookinfo/src/ratings/package-lock.json"):
+    for file in (
+        "requirements.txt",
+        "requirements-load.txt",
+        "requirements-dev.txt",
+        "samples/bookinfo/src/ratings/package-lock.json",
+    ):
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file
 
 
@@ -172,3 +182,56 @@ def test_waiting_names_the_clusters_own_reasons() -> None:
     assert module.pod_reasons([pod]) == ["p/c: ErrImagePull no"]
     deployment = {"metadata": {"name": "d", "generation": 2}, "spec": {"replicas": 1}, "status": {"observedGeneration": 1}}
     assert module.rollout_gaps([deployment]) == ["d 0/1"]
+
+
+BOARDS = sorted((PROJECT / "roles/telemetry/files/registry/dashboards").glob("*.json"))
+
+
+def lost(told: Any, kept: Any, where: str = "") -> list[str]:
+    """What is in ``told`` and not in ``kept``, by path."""
+    if isinstance(told, dict):
+        kept = kept if isinstance(kept, dict) else {}
+        return [path for key, value in told.items() for path in lost(value, kept.get(key), f"{where}/{key}")]
+    if isinstance(told, list):
+        kept = kept if isinstance(kept, list) else []
+        pairs = itertools.zip_longest(told, kept[: len(told)])
+        return [path for i, (value, other) in enumerate(pairs) for path in lost(value, other, f"{where}/{i}")]
+    return [] if told == kept else [where]
+
+
+@pytest.mark.parametrize("file", BOARDS, ids=lambda f: f.stem)
+def test_dashboards_keep_to_grafanas_schema(file: Path) -> None:
+    told = json.loads(file.read_text())
+    register_default_plugins()
+
+    def read_again(board: dict[str, Any]) -> dict[str, Any]:
+        again: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(board)))
+        return again
+
+    assert lost(told, read_again(told)) == [], "what the schema does not know is lost when it is read"
+    misspelt = json.loads(json.dumps(told).replace('"targets"', '"target"', 1))
+    assert lost(misspelt, read_again(misspelt)), "the check sees a misspelt field"
+
+
+def test_dashboards_stand_on_metrics_that_are_recorded() -> None:
+    rules = (PROJECT / "roles/telemetry/files/rules.yml").read_text()
+    recorded = set(re.findall(r"record: (\S+)", rules))
+    used = {m for file in BOARDS for m in re.findall(r"version:[a-z_]+:[a-z0-9_]+", file.read_text())}
+    assert used
+    assert used <= recorded
+
+
+@pytest.mark.parametrize(("name", "image"), [("grafana", "lab_grafana_image"), ("kiali", "lab_kiali_image")])
+def test_images_of_a_registry_are_at_the_versions_that_are_declared(name: str, image: str) -> None:
+    wanted = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())[image]
+    assert f"image: {wanted}\n" in (PROJECT / f"roles/telemetry/files/registry/{name}.yaml").read_text()
+
+
+def test_the_labs_own_namespaces_carry_its_label() -> None:
+    # Load from within the cluster, and whoever removes the lab, finds them by it.
+    label = "app.kubernetes.io/part-of: istio-lab"
+    for file in (
+        "roles/bookinfo/vars/main.yml", "roles/telemetry/files/namespace.yaml", "roles/loadtest/templates/cluster.yaml.j2",
+    ):  # fmt: skip
+        assert label in (PROJECT / file).read_text(), file
+    assert label.replace(": ", "': '") in (PROJECT / "roles/samples/tasks/apply.yml").read_text()

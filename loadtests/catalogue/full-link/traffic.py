@@ -1,0 +1,24 @@
+"""Visits the shop as everybody does, by its test host, and with a forged mark; reads from each answer which way it took."""
+
+from loadtests.entry import Fetch
+from loadtests.shadow import FullLink, linked, stars
+
+SHOP, TEST = "link.lab.internal", "test.link.lab.internal"
+PATH = "/api/v1/products/0/reviews"
+# As the gateway marks test traffic; from outside nobody may.
+FORGED = {"baggage": "lab-traffic=test", "x-lab-traffic": "test"}
+VISITS = {"everybody": (SHOP, {}), "test traffic": (TEST, {}), "forged mark": (SHOP, FORGED)}
+
+QUESTION = FullLink(
+    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "deployments.apps"),
+    promise=linked,
+    classes={
+        name: {"virtual_service": "full-link", "authority": host, "uri": PATH, "method": "GET", "headers": headers}
+        for name, (host, headers) in VISITS.items()
+    },
+    # Not one request in a hundred on the wrong way, by the exact bound.
+    margin=0.01,
+    namespace="shadow",
+    stores={"5,4": "normal", "1,1": "shadow"},
+)
+TRAFFIC = {name: Fetch(PATH, host, headers=headers, label=stars) for name, (host, headers) in VISITS.items()}

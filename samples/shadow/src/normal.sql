@@ -1,0 +1,3 @@
+CREATE DATABASE IF NOT EXISTS test;
+CREATE TABLE IF NOT EXISTS test.ratings (ReviewID INT NOT NULL PRIMARY KEY, Rating INT);
+INSERT IGNORE INTO test.ratings (ReviewID, Rating) VALUES (1, 5), (2, 4);

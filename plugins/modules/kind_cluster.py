@@ -20,7 +20,7 @@ module: kind_cluster
 short_description: Keeps, repairs, replaces or creates a kind cluster
 description:
   - A cluster counts as whole only once its record was written, which happens when kind is done, its API answers and, if they
-    are waited for, its nodes are Ready; one without a record was interrupted and is replaced.
+    are waited for, its nodes are Ready and its DNS answers; one without a record was interrupted and is replaced.
   - Stopped node containers (a reboot) are started again; if the API does not come back, the cluster is replaced.
 options:
   name: {description: Name of the cluster., type: str, required: true}
@@ -33,7 +33,10 @@ options:
   record: {description: File that says of what a whole cluster was made., type: path, required: true}
   log: {description: File for kind's output., type: path, required: true}
   timeout: {description: Seconds that the API and the nodes may take., type: int, default: 180}
-  wait_for_nodes: {description: Whether nodes of a new cluster shall be Ready as well., type: bool, default: true}
+  wait_for_nodes:
+    description: Whether nodes of a new cluster shall be Ready as well, and its DNS.
+    type: bool
+    default: true
 author: istio-lab developers
 """
 
@@ -180,6 +183,11 @@ class Kind:
             time.sleep(1)
         return False
 
+    def resolves(self, seconds: int) -> bool:
+        """Whether CoreDNS is there within ``seconds``: a pod that asks before is told that there is no such name."""
+        rollout = ["rollout", "status", "deployment/coredns", "--namespace=kube-system", f"--timeout={seconds}s"]
+        return self.run("kubectl", "--kubeconfig", self.params["kubeconfig"], *rollout).returncode == 0
+
     def settled(self, since: str, seconds: float) -> bool:
         """Whether every pod has started anew since ``since`` and is ready, within ``seconds``."""
         until = time.monotonic() + seconds
@@ -216,6 +224,8 @@ class Kind:
         if not self.answers(self.params["timeout"], self.params["wait_for_nodes"]):
             took = f"{self.params['timeout']} s: {self.why()}; log: {self.params['log']}"
             self.module.fail_json(msg=f"{self.params['name']}'s nodes were not Ready in {took}")
+        if self.params["wait_for_nodes"] and not self.resolves(self.params["timeout"]):
+            self.module.fail_json(msg=f"{self.params['name']}'s CoreDNS was not ready; log: {self.params['log']}")
         record = {"made_of": self.wanted(), "image": self.params["image"], "engine": self.params["engine"]}
         Path(self.params["record"]).write_text(json.dumps(record) + "\n")
 

@@ -65,6 +65,8 @@ def pod(name: str, node: str) -> dict[str, object]:
 def test_pods_reach_each_other_across_nodes(cluster: Path) -> None:
     nodes = [n["metadata"]["name"] for n in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
     assert len(nodes) == 2
+    dns = json.loads(kubectl("get", "deployment", "coredns", "--namespace=kube-system", "-o", "json"))
+    assert dns["status"].get("availableReplicas", 0) >= 1, "the cluster was called made without its DNS"
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -77,6 +79,8 @@ def test_pods_reach_each_other_across_nodes(cluster: Path) -> None:
     far = json.loads(kubectl("get", "pod", "far", "-o", "json"))
     near = json.loads(kubectl("get", "pod", "near", "-o", "json"))
     assert far["spec"]["nodeName"] != near["spec"]["nodeName"]
+    # What a new Service stands for reaches the nodes and CoreDNS a moment after its pod is Ready.
+    patient = ["--silent", "--max-time", "10", "--retry", "5", "--retry-all-errors", "--retry-delay", "1"]
     for target in (far["status"]["podIP"], "far"):
-        answer = kubectl("exec", "near", "--", "curl", "-s", "-m", "10", f"http://{target}:9080/ratings/0")
+        answer = kubectl("exec", "near", "--", "curl", *patient, f"http://{target}:9080/ratings/0")
         assert json.loads(answer)["ratings"] == {"Reviewer1": 5, "Reviewer2": 4}

@@ -1,10 +1,9 @@
-"""free_ports.py FILE...: writes a free port of 127.0.0.1 into each file, every one another."""
+"""free_ports.py COUNT: prints as many free ports of 127.0.0.1, every one another, a line each."""
 
-import pathlib
 import socket
 import sys
 
 # Kept open until all are chosen, so that none is chosen twice.
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in sys.argv[1:]]
-for name, chosen in zip(sys.argv[1:], sockets, strict=True):
-    pathlib.Path(name).write_text(f"{chosen.getsockname()[1]}\n")
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+for chosen in sockets:
+    print(chosen.getsockname()[1])

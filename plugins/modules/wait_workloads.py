@@ -97,8 +97,16 @@ def main() -> None:
         return json.loads(done.stdout)["items"]
 
     until = time.monotonic() + module.params["timeout"]
+    # A watch takes nothing from those that are waited for. What it says is only a reason to look: an older generation may
+    # be available, and it knows neither StatefulSets nor sidecars.
+    watch = ["wait", "--for=condition=Available", "deployments", "--all", f"--timeout={module.params['timeout']}s"]
+    subprocess.run(
+        ["kubectl", "--kubeconfig", module.params["kubeconfig"], "-n", namespace, *watch], capture_output=True, check=False
+    )
     while True:
-        deployments, pods = get("deployments,statefulsets"), get("pods")
+        found = get("deployments,statefulsets,pods")
+        pods = [item for item in found if item["kind"] == "Pod"]
+        deployments = [item for item in found if item["kind"] != "Pod"]
         alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
         gaps = rollout_gaps(deployments) or ([] if deployments else ["no Deployment is there"])
         bare = [

@@ -235,3 +235,21 @@ def test_the_labs_own_namespaces_carry_its_label() -> None:
     ):  # fmt: skip
         assert label in (PROJECT / file).read_text(), file
     assert label.replace(": ", "': '") in (PROJECT / "roles/samples/tasks/apply.yml").read_text()
+
+
+def test_small_files_are_written_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    module = plugin("action", "lab_files")
+    folder, file, link = tmp_path / "a" / "b", tmp_path / "a" / "b" / "choice", tmp_path / "a" / "tool"
+    assert module.put_folder(folder, write=False)
+    assert not folder.exists(), "check mode writes nothing"
+    assert [module.put_folder(folder, write=True), module.put_folder(folder, write=True)] == [True, False]
+    assert [module.put_file(file, "build\n", write=True) for _ in range(2)] == [True, False]
+    assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    file.chmod(0o644)
+    assert module.put_file(file, "build\n", write=True), "others could read it"
+    assert module.put_file(file, "pull\n", write=False)
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("build\n", 0o600)
+    assert [module.put_link(link, file, write=True) for _ in range(2)] == [True, False]
+    assert module.put_link(link, folder, write=True), "it led elsewhere"
+    assert link.readlink() == folder
+    assert sorted(p.name for p in folder.iterdir()) == ["choice"], "no half-written file is left"

@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LAB ?= istio-lab
+INVENTORY ?= kind
 ENTRY ?= reviews-80-20
 VARIANT ?= policy
 WHERE ?= local
 WORKERS ?= 2
 BIN := .venv/bin
-PLAY := $(BIN)/ansible-playbook --extra-vars lab_name=$(LAB) $(ARGS)
+PLAY := $(BIN)/ansible-playbook --inventory inventories/$(INVENTORY) --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .PHONY: help lab load policy catalogue verify latency telemetry open explain docs test lint unit bench destroy env lock

@@ -1,7 +1,7 @@
 """The catalogue with the last verdict of each entry: ``python -m loadtests.summary --results FOLDER``.
 
 Prints a table. With ``--since`` (what `make verify` calls) it also writes catalogue.json, catalogue.xml (JUnit) and
-catalogue.html beside the entries' own reports, and ends with 1 unless every entry has passed since then.
+catalogue.html beside the entries' own reports, and ends with 1 unless every entry (of ``--entries``) has passed since then.
 """
 
 from __future__ import annotations
@@ -98,8 +98,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--since", type=float)
+    parser.add_argument("--entries", default="", help="names, with commas between; all when empty")
     options = parser.parse_args()
-    lines = [line_of(name, read(options.results, name, options.since or 0.0)) for name in entry.names()]
+    wanted = [name for name in entry.names() if name in options.entries.split(",") or not options.entries]
+    lines = [line_of(name, read(options.results, name, options.since or 0.0)) for name in wanted]
     print("\n".join(table(lines)))
     if options.since is None:
         return 0

@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
-[ -s "$state/gateway_port" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+. scripts/gateway.sh
 export PATH="$state/bin:$PATH"
 path="${*: -1}"
 exec .venv/bin/python -m loadtests.open_loop --results "$state/results/latency" --kubeconfig "$state/kubeconfig" "${@:1:$#-2}" \
-    "http://127.0.0.1:$(cat "$state/gateway_port")/${path#/}"
+    "$(gateway http)/${path#/}"

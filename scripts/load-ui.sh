@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
-[ -s "$state/gateway_port" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+. scripts/gateway.sh
 secret="$state/ui-password"
 [ -s "$secret" ] || (umask 077 && .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(18))' >"$secret")
 port="${UI_PORT:-8089}"
@@ -14,6 +14,5 @@ if [ "${WHERE:-local}" = cluster ]; then
     exec .venv/bin/python scripts/open.py --kubeconfig "$state/kubeconfig" --port "$port" console
 fi
 exec .venv/bin/python -m locust --locustfile loadtests/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
-    --host "http://127.0.0.1:$(cat "$state/gateway_port")" --gateway-https "127.0.0.1:$(cat "$state/gateway_https_port")" \
-    --gateway-tcp "127.0.0.1:$(cat "$state/gateway_tcp_port")" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \
+    --host "$(gateway http)" --gateway-https "$(gateway https)" --gateway-tcp "$(gateway tcp)" --users 20 --spawn-rate 20 --kubeconfig "$state/kubeconfig" \
     --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

@@ -29,12 +29,12 @@ def free_port() -> int:
 
 
 def gateway_address(kind: str) -> str:
-    """HOST:PORT of the gateway's ``https`` or ``tcp`` port."""
-    return f"127.0.0.1:{(STATE / f'gateway_{kind}_port').read_text().strip()}"
+    """HOST:PORT of the gateway's ``https`` or ``tcp`` port; the base URL for ``http``."""
+    return str(json.loads((STATE / "gateway.json").read_text())[kind])
 
 
 def gateway_url() -> str:
-    return f"http://127.0.0.1:{(STATE / 'gateway_port').read_text().strip()}"
+    return gateway_address("http")
 
 
 def kubectl(*arguments: str, stdin: str | None = None, kubeconfig: Path = KUBECONFIG) -> str:

@@ -39,6 +39,8 @@ RANGES: dict[str, tuple[int, int]] = {
     "loadtest_max_requests": (100, 100_000),
     "loadtest_max_seconds": (5, 3600),
 }
+# Zero is none of the range, and leaves the choice to the cluster.
+ZERO_CHOOSES = ("istio_gateway_node_port", "istio_gateway_https_node_port", "istio_gateway_tcp_node_port")
 KEEPS_ITS_TYPE = {"str": (str, int, float, bool), "path": (str,), "list": (list, tuple), "dict": (dict,)}
 
 
@@ -81,7 +83,7 @@ def value_error(name: str, value: Any, spec: dict[str, Any], given: bool = True)
     if result.error_messages:
         return f"{name}: {value!r} was given; accepted: {accepted}"
     low, high = RANGES.get(name, (0, 0))
-    if name in RANGES and not low <= int(str(value)) <= high:
+    if name in RANGES and not low <= int(str(value)) <= high and not (name in ZERO_CHOOSES and int(str(value)) == 0):
         return f"{name}: {value!r} was given; accepted: {low} to {high}"
     return None
 

@@ -1,0 +1,156 @@
+"""Judges many entries, two at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-COMMAND``.
+
+Rules are a namespace's own, so entries of one namespace take turns and those of two need not. What asks how long an answer
+takes, or how many come at once, is judged when no other entry sends as much as it can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests import entry, policy
+from loadtests.cluster import Cluster, ClusterError
+
+LANES = 2
+"""Entries that are judged at the same time: as many as a small machine has cores."""
+READY_SECONDS = 240
+RUN_SECONDS = 900
+"""Longer than any run lasts (``--max-seconds`` and what comes before and after it)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry to judge."""
+
+    name: str
+    namespace: str
+    alone: bool
+
+
+def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
+    """What a free lane takes next; None while there is nothing that may run beside what does.
+
+    Of the namespaces that are free, the one with most to do: its entries are the longest queue.
+    """
+    hurried = [job for job in waiting if not job.alone]
+    # Those that are judged alone among the hurried come last, all of them.
+    if not hurried and any(not job.alone for job in running):
+        return None
+    phase = hurried or list(waiting)
+    left = Counter(job.namespace for job in phase)
+    free = [job for job in phase if job.namespace not in {other.namespace for other in running}]
+    return min(free, key=lambda job: (-left[job.namespace], job.namespace, job.name), default=None)
+
+
+def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], lanes: int = LANES) -> None:
+    """Judge every job, ``lanes`` at a time, each in a thread; what ``judge`` raises comes out when the other lanes are done."""
+    waiting, running, changed = list(jobs), list[Job](), threading.Condition()
+
+    def lane() -> None:
+        while True:
+            with changed:
+                while (job := choose(waiting, running)) is None and waiting:
+                    changed.wait()
+                if job is None:
+                    return
+                waiting.remove(job)
+                running.append(job)
+            try:
+                judge(job)
+            finally:
+                with changed:
+                    running.remove(job)
+                    changed.notify_all()
+
+    with ThreadPoolExecutor(max_workers=lanes) as pool:
+        ended = [pool.submit(lane) for _ in range(lanes)]
+    for one in ended:
+        one.result()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How one entry is judged.
+
+    :param locust: the command of a headless run, but for the entry and its log
+    :param say: receives a line for each entry
+    """
+
+    kubeconfig: str
+    variant: str
+    results: Path
+    logs: Path
+    locust: tuple[str, ...]
+    say: Callable[[str], None]
+
+    def __call__(self, job: Job) -> None:
+        """Rules in force, then traffic; whatever goes wrong, the next entry is judged."""
+        started, file = time.monotonic(), self.results / job.name / "verdict.json"
+        # A verdict that lies there is of an earlier run.
+        file.unlink(missing_ok=True)
+        try:
+            self.bring_about(job)
+            why = self.send(job)
+        except (ClusterError, KeyError, policy.RefusedError, subprocess.TimeoutExpired) as error:
+            why = str(error.args[0])
+        told = {"outcome": "NONE", "n": 0, "reasons": [why]} | (json.loads(file.read_text()) if file.exists() else {})
+        reasons = "" if told["outcome"] == "PASS" else f": {'; '.join(map(str, told['reasons']))}"
+        self.say(f"{told['outcome']:<12}  {job.name}  after {told['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
+
+    def bring_about(self, job: Job) -> None:
+        """The sample's pods are there, and the entry's rules in force."""
+        cluster = Cluster(self.kubeconfig, job.namespace)
+        for workload in cluster.kubectl("get", "deployments,statefulsets", "--output", "name").split():
+            rollout = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", job.namespace, "rollout", "status", workload]
+            done = subprocess.run(rollout, capture_output=True, text=True, check=False, timeout=READY_SECONDS)
+            if done.returncode:
+                raise ClusterError(f"{job.namespace}: {(done.stderr.strip().splitlines() or ['not ready'])[-1]}")
+        policy.put(cluster, job.name, self.variant, entry.CATALOGUE)
+
+    def send(self, job: Job) -> str:
+        """Run Locust; its last words, for when it leaves no verdict."""
+        log = self.logs / f"locust-{job.name}.log"
+        command = [*self.locust, "--entry", job.name, "--logfile", str(log)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+        words = (done.stderr or done.stdout).strip().splitlines() or ["no verdict"]
+        return f"Locust ended with {done.returncode}: {words[-1]}; log: {log}"
+
+
+def main() -> int:
+    """0 when every entry was tried; ``python -m loadtests.summary`` tells what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", required=True, help="names, with commas between")
+    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--variant", choices=["policy", "control"], default="policy")
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--progress", type=Path, required=True, help="file that receives a line for each entry")
+    parser.add_argument("locust", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    found = [entry.load(name) for name in options.entries.split(",")]
+    jobs = [Job(e.name, e.question.namespace, e.question.alone) for e in found]
+    lock = threading.Lock()
+    with options.progress.open("a") as progress:
+
+        def say(line: str) -> None:
+            with lock:
+                print(line, flush=True)
+                print(time.strftime("%H:%M:%S"), line, file=progress, flush=True)
+
+        command = tuple(options.locust[1:] if options.locust[:1] == ["--"] else options.locust)
+        run_all(jobs, Judge(options.kubeconfig, options.variant, options.results, options.logs, command, say))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

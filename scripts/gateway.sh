@@ -1,0 +1,4 @@
+# shellcheck shell=bash
+# Sourced, with $state set: gateway http|https|tcp prints where the lab's gateway is reached.
+[ -s "$state/gateway.json" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+gateway() { .venv/bin/python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$state/gateway.json" "$1"; }

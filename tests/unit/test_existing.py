@@ -1,0 +1,145 @@
+"""May the lab go onto a cluster that is there? The decisions, without a cluster."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.unit.test_inputs import plugin
+
+existing = plugin("modules", "existing_cluster")
+KUBECONFIG: dict[str, Any] = {
+    "current-context": "b",
+    "contexts": [
+        {"name": "a", "context": {"cluster": "one", "user": "me"}},
+        {"name": "b", "context": {"cluster": "two", "user": "me"}},
+    ],
+    "clusters": [
+        {"name": "one", "cluster": {"server": "https://one", "certificate-authority": "ca.crt"}},
+        {"name": "two", "cluster": {"server": "https://two"}},
+    ],
+    "users": [{"name": "me", "user": {"client-key": "key.pem"}}, {"name": "other", "user": {"token": "secret"}}],
+}
+
+
+def test_a_kubeconfig_of_one_cluster_alone_has_its_files_in_it() -> None:
+    own = existing.alone(KUBECONFIG, "a", lambda name: name.encode())
+    assert [c["name"] for c in own["clusters"]] == ["one"]
+    assert [u["name"] for u in own["users"]] == ["me"], "no credentials of others come along"
+    assert base64.b64decode(own["clusters"][0]["cluster"]["certificate-authority-data"]) == b"ca.crt"
+    assert base64.b64decode(own["users"][0]["user"]["client-key-data"]) == b"key.pem"
+    assert existing.alone(KUBECONFIG, "", lambda name: b"")["current-context"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "context", "told"),
+    [
+        (KUBECONFIG, "c", "c was given; contexts in this file: a, b"),
+        ({}, "", "no name was given; contexts in this file: none"),
+        ({**KUBECONFIG, "clusters": []}, "a", "one was given; clusters in this file: none"),
+        ({**KUBECONFIG, "users": []}, "a", "me was given; users in this file: none"),
+    ],
+)
+def test_what_a_kubeconfig_lacks_is_named(kubeconfig: dict[str, Any], context: str, told: str) -> None:
+    with pytest.raises(KeyError) as error:
+        existing.alone(kubeconfig, context, lambda name: b"")
+    assert error.value.args[0] == told
+
+
+@pytest.mark.parametrize(
+    ("server", "right"),
+    [("v1.31.9", False), ("v1.32.0", True), ("v1.37.2-aliyun.1", True), ("v1.38.0", False), ("v2.0.0", False)],
+)
+def test_the_servers_version(server: str, right: bool) -> None:
+    assert (existing.version_error(server, "1.32", "1.37") == "") is right
+
+
+def named(name: str, namespace: str = "", **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace, "labels": labels}}
+
+
+MINE = {"app.kubernetes.io/part-of": "istio-lab"}
+NOTHING: dict[str, list[dict[str, Any]]] = {
+    kind: [] for kind in ("namespaces", "deployments", "definitions", "webhooks", "ingressclasses")
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({}, []),
+        ({"namespaces": [named("shop"), named("bookinfo", **MINE)]}, []),
+        ({"namespaces": [named("bookinfo")]}, ["namespace bookinfo is there and is not the lab's"]),
+        ({"namespaces": [named("istio-system")]}, ["namespace istio-system is there and is not the lab's"]),
+        (
+            {"namespaces": [named("shop", **{"istio-injection": "enabled"})]},
+            ["namespace shop asks for sidecars, and would have the lab's"],
+        ),
+        ({"deployments": [named("istiod-1-30", "mesh")]}, ["another Istio is there: mesh/istiod-1-30"]),
+        (
+            {"definitions": [named(f"{n}.networking.istio.io") for n in "abcd"]},
+            ["another Istio has left a.networking.istio.io, b.networking.istio.io, c.networking.istio.io and more"],
+        ),
+        ({"ingressclasses": [named("istio")]}, ["another Istio has left istio"]),
+        (
+            {
+                "namespaces": [named("istio-system", **MINE)], "deployments": [named("istiod", "istio-system")],
+                "webhooks": [named("istio-sidecar-injector")], "ingressclasses": [named("istio")],
+            },
+            [],
+        ),
+    ],
+)  # fmt: skip
+def test_what_stands_in_the_way(found: dict[str, list[dict[str, Any]]], told: list[str]) -> None:
+    assert existing.taken({**NOTHING, **found}, ["istio-system", "bookinfo"]) == told
+
+
+def node(name: str, provider: str = "", taints: list[dict[str, str]] | None = None, **addresses: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name},
+        "spec": {"providerID": provider, "taints": taints or []},
+        "status": {
+            "allocatable": {"cpu": "1900m", "memory": "4Gi"},
+            "addresses": [{"type": kind, "address": address} for kind, address in addresses.items()],
+        },
+    }
+
+
+def test_room_is_what_open_nodes_have_left() -> None:
+    asking = {"requests": {"cpu": "500m", "memory": "512Mi"}}
+    pods = [
+        {"spec": {"nodeName": "a", "containers": [{"resources": asking}, {}]}, "status": {"phase": "Running"}},
+        {"spec": {"nodeName": "a", "containers": [{"resources": asking}]}, "status": {"phase": "Succeeded"}},
+        {"spec": {"nodeName": "closed", "containers": [{"resources": asking}]}},
+    ]
+    cpus, memory = existing.room([node("a"), node("closed", taints=[{"key": "k", "effect": "NoSchedule"}])], pods)
+    assert (cpus, memory) == (pytest.approx(1.4), 3.5 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "near", "reach", "address"),
+    [
+        ("auto", [node("a", "alicloud://cn.i-1", InternalIP="10.0.0.1")], "", "LoadBalancer", ""),
+        (
+            "auto",
+            [node("a", "kind://podman/x", InternalIP="10.0.0.1", ExternalIP="1.2.3.4")],
+            "10.0.0.1",
+            "NodePort",
+            "10.0.0.1",
+        ),
+        ("auto", [node("a", InternalIP="10.0.0.1")], "", "", ""),
+        ("NodePort", [node("a", "aws://i", InternalIP="10.0.0.1", ExternalIP="1.2.3.4")], "", "NodePort", "1.2.3.4"),
+        ("LoadBalancer", [node("a", InternalIP="10.0.0.1")], "10.0.0.1", "LoadBalancer", "10.0.0.1"),
+    ],
+)
+def test_how_the_gateway_is_reached(asked: str, nodes: list[dict[str, Any]], near: str, reach: str, address: str) -> None:
+    way = existing.choose(asked, nodes, lambda a: a == near)
+    assert (way["reach"], way["address"]) == (reach, address)
+    assert way["why"]
+
+
+def test_a_lab_that_is_on_another_cluster_is_known() -> None:
+    one, two = (existing.alone(KUBECONFIG, c, lambda name: b"") for c in "ab")
+    assert (existing.moved(one, one), existing.moved(one, two)) == ("", "https://two")

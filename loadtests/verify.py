@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtests import entry, policy
@@ -92,6 +92,8 @@ class Judge:
     logs: Path
     locust: tuple[str, ...]
     say: Callable[[str], None]
+    there: set[str] = field(default_factory=set)
+    """Namespaces whose pods have been waited for."""
 
     def __call__(self, job: Job) -> None:
         """Rules in force, then traffic; whatever goes wrong, the next entry is judged."""
@@ -110,12 +112,18 @@ class Judge:
     def bring_about(self, job: Job) -> None:
         """The sample's pods are there, and the entry's rules in force."""
         cluster = Cluster(self.kubeconfig, job.namespace)
+        if job.namespace not in self.there:
+            self.wait_for_pods(cluster)
+            self.there.add(job.namespace)
+        policy.put(cluster, job.name, self.variant, entry.CATALOGUE)
+
+    def wait_for_pods(self, cluster: Cluster) -> None:
+        """Every workload of the sample is rolled out."""
         for workload in cluster.kubectl("get", "deployments,statefulsets", "--output", "name").split():
-            rollout = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", job.namespace, "rollout", "status", workload]
+            rollout = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", cluster.namespace, "rollout", "status", workload]
             done = subprocess.run(rollout, capture_output=True, text=True, check=False, timeout=READY_SECONDS)
             if done.returncode:
-                raise ClusterError(f"{job.namespace}: {(done.stderr.strip().splitlines() or ['not ready'])[-1]}")
-        policy.put(cluster, job.name, self.variant, entry.CATALOGUE)
+                raise ClusterError(f"{cluster.namespace}: {(done.stderr.strip().splitlines() or ['not ready'])[-1]}")
 
     def send(self, job: Job) -> str:
         """Run Locust; its last words, for when it leaves no verdict."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -98,6 +99,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     image = json.loads((lab.STATE / "cluster.json").read_text())["image"]
     there = Foreign(folder / "kubeconfig")
     where = ["--name", CLUSTER, "--kubeconfig", str(there.kubeconfig)]
+    # An ended run may have left its lab's folder, of a cluster that is gone.
+    shutil.rmtree(STATE, ignore_errors=True)
     before = lab.traces()
     try:
         run("kind", "create", "cluster", *where, "--image", image, "--config", str(folder / "kind.yaml"), "--wait", "180s")
@@ -224,6 +227,19 @@ def test_a_lab_keeps_to_its_cluster(foreign: Foreign) -> None:
     done = foreign.play("site.yml", existing_cluster_kubeconfig=str(lab.KUBECONFIG))
     assert done.returncode != 0
     assert "existing_cluster_kubeconfig: this lab is on https://127.0.0.1:" in lab.words(done.stdout), done.stdout[-2000:]
+
+
+def test_a_cluster_that_does_not_answer_is_not_forgotten_by_itself(foreign: Foreign) -> None:
+    kept = (STATE / "kubeconfig").read_text()
+    gone = yaml.safe_load(kept)
+    gone["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+    (STATE / "kubeconfig").write_text(yaml.safe_dump(gone))
+    try:
+        done = foreign.play("destroy_lab.yml")
+    finally:
+        (STATE / "kubeconfig").write_text(kept)
+    assert done.returncode != 0
+    assert "lab_destroy_forget: false, and the cluster does not answer" in lab.words(done.stdout), done.stdout[-2000:]
 
 
 def test_destroy_leaves_the_cluster_as_it_was(foreign: Foreign, before: dict[str, Any]) -> None:

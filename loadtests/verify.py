@@ -120,7 +120,16 @@ class Judge:
     def wait_for_pods(self, cluster: Cluster) -> None:
         """Every workload of the sample is rolled out."""
         for workload in cluster.kubectl("get", "deployments,statefulsets", "--output", "name").split():
-            rollout = ["kubectl", "--kubeconfig", self.kubeconfig, "--namespace", cluster.namespace, "rollout", "status", workload]
+            rollout = [
+                "kubectl",
+                "--kubeconfig",
+                self.kubeconfig,
+                "--namespace",
+                cluster.namespace,
+                "rollout",
+                "status",
+                workload,
+            ]
             done = subprocess.run(rollout, capture_output=True, text=True, check=False, timeout=READY_SECONDS)
             if done.returncode:
                 raise ClusterError(f"{cluster.namespace}: {(done.stderr.strip().splitlines() or ['not ready'])[-1]}")

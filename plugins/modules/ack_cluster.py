@@ -177,6 +177,8 @@ def has_public_endpoint(cluster: Mapping[str, Any]) -> bool:
 
 def wrong_inputs(wanted: Mapping[str, Any]) -> str:
     """What cannot be asked for, in one line; empty when all can."""
+    if not wanted["region"]:
+        return "region: nothing was given; accepted: the id of a region, such as cn-hangzhou"
     if wanted["state"] == "absent":
         return ""
     if not wanted["instance_types"]:
@@ -319,6 +321,8 @@ def wait(api: Api, module: AnsibleModule, cluster_id: str, until: str, task_id: 
     :raises AckError: if it fails, or takes too long
     """
     end, seen = time.monotonic() + module.params["timeout"], set()
+    if module.params["log"]:
+        os.makedirs(os.path.dirname(module.params["log"]), mode=0o700, exist_ok=True)
     while True:
         cluster = api.call("describe_cluster_detail", cluster_id)
         state = GONE if cluster is None else cluster.get("state", "")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,100 +13,7 @@ import requests
 import yaml
 
 from tests import lab
-
-CLUSTER = f"{lab.NAME}-foreign"
-NAME = f"{lab.NAME}-existing"
-STATE = lab.STATE.parent / NAME
-IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
-# One of each: a split, a way in, an answer that the mesh gives, what the mesh refuses.
-ENTRIES = ["reviews-80-20", "ingress-reachability", "fault-abort", "mtls-strict", "authorization"]
-# What a cluster changes by itself all the time.
-RESTLESS = {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """The cluster, and its kubeconfig as its owner has it."""
-
-    kubeconfig: Path
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return lab.kubectl(*arguments, stdin=stdin, kubeconfig=self.kubeconfig)
-
-    def everything(self) -> dict[str, Any]:
-        """Every object, without its state and what the server notes beside it."""
-        kinds = set(self.kubectl("api-resources", "--verbs=list", "--output=name").split()) - RESTLESS
-        found = {}
-        for item in json.loads(self.kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", "-o", "json"))["items"]:
-            about = item.pop("metadata")
-            item.pop("status", None)
-            kept = {key: about.get(key) for key in ("uid", "labels", "annotations")}
-            found[f"{item['kind']} {about.get('namespace', '')}/{about['name']}"] = {**item, **kept}
-        return found
-
-    def play(self, name: str, **variables: object) -> subprocess.CompletedProcess[str]:
-        """A playbook with the inventory for clusters that are there."""
-        given: dict[str, object] = {"lab_name": NAME, "image_source": "build", **variables}
-        given.setdefault("existing_cluster_kubeconfig", str(self.kubeconfig))
-        return lab.playbook(f"-i inventories/existing {name}", **given)
-
-
-def run(*command: str) -> None:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "KIND_EXPERIMENTAL_PROVIDER": "podman"}
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
-
-
-def of_others() -> list[dict[str, Any]]:
-    """What somebody else runs there."""
-    pod = {
-        "metadata": {"labels": {"app": "till"}},
-        "spec": {"containers": [{"name": "till", "image": IMAGE, "imagePullPolicy": "Never"}]},
-    }
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "till"}}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prices", "namespace": "shop"}, "data": {"book": "11"}},
-        {
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "till", "namespace": "shop"},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "till"}}, "template": pod},
-        },
-        {
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "till", "namespace": "shop"},
-            "spec": {"type": "NodePort", "selector": {"app": "till"}, "ports": [{"port": 9080, "nodePort": 30080}]},
-        },
-        {
-            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "shop"},
-            "spec": {"controller": "shop.example/ingress"},
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "shop-reader"},
-            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
-        },
-    ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
-    folder = tmp_path_factory.mktemp("foreign")
-    settings = yaml.safe_load((lab.STATE / "kind.yaml").read_text())
-    settings["nodes"] = [{"role": "control-plane"}]  # no port of it is published on this machine
-    (folder / "kind.yaml").write_text(yaml.safe_dump(settings))
-    image = json.loads((lab.STATE / "cluster.json").read_text())["image"]
-    there = Foreign(folder / "kubeconfig")
-    where = ["--name", CLUSTER, "--kubeconfig", str(there.kubeconfig)]
-    # An ended run may have left its lab's folder, of a cluster that is gone.
-    shutil.rmtree(STATE, ignore_errors=True)
-    before = lab.traces()
-    try:
-        run("kind", "create", "cluster", *where, "--image", image, "--config", str(folder / "kind.yaml"), "--wait", "180s")
-        there.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": of_others()}))
-        there.kubectl("-n", "shop", "rollout", "status", "deployment/till", "--timeout=120s")
-        there.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
-        yield there
-    finally:
-        run("kind", "delete", "cluster", *where)
-    assert lab.traces() == before, "the lab left something on this machine"
+from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, declared, lines
 
 
 @pytest.fixture(scope="module")
@@ -192,26 +95,9 @@ def test_the_lab_comes_up_beside_what_others_run(foreign: Foreign, before: dict[
     assert set(now) - set(before), "the comparison can tell a difference"
 
 
-def lines(state: Path) -> list[dict[str, Any]]:
-    """What the catalogue's report says of the entries, but for what traffic makes different every time."""
-    told = json.loads((state / "results/catalogue.json").read_text())
-    return [{key: line[key] for key in ("entry", "aim", "outcome", "readme")} for line in told]
-
-
-def declared(state: Path) -> dict[str, Any]:
-    """What the rules in the cluster promised, as the verdicts have it."""
-    found = {name: json.loads((state / f"results/{name}/verdict.json").read_text()) for name in ENTRIES}
-    return {
-        name: [(c["name"], [(s["version"], s["declared"]) for s in c["shares"]]) for c in told["classes"]]
-        for name, told in found.items()
-    }
-
-
-def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign) -> None:
+def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, here: None) -> None:
     there = foreign.play("verify_catalogue.yml", lab_verify_entries=ENTRIES)
     assert there.returncode == 0, there.stdout[-3000:]
-    here = lab.playbook("verify_catalogue.yml", lab_verify_entries=ENTRIES)
-    assert here.returncode == 0, here.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert [line["entry"] for line in lines(STATE)] == sorted(ENTRIES)
     assert declared(STATE) == declared(lab.STATE)

@@ -1,0 +1,98 @@
+"""A kind cluster that the lab did not make, with workloads of somebody else, and the lab's playbooks on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import lab
+
+CLUSTER = f"{lab.NAME}-foreign"
+NAME = f"{lab.NAME}-existing"
+STATE = lab.STATE.parent / NAME
+IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
+# One of each: a split, a way in, an answer that the mesh gives, what the mesh refuses.
+ENTRIES = ["reviews-80-20", "ingress-reachability", "fault-abort", "mtls-strict", "authorization"]
+# What a cluster changes by itself all the time.
+RESTLESS = {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The cluster, and its kubeconfig as its owner has it."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return lab.kubectl(*arguments, stdin=stdin, kubeconfig=self.kubeconfig)
+
+    def everything(self) -> dict[str, Any]:
+        """Every object, without its state and what the server notes beside it."""
+        kinds = set(self.kubectl("api-resources", "--verbs=list", "--output=name").split()) - RESTLESS
+        found = {}
+        for item in json.loads(self.kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", "-o", "json"))["items"]:
+            about = item.pop("metadata")
+            item.pop("status", None)
+            kept = {key: about.get(key) for key in ("uid", "labels", "annotations")}
+            found[f"{item['kind']} {about.get('namespace', '')}/{about['name']}"] = {**item, **kept}
+        return found
+
+    def play(self, name: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        """A playbook with the inventory for clusters that are there."""
+        given: dict[str, object] = {"lab_name": NAME, "image_source": "build", **variables}
+        given.setdefault("existing_cluster_kubeconfig", str(self.kubeconfig))
+        return lab.playbook(f"-i inventories/existing {name}", **given)
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "KIND_EXPERIMENTAL_PROVIDER": "podman"}
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
+
+
+def of_others() -> list[dict[str, Any]]:
+    """What somebody else runs there."""
+    pod = {
+        "metadata": {"labels": {"app": "till"}},
+        "spec": {"containers": [{"name": "till", "image": IMAGE, "imagePullPolicy": "Never"}]},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "till"}}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prices", "namespace": "shop"}, "data": {"book": "11"}},
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "till", "namespace": "shop"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "till"}}, "template": pod},
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "till", "namespace": "shop"},
+            "spec": {"type": "NodePort", "selector": {"app": "till"}, "ports": [{"port": 9080, "nodePort": 30080}]},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "shop"},
+            "spec": {"controller": "shop.example/ingress"},
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "shop-reader"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
+        },
+    ]  # fmt: skip
+
+
+def lines(state: Path) -> list[dict[str, Any]]:
+    """What the catalogue's report says of the entries, but for what traffic makes different every time."""
+    told = json.loads((state / "results/catalogue.json").read_text())
+    return [{key: line[key] for key in ("entry", "aim", "outcome", "readme")} for line in told]
+
+
+def declared(state: Path) -> dict[str, Any]:
+    """What the rules in the cluster promised, as the verdicts have it."""
+    found = {name: json.loads((state / f"results/{name}/verdict.json").read_text()) for name in ENTRIES}
+    return {
+        name: [(c["name"], [(s["version"], s["declared"]) for s in c["shares"]]) for c in told["classes"]]
+        for name, told in found.items()
+    }

@@ -253,3 +253,47 @@ def test_small_files_are_written_once_and_for_their_owner_alone(tmp_path: Path) 
     assert module.put_link(link, folder, write=True), "it led elsewhere"
     assert link.readlink() == folder
     assert sorted(p.name for p in folder.iterdir()) == ["choice"], "no half-written file is left"
+
+
+def test_lines_that_a_log_receives_are_shown_once_and_whole(tmp_path: Path) -> None:
+    lines_since = plugin("callback", "lab_progress").lines_since
+    log = tmp_path / "verify.log"
+    assert lines_since(log, 0) == ([], 0)
+    log.write_text("of an earlier run\n")
+    start = log.stat().st_size
+    with log.open("a") as file:
+        file.write("one\ntwo\nhal")
+    assert lines_since(log, start) == (["one", "two"], start + 8)
+    with log.open("a") as file:
+        file.write("f\n")
+    assert lines_since(log, start + 8) == (["half"], start + 13)
+    assert lines_since(log, start + 13) == ([], start + 13)
+
+
+def test_the_role_for_ack_takes_what_its_module_takes() -> None:
+    options = plugin("modules", "ack_cluster").argument_spec()
+    role = yaml.safe_load((PROJECT / "roles/ack_cluster/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    assert {name.removeprefix("ack_cluster_") for name in role} == set(options) - {"state"}
+    for name, option in options.items():
+        if name != "state":
+            told = role[f"ack_cluster_{name}"]
+            assert (told["type"], told.get("choices")) == (option["type"], option.get("choices")), name
+            assert "default" not in told or told["default"] == option.get("default"), name
+
+
+@pytest.mark.parametrize("inventory", sorted(p.name for p in (PROJECT / "inventories").iterdir()))
+def test_inventories_share_what_they_do_not_change(inventory: str) -> None:
+    folder = PROJECT / "inventories" / inventory / "group_vars/all"
+    kind = PROJECT / "inventories/kind/group_vars/all"
+    for file in kind.iterdir():
+        own = {"kind_cluster.yml", "lab.yml", "istio.yml"}
+        assert inventory == "kind" or file.name in own or (folder / file.name).resolve() == file, file.name
+    names = set(yaml.safe_load((folder / "istio.yml").read_text()))
+    assert names >= set(yaml.safe_load((kind / "istio.yml").read_text())), "an input of the mesh is not wired"
+
+
+def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:
+    known = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())["lab_namespaces"]
+    assert set(known) == {p.name for p in (PROJECT / "samples").iterdir()} | {"istio-system", "istio-lab-load", "telemetry"}

@@ -16,7 +16,7 @@ NAME = f"{lab.NAME}-existing"
 STATE = lab.STATE.parent / NAME
 IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
 # One of each: a split, a way in, an answer that the mesh gives, what the mesh refuses.
-ENTRIES = ["reviews-80-20", "ingress-reachability", "cors", "mtls-strict", "authorization"]
+ENTRIES = ["reviews-90-10", "ingress-reachability", "cors", "mtls-strict", "authorization"]
 # What a cluster changes by itself all the time.
 RESTLESS = {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}
 

@@ -8,6 +8,9 @@ get namespace --selector istio-injection --output name
 get customresourcedefinitions --output name | grep 'istio\.io$' || true
 get customresourcedefinitions,validatingadmissionpolicies,validatingadmissionpolicybindings --selector istio-lab/part --output name
 get ingressclass istio --output name
+for put in istio-ca-root-cert istio-ca-crl; do
+    get configmaps --all-namespaces --field-selector "metadata.name=$put" --output name
+done
 get mutatingwebhookconfigurations,validatingwebhookconfigurations --output name | grep istio || true
 get clusterroles,clusterrolebindings --output name | grep istio || true
 get pods --all-namespaces --output \

@@ -45,7 +45,7 @@ class Foreign:
         """A playbook with the inventory for clusters that are there."""
         given: dict[str, object] = {"lab_name": NAME, "image_source": "build", **variables}
         given.setdefault("existing_cluster_kubeconfig", str(self.kubeconfig))
-        return lab.playbook(f"-i inventories/existing {name}", **given)
+        return lab.playbook(f"-i inventories/existing {name}", None, **given)
 
 
 def run(*command: str) -> None:

@@ -36,7 +36,7 @@ class Question(Protocol):
 
     @property
     def alone(self) -> bool:
-        """Whether it has to be judged while no other entry sends as much as it can."""
+        """Whether it has to be judged with no other entry beside it."""
 
     @property
     def pace(self) -> int:

@@ -1,7 +1,8 @@
 """Judges many entries, two at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-COMMAND``.
 
 Rules are a namespace's own, so entries of one namespace take turns and those of two need not. What asks how long an answer
-takes, or how many come at once, is judged when no other entry sends as much as it can.
+takes, or how many come at once, comes last, with nothing beside it: on two cores even the start of another load test can
+hold an answer up by half a second.
 """
 
 from __future__ import annotations
@@ -42,13 +43,11 @@ def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
 
     Of the namespaces that are free, the one with most to do: its entries are the longest queue.
     """
-    hurried = [job for job in waiting if not job.alone]
-    # Those that are judged alone among the hurried come last, all of them.
-    if not hurried and any(not job.alone for job in running):
-        return None
-    phase = hurried or list(waiting)
-    left = Counter(job.namespace for job in phase)
-    free = [job for job in phase if job.namespace not in {other.namespace for other in running}]
+    side_by_side = [job for job in waiting if not job.alone]
+    if not side_by_side:
+        return min(waiting, key=lambda job: (job.namespace, job.name), default=None) if not running else None
+    left = Counter(job.namespace for job in side_by_side)
+    free = [job for job in side_by_side if job.namespace not in {other.namespace for other in running}]
     return min(free, key=lambda job: (-left[job.namespace], job.namespace, job.name), default=None)
 
 

@@ -27,7 +27,7 @@ SLOW_A, SLOW_B = Job("slow-a", "a", alone=True), Job("slow-b", "b", alone=True)
         ([SLOW_A, B1], [A1], B1),
         ([SLOW_A, SLOW_B], [A1], None),
         ([SLOW_A, SLOW_B], [], SLOW_A),
-        ([SLOW_B], [SLOW_A], SLOW_B),
+        ([SLOW_B], [SLOW_A], None),
         ([SLOW_A], [SLOW_A], None),
         ([C1, B1], [A1], B1),
     ],
@@ -49,7 +49,7 @@ def test_everything_is_judged_once_and_nothing_beside_what_disturbs_it() -> None
             now.append(job)
             most = max(most, len(now))
             assert len({j.namespace for j in now}) == len(now)
-            assert len({j.alone for j in now}) == 1
+            assert len(now) == 1 or not any(j.alone for j in now)
         pause.wait(0.02)
         with lock:
             now.remove(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from tests import lab
@@ -64,19 +66,35 @@ def namespace() -> Iterator[float]:
         lab.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
-def ask(deployment: str, path: str, method: str = "GET") -> tuple[int, str, float]:
-    """Status, body and seconds of one request to a pod of ``deployment``, sent from inside it."""
-    told = lab.kubectl(
-        "-n", NAMESPACE, "exec", f"deploy/{deployment}", "--", "curl", "-s", "-m", "15", "-X", method,
-        "-w", "\n%{http_code} %{time_total}", f"http://127.0.0.1:9080{path}",
-    )  # fmt: skip
-    body, _, last = told.rpartition("\n")
-    status, seconds = last.split()
-    return int(status), body, float(seconds)
+@contextlib.contextmanager
+def forwarded(deployment: str) -> Iterator[str]:
+    """URL of port 9080 of a pod of ``deployment``, while one asks there."""
+    kubectl = ["kubectl", "--kubeconfig", str(lab.KUBECONFIG), "-n", NAMESPACE]
+    forward = [*kubectl, "port-forward", "--address", "127.0.0.1", f"deployment/{deployment}", ":9080"]
+    with subprocess.Popen(forward, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert line.startswith("Forwarding from "), line
+            yield f"http://{line.split()[2]}"
+        finally:
+            process.terminate()
+
+
+def asked(url: str, method: str = "GET") -> tuple[int, str]:
+    """Status and body of one request."""
+    answer = requests.request(method, url, timeout=15)
+    return answer.status_code, answer.text
+
+
+def ask(deployment: str, path: str, method: str = "GET") -> tuple[int, str]:
+    with forwarded(deployment) as url:
+        return asked(url + path, method)
 
 
 def test_half_of_faulty_ratings_fail(namespace: float) -> None:
-    seen = Counter(ask("ratings-v-faulty", "/ratings/0")[0] for _ in range(40))
+    with forwarded("ratings-v-faulty") as url:
+        seen = Counter(asked(f"{url}/ratings/0")[0] for _ in range(40))
     assert set(seen) == {200, 503}
     # 40 fair coins leave this range once in a million.
     assert 5 <= seen[503] <= 35
@@ -96,7 +114,7 @@ def test_half_of_delayed_ratings_take_seven_seconds(namespace: float) -> None:
 
 
 def test_details_v2_asks_the_books_api(namespace: float) -> None:
-    status, body, _ = ask("details-v2", "/details/7")
+    status, body = ask("details-v2", "/details/7")
     assert status == 200
     assert json.loads(body) == {
         "id": 7, "author": "William Shakespeare", "year": "2003", "type": "paperback", "pages": 80, "publisher": "over http",
@@ -113,7 +131,7 @@ def test_ratings_v2_reads_mysql(namespace: float) -> None:
     until = time.monotonic() + 60  # the database makes its files on the first start
     while (seen := ask("ratings-v2-mysql", "/ratings/0"))[0] != 200 and time.monotonic() < until:
         time.sleep(2)
-    assert seen[:2] == (200, '{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}')
+    assert seen == (200, '{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}')
     change = "UPDATE test.ratings SET Rating = 1 WHERE ReviewID = 2"
     update = f"mariadb --user=root --password=$MYSQL_ROOT_PASSWORD --host=127.0.0.1 -e '{change}'"
     lab.kubectl("-n", NAMESPACE, "exec", "deploy/mysqldb-v1", "--", "sh", "-c", update)
@@ -124,23 +142,20 @@ def test_ratings_v2_reads_mysql(namespace: float) -> None:
 def test_ratings_v2_says_so_when_mysql_is_gone(namespace: float) -> None:
     lab.kubectl("-n", NAMESPACE, "scale", "deployment/mysqldb-v1", "--replicas=0")
     lab.kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", "app=mysqldb", "--timeout=60s")
-    status, body, _ = ask("ratings-v2-mysql", "/ratings/0")
+    status, body = ask("ratings-v2-mysql", "/ratings/0")
     assert (status, json.loads(body)) == (500, {"error": "could not connect to ratings database"})
 
 
 def test_unavailable_and_unhealthy_ratings_are_ill_every_other_minute(namespace: float) -> None:
-    def seen() -> tuple[int, int, int, int]:
-        return (
-            ask("ratings-v-unavailable", "/ratings/0")[0], ask("ratings-v-unavailable", "/health")[0],
-            ask("ratings-v-unhealthy", "/ratings/0")[0], ask("ratings-v-unhealthy", "/health")[0],
-        )  # fmt: skip
-
     states: set[tuple[int, int, int, int]] = set()
     until = time.monotonic() + 90
-    while len({s[0] for s in states}) < 2 or len({s[3] for s in states}) < 2:
-        assert time.monotonic() < until, states
-        states.add(seen())
-        time.sleep(1)
+    with forwarded("ratings-v-unavailable") as unavailable, forwarded("ratings-v-unhealthy") as unhealthy:
+        pages = [f"{url}/{page}" for url in (unavailable, unhealthy) for page in ("ratings/0", "health")]
+        while len({s[0] for s in states}) < 2 or len({s[3] for s in states}) < 2:
+            assert time.monotonic() < until, states
+            one, two, three, four = (asked(page)[0] for page in pages)
+            states.add((one, two, three, four))
+            time.sleep(1)
     assert {s[0] for s in states} == {200, 503}
     assert {s[1] for s in states} == {200}
     assert {s[2] for s in states} == {200}

@@ -67,6 +67,13 @@ class Cluster:
         where = ["--namespace", namespace] if namespace else []
         return list(json.loads(self.kubectl("get", ",".join(kinds), "--output", "json", *where))["items"])
 
+    def there(self) -> bool:
+        """Whether the namespace is in the cluster.
+
+        :raises ClusterError: if the cluster does not answer, or refuses
+        """
+        return bool(self.kubectl("get", "namespace", self.namespace, "--ignore-not-found", "--output", "name"))
+
     def ask(self, path: str, **query: str) -> dict[str, Any]:
         """An answer of the API server, without the time that a command takes: for pages that ask again and again.
 

@@ -68,7 +68,8 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
     """Put the rules of one entry in force, with what they need beside them.
 
     :param variant: policy or control
-    :param writer: the same cluster by the rights that the rules are written with; those of ``cluster`` if None
+    :param writer: the same cluster by the rights that the rules are written with, and nothing beside them (that is there since
+        :mod:`loadtests.access` ran); all by those of ``cluster`` if None
     :return: what was changed, in words; empty when all was so already
     :raises KeyError: if there is no such entry
     :raises RefusedError: if its rules cannot be held
@@ -78,7 +79,7 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
     objects = read(catalogue / name / f"{variant}.yaml")
     if contradictions := precheck.contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
-    done = ["certificates and keys made"] if found.prepare and found.prepare(cluster) else []
+    done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
     value, writer = f"{name}.{variant}", writer or cluster
     # Two kinds of object could meet with rules of another entry, so those go first.
     done += changes(writer.kubectl("delete", ",".join(KINDS), "--selector", f"{LABEL},{LABEL}!={value}", "--ignore-not-found"))

@@ -49,6 +49,22 @@ def unserved_hosts(objects: Objects, gateways: Objects) -> Iterable[str]:
                     yield f"{told}: Gateway {name} does not serve {host}"
 
 
+def unknown_destinations(objects: Objects, services: Objects) -> Iterable[str]:
+    """Services of the same namespace that a VirtualService sends to, or mirrors to, and that are not there."""
+    known = {s["metadata"]["name"] for s in services}
+    for service in of_kind(objects, "VirtualService"):
+        spec = service["spec"]
+        routes = [r for kind in ("http", "tcp", "tls") for r in spec.get(kind, [])]
+        sent = [d["destination"]["host"] for r in routes for d in r.get("route", [])]
+        mirrored = [r["mirror"]["host"] for r in routes if "mirror" in r] + [
+            m["destination"]["host"] for r in routes for m in r.get("mirrors", [])
+        ]
+        for host in sent + mirrored:
+            # A name with dots may be a ServiceEntry's, or another namespace's.
+            if "." not in host and host not in known:
+                yield f"VirtualService {service['metadata']['name']}: there is no Service {host}"
+
+
 def unknown_backends(objects: Objects, services: Objects) -> Iterable[str]:
     """Services that an HTTPRoute or an Ingress leads to and that are not there."""
     known = {s["metadata"]["name"] for s in services}
@@ -71,6 +87,7 @@ def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects)
         *found,
         *empty_subsets(objects, services, pods),
         *unserved_hosts(objects, gateways),
+        *unknown_destinations(objects, services),
         *unknown_backends(objects, services),
     ]
 

@@ -1,8 +1,10 @@
-"""The accounts that the console writes rules with: one a namespace, which may write the kinds that rules have, no more."""
+"""The accounts that the console writes rules with: one a namespace, which may write the kinds that rules have, no more.
+
+:mod:`loadtests.access` makes them.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +26,7 @@ def kinds() -> dict[str, list[str]]:
 
 def manifests(namespace: str) -> list[dict[str, Any]]:
     """The account with its Role, for one namespace."""
-    rbac, metadata = "rbac.authorization.k8s.io", {"name": NAME}
+    rbac, metadata = "rbac.authorization.k8s.io", {"name": NAME, "namespace": namespace}
     rules = [{"apiGroups": [group], "resources": plurals, "verbs": list(VERBS)} for group, plurals in kinds().items()]
     role = {"apiGroup": rbac, "kind": "Role", "name": NAME}
     subject = {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
@@ -36,12 +38,8 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
 
 
 def of(cluster: Cluster) -> Cluster:
-    """The same cluster and namespace, seen with the account's rights; the account is made where there is none.
+    """The same cluster and namespace, seen with the account's rights.
 
     It has no token: the API server is asked to treat a request as the account's, and refuses whatever its Role does not cover.
-
-    :raises ClusterError: if the cluster does not answer, or refuses
     """
-    wanted = {"apiVersion": "v1", "kind": "List", "items": manifests(cluster.namespace)}
-    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(wanted))
     return replace(cluster, user=f"system:serviceaccount:{cluster.namespace}:{NAME}")

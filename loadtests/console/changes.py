@@ -134,17 +134,21 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     if contradictions := precheck.contradictions_with(cluster, [*after, *subsets]):
         raise RefusedError("; ".join(contradictions))
     put(account.of(cluster), found, state.objects, dry_run=True)
-    return Plan(tuple(found), analyzed(cluster, after))
+    others = [o for o in state.objects if (o["kind"], o["metadata"]["name"]) not in ours]
+    return Plan(tuple(found), analyzed(cluster, after, others))
 
 
-def analyzed(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """What ``istioctl analyze`` warns of, were ``objects`` in the cluster.
+def analyzed(cluster: Cluster, objects: Sequence[dict[str, Any]], others: Objects) -> tuple[str, ...]:
+    """What ``istioctl analyze`` warns of, were ``objects`` in the namespace beside ``others``.
 
-    :raises RefusedError: if it finds an error in one of them
+    It is given them instead of the cluster, for that would have to be the whole of it, with the mesh's own Secrets.
+
+    :raises RefusedError: if it finds an error in one of ``objects``
     """
     if not objects:
         return ()
-    told = json.loads(cluster.istioctl("analyze", "--output", "json", "-", stdin=yaml.safe_dump_all(objects)) or "[]")
+    given = yaml.safe_dump_all([*objects, *others])
+    told = json.loads(cluster.istioctl("analyze", "--use-kube=false", "--output", "json", "-", stdin=given) or "[]")
     ours = {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
     about = [m for m in told or [] if m.get("origin", "").split(" ports", 1)[0] in ours]
     found = {level: [f"{m['code']} {m['message']}" for m in about if m["level"] == level] for level in ("Error", "Warning")}

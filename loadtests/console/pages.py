@@ -34,6 +34,20 @@ def namespaces() -> tuple[str, ...]:
     return tuple(sorted({entry.load(name).question.namespace for name in entry.names()}))
 
 
+def edges_in(cluster: Cluster) -> list[topology.Edge]:
+    """The edges of a namespace; none where it is not there yet.
+
+    :raises ClusterError: if they cannot be told
+    """
+    try:
+        return topology.read(cluster)
+    except ClusterError:
+        # The account that reads may not look into what is not there, so the refusal alone does not tell.
+        if cluster.there():
+            raise
+        return []
+
+
 def shown(template: str, **values: Any) -> Response:
     """A page of the console in the language that is asked for, or else in the browser's."""
     code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
@@ -68,7 +82,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
         if namespace not in namespaces():
             return jsonify(error=f"namespace: {namespace} was given; accepted: one of {', '.join(namespaces())}"), 409
         try:
-            return jsonify(edges=topology.read(Cluster(environment.parsed_options.kubeconfig, namespace)))
+            return jsonify(edges=edges_in(Cluster(environment.parsed_options.kubeconfig, namespace)))
         except ClusterError as error:
             return jsonify(error=f"no metrics ({error}); run: make telemetry"), 409
 
@@ -84,7 +98,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
         try:
             found = entry.load(str(name))
             cluster = Cluster(environment.parsed_options.kubeconfig, found.question.namespace)
-            if not cluster.kubectl("get", "namespace", cluster.namespace, "--ignore-not-found", "--output", "name"):
+            if not cluster.there():
                 return jsonify(error=f"its sample is not deployed yet; run: make policy ENTRY={name}"), 409
             done = policy.put(cluster, found.name, "policy", entry.CATALOGUE, writer=account.of(cluster))
             return jsonify(entry=name, changes=done)

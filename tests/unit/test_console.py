@@ -12,8 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from loadtests import entry, policy
-from loadtests.cluster import Cluster
-from loadtests.console import changes, settings, web
+from loadtests.cluster import Cluster, ClusterError
+from loadtests.console import changes, settings, topology, web
 from loadtests.console.words import WORDS, language
 from loadtests.verdict import Declared, Observed, judge
 from loadtests.workers import Workers
@@ -111,6 +111,22 @@ def test_what_cannot_be_started_is_refused(name: Any, words: str, client: FlaskC
     answer = start(client, name)
     assert answer.status_code == 409
     assert words in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("there", "status", "told"),
+    [("", 200, {"edges": []}), ("namespace/webfront", 409, {"error": "no metrics (GET x: HTTP 403); run: make telemetry"})],
+)
+def test_a_namespace_that_is_not_there_has_no_edges(
+    there: str, status: int, told: dict[str, Any], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(cluster: Cluster) -> None:
+        raise ClusterError("GET x: HTTP 403")
+
+    monkeypatch.setattr(topology, "read", refused)
+    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: there)
+    answer = client.get("/mesh/edges?namespace=webfront", base_url="http://127.0.0.1:8089")
+    assert (answer.status_code, answer.get_json()) == (status, told)
 
 
 def test_nothing_is_put_in_force_under_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:

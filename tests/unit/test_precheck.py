@@ -45,6 +45,8 @@ def test_rules_that_can_be_held_are_accepted() -> None:
         (rules(version="v7"), "subset v1 selects no pod of reviews"),
         (rules(gateways=["nowhere"]), "there is no Gateway nowhere"),
         ([*rules(gateways=["door"]), gateway("books.lab")], "Gateway door does not serve reviews"),
+        (rules(tcp=[{"route": [{"destination": {"host": "store"}}]}]), "VirtualService reviews: there is no Service store"),
+        (rules(tcp=[{"mirror": {"host": "copy"}}]), "VirtualService reviews: there is no Service copy"),
     ],
 )
 def test_contradictions_are_named(objects: list[dict[str, Any]], words: str) -> None:

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from loadtests import entry
+from loadtests import access, entry
 from loadtests.question import AT_SERVER
 from tests.unit.test_inputs import PROJECT, plugin
 
@@ -230,11 +230,11 @@ def test_images_of_a_registry_are_at_the_versions_that_are_declared(name: str, i
 def test_the_labs_own_namespaces_carry_its_label() -> None:
     # Load from within the cluster, and whoever removes the lab, finds them by it.
     label = "app.kubernetes.io/part-of: istio-lab"
-    for file in (
-        "roles/bookinfo/vars/main.yml", "roles/telemetry/files/namespace.yaml", "roles/loadtest/templates/cluster.yaml.j2",
-    ):  # fmt: skip
+    for file in ("roles/bookinfo/vars/main.yml", "roles/telemetry/files/namespace.yaml"):
         assert label in (PROJECT / file).read_text(), file
     assert label.replace(": ", "': '") in (PROJECT / "roles/samples/tasks/apply.yml").read_text()
+    key, value = label.split(": ")
+    assert {key: value} == access.PART_OF
 
 
 def test_small_files_are_written_once_and_for_their_owner_alone(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def test_what_runs_there_may_do_its_work_and_no_more(judged: dict[str, Any]) -> 
     assert may("get", "pods", "--subresource=proxy", "-n", "istio-system")
     for refused in (
         ("list", "virtualservices.networking.istio.io", "-n", "default"), ("get", "secrets", "-n", "istio-system"),
-        ("get", "secrets", "-n", "kube-system"), ("delete", "pods", "-n", "bookinfo"), ("get", "nodes"),
+        ("create", "virtualservices.networking.istio.io", "-n", "bookinfo"), ("create", "secrets", "-n", "bookinfo"),
+        ("create", "roles.rbac.authorization.k8s.io", "-n", "bookinfo"), ("get", "secrets", "-n", "kube-system"),
+        ("delete", "pods", "-n", "bookinfo"), ("get", "nodes"),
         ("impersonate", "serviceaccounts/default", "-n", "bookinfo"), ("create", "namespaces"),
     ):  # fmt: skip
         assert not may(*refused), refused

@@ -17,6 +17,11 @@ STATE = lab.STATE.parent / NAME
 IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
 # One of each: a split, a way in, an answer that the mesh gives, what the mesh refuses.
 ENTRIES = ["reviews-90-10", "ingress-reachability", "cors", "mtls-strict", "authorization"]
+# Its node looks there for registries that are spoken to in another way than others.
+REGISTRIES = """
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "/etc/containerd/certs.d"
+"""
 # What a cluster changes by itself all the time.
 RESTLESS = {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}
 
@@ -48,11 +53,12 @@ class Foreign:
         return lab.playbook(f"-i inventories/existing {name}", None, **given)
 
 
-def run(*command: str) -> None:
+def run(*command: str) -> str:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "KIND_EXPERIMENTAL_PROVIDER": "podman"}
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
+    return done.stdout
 
 
 def of_others() -> list[dict[str, Any]]:

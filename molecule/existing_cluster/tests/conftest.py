@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluste
     folder = tmp_path_factory.mktemp("foreign")
     settings = yaml.safe_load((lab.STATE / "kind.yaml").read_text())
     settings["nodes"] = [{"role": "control-plane"}]  # no port of it is published on this machine
+    settings["containerdConfigPatches"] = [foreign_cluster.REGISTRIES]
     (folder / "kind.yaml").write_text(yaml.safe_dump(settings))
     image = json.loads((lab.STATE / "cluster.json").read_text())["image"]
     there = foreign_cluster.Foreign(folder / "kubeconfig")
@@ -38,6 +40,27 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluste
     finally:
         foreign_cluster.run("kind", "delete", "cluster", *where)
     assert lab.traces() == before, "the lab left something on this machine"
+
+
+@pytest.fixture(scope="session")
+def registry(foreign: foreign_cluster.Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that this machine and the cluster's node both reach: on the network of kind, without a certificate."""
+    folder = tmp_path_factory.mktemp("registry")
+    (network,) = json.loads(foreign_cluster.run("podman", "network", "inspect", "kind"))
+    address = f"{next(s['gateway'] for s in network['subnets'] if '.' in s['gateway'])}:{lab.free_port()}"
+    settings = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, "http": {"addr": address}}
+    (folder / "config.yml").write_text(yaml.safe_dump(settings))
+    hosts = f'server = "http://{address}"'
+    node = ["podman", "exec", f"{foreign_cluster.CLUSTER}-control-plane", "bash", "-c"]
+    place = f"/etc/containerd/certs.d/{address}"
+    foreign_cluster.run(*node, f"mkdir -p '{place}' && echo '{hosts}' >'{place}/hosts.toml'")
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        try:
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
 
 
 @pytest.fixture(scope="session")

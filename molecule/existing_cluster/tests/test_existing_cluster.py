@@ -103,6 +103,26 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, here
     assert declared(STATE) == declared(lab.STATE)
 
 
+def test_load_from_within_comes_from_a_registry_that_both_reach(foreign: Foreign, registry: str) -> None:
+    within = {"loadtest_entry": "reviews-90-10", "loadtest_where": "cluster", "loadtest_workers": 1}
+    for given, words in (
+        ("", "lab_registry: nothing was given"),
+        (f"http://{registry}", f"lab_registry: http://{registry} was given; accepted: HOST[:PORT][/PATH]"),
+    ):
+        wrong = foreign.play("run_loadtest.yml", lab_registry=given, **within)
+        assert wrong.returncode != 0
+        assert words in lab.words(wrong.stdout), wrong.stdout[-3000:]
+        assert "changed=0" in wrong.stdout
+    (STATE / "results/reviews-90-10/verdict.json").unlink(missing_ok=True)
+    done = foreign.play("run_loadtest.yml", lab_registry=f"{registry}/lab", lab_registry_tls_verify=False, **within)
+    assert done.returncode == 0, done.stdout[-3000:]
+    told = json.loads((STATE / "results/reviews-90-10/verdict.json").read_text())
+    assert told["outcome"] == "PASS"
+    # A pod's Python, not this machine's.
+    assert told["facts"]["versions"]["python"].startswith("3.13")
+    assert "istio-lab/locust" in requests.get(f"http://{registry}/v2/_catalog", timeout=10).text
+
+
 def test_what_needs_a_container_of_this_machine_is_refused(foreign: Foreign) -> None:
     done = foreign.play("run_loadtest.yml", loadtest_entry="egress-blocked")
     assert done.returncode != 0

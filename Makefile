@@ -11,7 +11,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --inventory inventories/$(INVENTORY) --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab load policy catalogue verify latency telemetry open explain docs test lint unit bench destroy env lock
+.PHONY: help lab unbundle bundle load policy catalogue verify latency telemetry open explain docs test lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,8 +24,14 @@ help: ## Show the verbs
 	@scripts/bootstrap.sh requirements-dev.txt
 	@touch $@
 
-lab: .venv/lab.stamp ## Build, or bring up to date: images, cluster, mesh, Bookinfo
+lab: $(if $(BUNDLE),unbundle,.venv/lab.stamp) ## Build, or bring up to date: images, cluster, mesh, Bookinfo (BUNDLE=file: without any network)
 	@$(PLAY) playbooks/site.yml
+
+unbundle:
+	@python3 scripts/unbundle.py "$(BUNDLE)"
+
+bundle: .venv/lab.stamp ## Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle)
+	@$(PLAY) $(if $(FILE),-e bundle_file="$(abspath $(FILE))") playbooks/make_bundle.yml
 
 policy: .venv/lab.stamp ## Put an entry's rules in force (ENTRY=name, VARIANT=policy|control)
 	@$(PLAY) -e traffic_policy_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/apply_policy.yml

@@ -16,10 +16,13 @@ fi
 # The lab brings what it needs: from here on the host's own Go, Java, Node, Ruby and C compiler refuse to work.
 scripts/hide-toolchains.sh "$PWD/build/hidden-toolchains"
 export PATH="$PWD/.venv/bin:$PWD/build/hidden-toolchains:$PATH"
-phase "lint"
-scripts/lint.sh
-phase "unit tests"
-pytest -q tests/unit
+phase "lint, and unit tests beside it"
+pytest -q tests/unit >build/unit.log 2>&1 & unit=$!
+status=0
+scripts/lint.sh || status=$?
+wait $unit || { cat build/unit.log; exit 1; }
+tail -n 1 build/unit.log
+[ $status = 0 ] || exit $status
 phase "molecule"
 # A lab of an earlier, ended run is removed first; its state may be anything.
 .venv/bin/ansible-playbook -e lab_name="$LAB_TEST_NAME" playbooks/destroy_lab.yml

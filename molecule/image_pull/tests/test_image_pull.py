@@ -58,6 +58,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.1)
+            # A run that was ended may have left only the names that the lab gives them itself.
+            for name in (n for n in OFFICIAL if not in_store(f"registry.istio.io/{n}")):
+                short = name.rpartition("/")[2].partition(":")[0].removeprefix("examples-bookinfo-")
+                built = podman("images", "--filter", f"reference=localhost/istio-lab/{short}", "--format", "{{.ID}}").split()
+                podman("tag", built[0], f"registry.istio.io/{name}")
             # Fast compression: what is tested is the way of the images, not their size.
             push = ["push", "--quiet", "--tls-verify=false", "--compression-format", "zstd"]
             for name in OFFICIAL:

@@ -1,0 +1,161 @@
+"""The lab in one file: refused when it is not whole or not for this host; on a bare system without a network, a lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import lab
+
+BUNDLE = lab.PROJECT / "build/istio-lab.bundle"
+HEADER_BYTES = 512
+LIMIT_GB = 1.5
+
+
+def header() -> dict[str, Any]:
+    with open(BUNDLE, "rb") as opened:
+        told: dict[str, Any] = json.loads(opened.read(HEADER_BYTES))
+    return told
+
+
+def unbundled(file: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """What make lab BUNDLE=file does first, with a cache of its own."""
+    command = ["make", "-s", "unbundle", f"BUNDLE={file}"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
+    return subprocess.run(command, cwd=lab.PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def refused(file: Path, home: Path, words: str) -> None:
+    done = unbundled(file, home)
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(told) == 1, told
+    assert told[0].startswith(f"BUNDLE: {file} was given, "), told
+    assert words in told[0]
+    assert "nothing was changed" in told[0]
+    assert not list(home.rglob("*.deb")), "something was unpacked"
+
+
+def test_a_bundle_is_no_larger_than_it_may_be() -> None:
+    assert BUNDLE.stat().st_size / 1e9 <= LIMIT_GB
+    assert BUNDLE.stat().st_size == HEADER_BYTES + header()["size"]
+
+
+@pytest.mark.parametrize("where", ["in the digest", "in the middle", "at the end"])
+def test_a_changed_byte_is_refused(where: str, tmp_path: Path) -> None:
+    at = {"in the digest": BUNDLE.open("rb").read(HEADER_BYTES).index(header()["sha256"].encode()) + 5,
+          "in the middle": HEADER_BYTES + header()["size"] // 2, "at the end": BUNDLE.stat().st_size - 1}[where]  # fmt: skip
+    with open(BUNDLE, "r+b") as opened:
+        opened.seek(at)
+        (byte,) = opened.read(1)
+        other = b"0" if byte != ord("0") else b"1"
+        try:
+            opened.seek(at)
+            opened.write(other)
+            opened.flush()
+            refused(BUNDLE, tmp_path, "it was changed or damaged")
+        finally:
+            opened.seek(at)
+            opened.write(bytes([byte]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architecture": "riscv64"}, "which is for architecture riscv64; accepted on this host: one for x86_64"),
+        ({"release": "debian 11"}, "which is for release debian 11; accepted on this host: one for debian 12"),
+        ({"format": 2}, "which is no bundle of this lab"),
+        ({"size": 1}, "copy it again"),
+    ],
+)
+def test_a_bundle_for_another_host_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.bundle"
+    file.write_bytes(json.dumps(header() | changes).encode().ljust(HEADER_BYTES) + b"rest")
+    refused(file, tmp_path / "home", words)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "none", tmp_path / "home", "No such file")
+    (tmp_path / "text").write_text("not a bundle")
+    refused(tmp_path / "text", tmp_path / "home", "which is no bundle of this lab")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A bare Debian: python3 and make, and the project as it is in the bundle."""
+    # Not below /tmp, which may be memory.
+    folder = lab.PROJECT / "build/bare"
+    remove(folder)
+    folder.mkdir(parents=True)
+    told = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    mirror = next(line.split()[2] for line in told.splitlines() if line.startswith("bookworm main "))
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", "--include=python3,make", "bookworm", str(folder), mirror],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    with open(BUNDLE, "rb") as opened:
+        opened.seek(HEADER_BYTES)
+        subprocess.run(["tar", "--extract", "--directory", str(folder / "root"), "project"], stdin=opened, check=True)
+    yield folder
+    remove(folder)
+
+
+def remove(folder: Path) -> None:
+    # What podman mounted there went with its namespace.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def bare(root: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """A script on the bare system; whatever it started ends with it."""
+    alone = ["unshare", "--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
+    inside = [str(lab.PROJECT / "tests/bare.sh"), str(root), str(BUNDLE.parent), "bash", "-c", script]
+    return subprocess.run([*alone, *inside], capture_output=True, text=True, check=False, timeout=900)
+
+
+LAB = """
+set -e
+echo "routes: $(wc -l </proc/net/route)"
+command -v podman git zstd ip && exit 1
+cd /root/project
+SECONDS=0; make lab BUNDLE=/given/istio-lab.bundle; echo "lab from bundle: $SECONDS s"
+make lab BUNDLE=/given/istio-lab.bundle
+make load ENTRY=reviews-80-20
+"""
+
+
+def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path) -> None:
+    done = bare(root, LAB)
+    told = done.stdout
+    (root / "log").write_text(told + done.stderr)
+    assert done.returncode == 0, told[-3000:] + done.stderr[-2000:]
+    assert "routes: 1\n" in told, "there is more than the table's head"
+    first, second, load = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", told)
+    assert int(first) > 0
+    assert second == "0"
+    assert load
+    assert "reviews-80-20: PASS" in lab.words(told)
+    print(re.findall(r"lab from bundle: \d+ s", told))
+
+
+def test_what_is_in_it_is_listed() -> None:
+    listed = ["tar", "--extract", "--to-stdout", "--occurrence", "bom.json"]
+    with open(BUNDLE, "rb") as opened:
+        opened.seek(HEADER_BYTES)
+        told = json.loads(subprocess.run(listed, stdin=opened, capture_output=True, check=True).stdout)
+    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
+    kinds = {c["purl"].split("/")[0] for c in told["components"] if "purl" in c}
+    assert kinds == {"pkg:pypi", "pkg:deb", "pkg:golang", "pkg:npm", "pkg:maven"}
+    named = {c["name"] for c in told["components"]}
+    # Of each source one, what is in images within the node's image included.
+    assert {"ansible", "podman", "istio", "kubernetes", "mongodb", "zipkin-server", "docker.io/kindest/node", "nginx"} <= named

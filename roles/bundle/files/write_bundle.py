@@ -1,0 +1,110 @@
+"""Writes a folder as one bundle: ``write_bundle.py FOLDER FILE``.
+
+A bundle is a line of JSON, filled up to 512 bytes, and a tar: the line tells for which host it is, and the digest of the tar.
+``scripts/unbundle.py`` reads it, with nothing but Python's own library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import tarfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+FORMAT = 1
+HEADER_BYTES = 512
+SUMS = "SHA256SUMS"
+
+
+class Hashed:
+    """A file that is written to, with the digest of what was written."""
+
+    def __init__(self, to: IO[bytes]) -> None:
+        """Write to ``to``."""
+        self.to, self.digest, self.size = to, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        """Write, as files do."""
+        self.digest.update(data)
+        self.size += len(data)
+        return self.to.write(data)
+
+
+def header(told: dict[str, Any]) -> bytes:
+    """The first 512 bytes.
+
+    :raises ValueError: if it does not fit
+    """
+    line = json.dumps(told, sort_keys=True).encode()
+    if len(line) >= HEADER_BYTES:
+        raise ValueError(f"the header has {len(line)} bytes")
+    return line.ljust(HEADER_BYTES - 1) + b"\n"
+
+
+def sums(folder: Path) -> str:
+    """The digests of all files, as ``sha256sum`` writes them, sorted by name."""
+    lines = []
+    for file in sorted(f for f in folder.rglob("*") if f.is_file() and not f.is_symlink() and f != folder / SUMS):
+        with open(file, "rb") as opened:
+            lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {file.relative_to(folder)}\n")
+    return "".join(lines)
+
+
+def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same member, as of nobody: two bundles of the same parts are the same."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mtime = 0
+    return member
+
+
+def write(folder: Path, file: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Write the bundle beside its place first: a half-written one is never there.
+
+    :return: what its first line tells
+    """
+    (folder / "about.json").write_text(json.dumps(about))
+    (folder / SUMS).write_text(sums(folder))
+    new = file.with_name(f"{file.name}.partial")
+    with open(new, "wb") as opened:
+        opened.write(b" " * HEADER_BYTES)
+        hashed = Hashed(opened)
+        with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            for name in sorted(os.listdir(folder)):
+                tar.add(folder / name, name, filter=plain)
+        told = {key: about[key] for key in ("architecture", "release", "made")} | {
+            "format": FORMAT, "name": "istio-lab", "sha256": hashed.digest.hexdigest(), "size": hashed.size,
+        }  # fmt: skip
+        opened.seek(0)
+        opened.write(header(told))
+    new.replace(file)
+    return told
+
+
+def main() -> None:
+    """Print a line about what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--images", type=json.loads, required=True)
+    parser.add_argument("--programs", required=True)
+    parser.add_argument("--packages", type=json.loads, required=True)
+    options = parser.parse_args()
+    release = platform.freedesktop_os_release()
+    about = {
+        "architecture": platform.machine(), "release": f"{release['ID']} {release['VERSION_ID']}",
+        "python": ".".join(platform.python_version_tuple()[:2]), "made": time.strftime("%Y-%m-%d"),
+        "images": options.images, "programs": options.programs, "packages": options.packages,
+    }  # fmt: skip
+    told = write(options.folder, options.file, about)
+    size = told["size"] / 2**30
+    print(f"{options.file}: {size:.2f} GiB, for {told['release']} on {told['architecture']}, sha256 {told['sha256']}")
+
+
+if __name__ == "__main__":
+    main()

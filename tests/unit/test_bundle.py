@@ -1,0 +1,113 @@
+"""A bundle's form: written, read back, refused; and what its list of contents is read from."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import tarfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.unit.test_inputs import PROJECT
+
+
+def program(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("scripts/unbundle.py")
+CONTENTS = program("roles/bundle/files/contents.py")
+
+
+def about() -> dict[str, Any]:
+    release = platform.freedesktop_os_release()
+    return {"architecture": platform.machine(), "release": f"{release['ID']} {release['VERSION_ID']}", "made": "2026-01-01"}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    folder = tmp_path / "parts"
+    (folder / "project/roles/x/files").mkdir(parents=True)
+    (folder / "project/roles/x/files/a").write_text("a")
+    (folder / "project/README.md").write_text("read me")
+    return folder
+
+
+def test_what_is_written_is_read_back(parts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.bundle"
+    told = WRITER.write(parts, file, about())
+    assert READER.head(file) == told
+    READER.check(file, told)
+    READER.extract(file, tmp_path / "out")
+    sums = READER.names((tmp_path / "out/SHA256SUMS").read_text())
+    assert set(sums) == {"about.json", "project/README.md", "project/roles/x/files/a"}
+    assert all(READER.digest(tmp_path / "out" / name) == digest for name, digest in sums.items())
+    # The rest of the file is a plain tar.
+    with open(file, "rb") as opened:
+        opened.seek(WRITER.HEADER_BYTES)
+        with tarfile.open(fileobj=opened, mode="r|") as tar:
+            assert {(m.uid, m.mtime) for m in tar} == {(0, 0)}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_both_ends_know_the_same_form() -> None:
+    assert (WRITER.FORMAT, WRITER.HEADER_BYTES) == (READER.FORMAT, READER.HEADER_BYTES)
+
+
+def test_a_changed_byte_is_seen(parts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.bundle"
+    told = WRITER.write(parts, file, about())
+    whole = file.read_bytes()
+    for at in (WRITER.HEADER_BYTES, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(SystemExit, match=r"^BUNDLE: .* it was changed or damaged; copy it again; nothing was changed$"):
+            READER.check(file, told)
+
+
+def test_another_state_of_the_project_is_seen_where_it_matters(parts: Path, tmp_path: Path) -> None:
+    sums = READER.names(WRITER.sums(parts))
+    here = tmp_path / "here"
+    (here / "roles/x/files").mkdir(parents=True)
+    (here / "roles/x/files/a").write_text("a")
+    (here / "README.md").write_text("another")
+    assert READER.differing(sums, here) == []
+    (here / "roles/x/files/b").write_text("b")
+    assert READER.differing(sums, here) == ["roles/x/files/b"]
+    (here / "roles/x/files/b").unlink()
+    (here / "roles/x/files/a").write_text("other")
+    assert READER.differing(sums, here) == ["roles/x/files/a"]
+    (here / "roles/x/files/a").unlink()
+    assert READER.differing(sums, here) == ["roles/x/files/a"]
+
+
+def test_a_header_that_does_not_fit_is_not_written() -> None:
+    with pytest.raises(ValueError, match="the header has"):
+        WRITER.header({"made": "x" * 600})
+
+
+def test_contents_are_read_from_what_describes_them(tmp_path: Path) -> None:
+    (tmp_path / "ansible_core-2.19.0-py3-none-any.whl").write_text("")
+    (tmp_path / "alibabacloud-tea-0.4.3.tar.gz").write_text("")
+    assert [str(c.purl) for c in CONTENTS.wheels(tmp_path)] == [
+        "pkg:pypi/alibabacloud-tea@0.4.3",
+        "pkg:pypi/ansible-core@2.19.0",
+    ]
+    (tmp_path / "Packages").write_text("Package: zstd\nVersion: 1.5\nArchitecture: amd64\nFilename: ./z.deb\n\n")
+    (tmp_path / "z.deb").write_text("")
+    (deb,) = CONTENTS.debs(tmp_path, "debian-12")
+    assert str(deb.purl) == "pkg:deb/debian/zstd@1.5?arch=amd64&distro=debian-12"
+    assert [h.content for h in deb.hashes] == ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
+    lock = tmp_path / "lock.json"
+    lock.write_text(
+        json.dumps({"packages": {"": {}, "node_modules/a": {"version": "1"}, "node_modules/@b/c": {"version": "2"}}})
+    )
+    assert [str(c.purl) for c in CONTENTS.npm(lock)] == ["pkg:npm/a@1", "pkg:npm/%40b/c@2"]

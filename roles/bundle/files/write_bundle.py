@@ -74,6 +74,7 @@ def write(folder: Path, file: Path, about: dict[str, Any]) -> dict[str, Any]:
     with open(new, "wb") as opened:
         opened.write(b" " * HEADER_BYTES)
         hashed = Hashed(opened)
+        # A stream is only written to; the types want a whole file.
         with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
             for name in sorted(os.listdir(folder)):
                 tar.add(folder / name, name, filter=plain)

@@ -49,6 +49,12 @@ def test_the_node_holds_the_images_as_they_were_built() -> None:
         ), name
 
 
+def test_a_node_has_room_for_the_threads_of_all_its_pods() -> None:
+    """The engine's own limit for one container, 2048, is met by telemetry and all samples together."""
+    script = "for _ in {1..2500}; do sleep 20 & done; jobs -p | wc -l; kill $(jobs -p)"
+    assert engine("exec", f"{lab.NAME}-control-plane", "bash", "-c", script).strip() == "2500"
+
+
 def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
     engine("stop", "--time", "20", f"{lab.NAME}-control-plane")
     done = lab.playbook("site.yml")

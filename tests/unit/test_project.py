@@ -56,6 +56,9 @@ def test_go_modules_are_at_the_versions_that_are_declared() -> None:
     for module, version in wanted.items():
         assert re.search(rf"^\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", lab, re.MULTILINE), module
     assert f"github.com/containerd/containerd/v2 v{VERSIONS['containerd']}" in containerd
+    declared = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
+    metallb = (PROJECT / "roles/metallb/files/metallb/go.mod").read_text()
+    assert f"go.universe.tf/metallb v{declared['lab_metallb_version']}" in metallb
 
 
 def test_python_packages_are_at_the_versions_that_are_declared() -> None:

@@ -43,7 +43,7 @@ options:
   reach:
     description: "How the gateway is reached; C(auto) chooses."
     type: str
-    choices: [auto, LoadBalancer, NodePort]
+    choices: [auto, LoadBalancer, NodePort, port-forward]
     default: auto
 author: istio-lab developers
 """
@@ -62,7 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 kubeconfig: {description: "Kubeconfig of this cluster alone, as YAML text.", returned: success, type: str}
 server: {description: "Version of the API server.", returned: success, type: str}
-reach: {description: "LoadBalancer or NodePort.", returned: success, type: str}
+reach: {description: "LoadBalancer, NodePort or port-forward.", returned: success, type: str}
 why: {description: "Why that one.", returned: success, type: str}
 address: {description: "Address of a node, for NodePort.", returned: success, type: str}
 """
@@ -75,7 +75,7 @@ WRITE = ("create", "patch", "delete")
 # (API group, resources, verbs): what the lab makes, reads and removes. istioctl makes ClusterRoles with rights of their own,
 # and only who has those may hand them on.
 NEEDED: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("", ("namespaces", "nodes", "pods"), ("list",)),
+    ("", ("namespaces", "nodes", "pods", "services"), ("list",)),
     ("", ("namespaces", "services", "serviceaccounts", "configmaps", "secrets"), WRITE),
     ("", ("pods/exec", "pods/portforward", "serviceaccounts/token"), ("create",)),
     ("", ("pods/log",), ("get",)),
@@ -202,30 +202,39 @@ def addresses(nodes: list[dict[str, Any]]) -> list[str]:
     return [a["address"] for a in sorted(found, key=lambda a: str(a["type"]))]
 
 
-def choose(asked: str, nodes: list[dict[str, Any]], answers: Callable[[str], bool]) -> dict[str, str]:
-    """How the gateway is reached (``reach``, empty when it is not), ``why``, and the ``address`` of a node.
+def choose(
+    asked: str, nodes: list[dict[str, Any]], services: list[dict[str, Any]], answers: Callable[[str, int], bool]
+) -> dict[str, str]:
+    """How the gateway is reached (``reach``), ``why``, and the ``address`` of a node.
 
-    :param answers: whether a node's address is reached from here
+    :param answers: whether a port of an address is reached from here
     """
-    near = "" if asked == "LoadBalancer" else next((a for a in addresses(nodes) if answers(a)), "")
+    near = "" if asked == "LoadBalancer" else next((a for a in addresses(nodes) if answers(a, KUBELET_PORT)), "")
     if asked != "auto":
         return {"reach": asked, "why": "existing_cluster_reach says so", "address": near or (addresses(nodes) or [""])[0]}
     scheme = next((n["spec"].get("providerID", "").partition(":")[0] for n in nodes), "")
     if scheme in BALANCED:
         return {"reach": "LoadBalancer", "why": f"{scheme} gives Services an address", "address": ""}
+    for service in services:
+        for given in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []:
+            at = given.get("ip") or given.get("hostname") or ""
+            if any(answers(at, p["port"]) for p in service["spec"]["ports"]):
+                name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+                why = f"Service {name} is reached at an address that it was given"
+                return {"reach": "LoadBalancer", "why": why, "address": ""}
     if near:
         return {"reach": "NodePort", "why": f"nodes are reached from here ({near})", "address": near}
-    why = "no cloud that gives Services an address is known here by its nodes' ids, and no node is reached from here"
-    return {"reach": "", "why": why, "address": ""}
+    why = "nobody is known to give Services an address, and no node is reached from here"
+    return {"reach": "port-forward", "why": why, "address": ""}
 
 
 # -- the cluster ------------------------------------------------------------------------------------------------------
 
 
-def reached(address: str) -> bool:
-    """Whether a node's kubelet takes a connection from here."""
+def reached(address: str, port: int) -> bool:
+    """Whether a port takes a connection from here."""
     try:
-        with socket.create_connection((address, KUBELET_PORT), timeout=2):
+        with socket.create_connection((address, port), timeout=2):
             return True
     except OSError:
         return False
@@ -318,10 +327,7 @@ def look(cluster: Cluster, wanted: Mapping[str, Any]) -> dict[str, Any]:
             f"existing_cluster_min_memory_gib, existing_cluster_min_cpus: {memory / 2**30:.1f} GiB and {cpus:.1f} cores are "
             f"not asked for by pods; accepted: {wanted['memory_gib']:g} GiB and {wanted['cpus']:g} cores or more"
         )
-    way = choose(wanted["reach"], nodes, reached)
-    if not way["reach"]:
-        told = f"auto was given; {way['why']}; accepted: LoadBalancer or NodePort, if you know better"
-        raise ValueError(f"existing_cluster_reach: {told}")
+    way = choose(wanted["reach"], nodes, cluster.items("/api/v1/services"), reached)
     return {"server": server, **way}
 
 
@@ -343,7 +349,7 @@ def main() -> None:
             "own": {"type": "path", "required": True},
             "cpus": {"type": "float", "default": 1.0},
             "memory_gib": {"type": "float", "default": 3.0},
-            "reach": {"type": "str", "choices": ["auto", "LoadBalancer", "NodePort"], "default": "auto"},
+            "reach": {"type": "str", "choices": ["auto", "LoadBalancer", "NodePort", "port-forward"], "default": "auto"},
         },
         supports_check_mode=True,
     )

@@ -118,6 +118,11 @@ def test_room_is_what_open_nodes_have_left() -> None:
     assert (cpus, memory) == (pytest.approx(1.4), 3.5 * 2**30)
 
 
+def service(port: int, *addresses: str) -> dict[str, Any]:
+    state = {"loadBalancer": {"ingress": [{"ip": address} for address in addresses]}} if addresses else {}
+    return {"metadata": {"name": "till", "namespace": "shop"}, "spec": {"ports": [{"port": port}]}, "status": state}
+
+
 @pytest.mark.parametrize(
     ("asked", "nodes", "near", "reach", "address"),
     [
@@ -129,15 +134,29 @@ def test_room_is_what_open_nodes_have_left() -> None:
             "NodePort",
             "10.0.0.1",
         ),
-        ("auto", [node("a", InternalIP="10.0.0.1")], "", "", ""),
+        ("auto", [node("a", InternalIP="10.0.0.1")], "", "port-forward", ""),
+        ("port-forward", [node("a", InternalIP="10.0.0.1")], "10.0.0.1", "port-forward", "10.0.0.1"),
         ("NodePort", [node("a", "aws://i", InternalIP="10.0.0.1", ExternalIP="1.2.3.4")], "", "NodePort", "1.2.3.4"),
         ("LoadBalancer", [node("a", InternalIP="10.0.0.1")], "10.0.0.1", "LoadBalancer", "10.0.0.1"),
     ],
 )
 def test_how_the_gateway_is_reached(asked: str, nodes: list[dict[str, Any]], near: str, reach: str, address: str) -> None:
-    way = existing.choose(asked, nodes, lambda a: a == near)
+    way = existing.choose(asked, nodes, [service(80), service(80, "1.2.3.5")], lambda a, port: (a, port) == (near, 10250))
     assert (way["reach"], way["address"]) == (reach, address)
     assert way["why"]
+
+
+def test_a_cluster_whose_services_are_given_addresses_is_known_by_one_that_answers() -> None:
+    nodes = [node("a", InternalIP="10.0.0.1")]
+
+    def way(*services: dict[str, Any]) -> tuple[str, str]:
+        told = existing.choose("auto", nodes, [*services], lambda a, port: (a, port) in {("1.2.3.5", 80), ("10.0.0.1", 10250)})
+        return told["reach"], told["why"]
+
+    assert way(service(80), service(443, "1.2.3.5"))[0] == "NodePort"
+    assert way(service(80, "1.2.3.4", "1.2.3.5")) == (
+        "LoadBalancer", "Service shop/till is reached at an address that it was given",
+    )  # fmt: skip
 
 
 def test_a_lab_that_is_on_another_cluster_is_known() -> None:

@@ -23,7 +23,9 @@ options:
     type: str
     required: true
   mirror:
-    description: Registry path put in place of C(hub); empty to ask the official registry. A loopback one may speak plain HTTP.
+    description:
+      - Registry path put in place of C(hub); empty to ask the official registry.
+      - One that speaks plain HTTP begins with http://, unless it is on loopback.
     type: str
     default: ""
 author: istio-lab developers
@@ -62,7 +64,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    engine, name, mirror = module.params["engine"], module.params["name"], module.params["mirror"]
+    engine, name, given = module.params["engine"], module.params["name"], module.params["mirror"]
+    # podman and docker know no scheme in an image's name.
+    mirror = given.removeprefix("http://").removeprefix("https://")
     source = mirrored(name, module.params["hub"], mirror)
     # A digest is no tag: the local name of such an image is its repository with the tag before the digest. The name is
     # whole, as kind asks for it: podman would keep a short one under localhost/.
@@ -70,7 +74,7 @@ def main() -> None:
     present = module.run_command([engine, "image", "inspect", local])[0] == 0
     if not present and not module.check_mode:
         # docker takes plain HTTP from loopback by itself.
-        plain = engine == "podman" and mirror.startswith(("127.", "localhost"))
+        plain = engine == "podman" and given.startswith(("http://", "127.", "localhost"))
         command = [engine, "pull", "--quiet", *(["--tls-verify=false"] if plain else []), source]
         code, _, error = module.run_command(command)
         if code:

@@ -1,4 +1,4 @@
-"""image_source: pull, against Debian's docker-registry on loopback, filled with the built images under official names."""
+"""image_source: pull, against Debian's docker-registry on this machine, filled with the built images under official names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import requests
 import yaml
 
 from tests import lab
+from tests.registry import served
 
 VERSIONS = yaml.safe_load((lab.PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
 OFFICIAL = [f"release/{n}:{VERSIONS['lab_versions']['istio']}" for n in ("pilot", "proxyv2")] + [
@@ -43,59 +43,38 @@ def podman(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("registry")
-    port = lab.free_port()
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    (folder / "config.yml").write_text(yaml.safe_dump(settings))
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-        try:
-            for _ in range(50):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            # A run that was ended may have left only the names that the lab gives them itself.
-            for name in (n for n in OFFICIAL if not in_store(f"registry.istio.io/{n}")):
-                short = name.rpartition("/")[2].partition(":")[0].removeprefix("examples-bookinfo-")
-                built = podman("images", "--filter", f"reference=localhost/istio-lab/{short}", "--format", "{{.ID}}").split()
-                podman("tag", built[0], f"registry.istio.io/{name}")
-            # Fast compression: what is tested is the way of the images, not their size.
-            push = ["push", "--quiet", "--tls-verify=false", "--compression-format", "zstd"]
-            for name in OFFICIAL:
-                podman(*push, f"registry.istio.io/{name}", f"docker://127.0.0.1:{port}/istio/{name}")
-            cluster = json.loads((lab.STATE / "cluster.json").read_text())
-            target = f"127.0.0.1:{port}/hub/kindest/node:v{VERSIONS['lab_versions']['kubernetes']}"
-            podman(*push, "--digestfile", str(folder / "digest"), cluster["image"], f"docker://{target}")
-            # From here on only the registry has them under these names.
-            for name in OFFICIAL:
-                podman("untag", f"registry.istio.io/{name}", f"registry.istio.io/{name}")
-            reference = f"kindest/node:v{VERSIONS['lab_versions']['kubernetes']}@{(folder / 'digest').read_text().strip()}"
-            yield Registry(f"127.0.0.1:{port}", reference)
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
-            # The names under which they were pulled mean nothing once the registry has gone.
-            pulled = [
-                n
-                for n in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-                if n.startswith(f"127.0.0.1:{port}/")
-            ]
-            if pulled:
-                podman("rmi", *pulled)
+    with served(folder) as address:
+        # A run that was ended may have left only the names that the lab gives them itself.
+        for name in (n for n in OFFICIAL if not in_store(f"registry.istio.io/{n}")):
+            short = name.rpartition("/")[2].partition(":")[0].removeprefix("examples-bookinfo-")
+            built = podman("images", "--filter", f"reference=localhost/istio-lab/{short}", "--format", "{{.ID}}").split()
+            podman("tag", built[0], f"registry.istio.io/{name}")
+        # Fast compression: what is tested is the way of the images, not their size.
+        push = ["push", "--quiet", "--tls-verify=false", "--compression-format", "zstd"]
+        for name in OFFICIAL:
+            podman(*push, f"registry.istio.io/{name}", f"docker://{address}/istio/{name}")
+        cluster = json.loads((lab.STATE / "cluster.json").read_text())
+        target = f"{address}/hub/kindest/node:v{VERSIONS['lab_versions']['kubernetes']}"
+        podman(*push, "--digestfile", str(folder / "digest"), cluster["image"], f"docker://{target}")
+        # From here on only the registry has them under these names.
+        for name in OFFICIAL:
+            podman("untag", f"registry.istio.io/{name}", f"registry.istio.io/{name}")
+        reference = f"kindest/node:v{VERSIONS['lab_versions']['kubernetes']}@{(folder / 'digest').read_text().strip()}"
+        yield Registry(address, reference)
+    # The names under which they were pulled mean nothing once the registry has gone.
+    pulled = [n for n in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split() if n.startswith(f"{address}/")]
+    if pulled:
+        podman("rmi", *pulled)
 
 
 def mirrors(registry: Registry) -> dict[str, object]:
-    release = f"{registry.address}/istio/release"
     return {
         "lab_name": NAME,
         "image_source": "pull",
-        "mesh_images_mirror": release,
-        "sample_images_mirror": release,
-        "node_image_mirror": f"{registry.address}/hub",
+        "lab_mirrors": {
+            "registry.istio.io": f"http://{registry.address}/istio",
+            "docker.io": f"http://{registry.address}/hub",
+        },
         "node_image_pull_ref": registry.node,
         # What the registry has under the official names are the built images.
         "istio_upstream_envoy": True,
@@ -174,6 +153,11 @@ def test_a_lab_comes_up_from_pulled_images(registry: Registry, home: dict[str, s
         done = lab.playbook("site.yml", home, **given)
         assert done.returncode == 0, done.stdout[-3000:]
         assert held() >= set(workloads)
+        # What a pod needs beside them, the node itself asks the mirror for.
+        (extra,) = (f"registry.istio.io/{n}" for n in OFFICIAL if "details-v2" in n)
+        podman("exec", *node, "rm", "--sync", extra)
+        podman("exec", node[0], "crictl", "pull", extra)
+        assert extra in held()
         port = (Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "gateway_port").read_text().strip()
         assert "<title>Simple Bookstore App</title>" in requests.get(f"http://127.0.0.1:{port}/productpage", timeout=10).text
         again = lab.playbook("site.yml", home, **given)

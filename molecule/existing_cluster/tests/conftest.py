@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ import yaml
 
 from tests import foreign as foreign_cluster
 from tests import lab
+from tests.registry import served
 
 
 @pytest.fixture(scope="session")
@@ -44,23 +44,12 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluste
 
 @pytest.fixture(scope="session")
 def registry(foreign: foreign_cluster.Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that this machine and the cluster's node both reach: on the network of kind, without a certificate."""
-    folder = tmp_path_factory.mktemp("registry")
-    (network,) = json.loads(foreign_cluster.run("podman", "network", "inspect", "kind"))
-    address = f"{next(s['gateway'] for s in network['subnets'] if '.' in s['gateway'])}:{lab.free_port()}"
-    settings = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, "http": {"addr": address}}
-    (folder / "config.yml").write_text(yaml.safe_dump(settings))
-    hosts = f'server = "http://{address}"'
-    node = ["podman", "exec", f"{foreign_cluster.CLUSTER}-control-plane", "bash", "-c"]
-    place = f"/etc/containerd/certs.d/{address}"
-    foreign_cluster.run(*node, f"mkdir -p '{place}' && echo '{hosts}' >'{place}/hosts.toml'")
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-        try:
-            yield address
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
+    """A registry that the cluster's node speaks to without a certificate."""
+    with served(tmp_path_factory.mktemp("registry")) as address:
+        place = f"/etc/containerd/certs.d/{address}"
+        node = ["podman", "exec", f"{foreign_cluster.CLUSTER}-control-plane", "bash", "-c"]
+        foreign_cluster.run(*node, f"mkdir -p '{place}' && echo 'server = \"http://{address}\"' >'{place}/hosts.toml'")
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -103,24 +105,52 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, here
     assert declared(STATE) == declared(lab.STATE)
 
 
-def test_load_from_within_comes_from_a_registry_that_both_reach(foreign: Foreign, registry: str) -> None:
-    within = {"loadtest_entry": "reviews-90-10", "loadtest_where": "cluster", "loadtest_workers": 1}
-    for given, words in (
-        ("", "lab_registry: nothing was given"),
-        (f"http://{registry}", f"lab_registry: http://{registry} was given; accepted: HOST[:PORT][/PATH]"),
+def test_images_that_are_the_labs_own_come_from_a_registry_that_both_reach(foreign: Foreign, registry: str) -> None:
+    """That of Locust, which sends from within the cluster, and that of greeter, which it asks."""
+    within = {"loadtest_entry": "grpc-balance", "loadtest_where": "cluster", "loadtest_workers": 1}
+    for given, where, words in (
+        ("", "cluster", "lab_registry: nothing was given, and loadtest_where: cluster needs a registry"),
+        ("", "local", "lab_registry: nothing was given, and sample greeter needs a registry"),
+        (f"http://{registry}", "local", f"lab_registry: http://{registry} was given; accepted: HOST[:PORT][/PATH]"),
     ):
-        wrong = foreign.play("run_loadtest.yml", lab_registry=given, **within)
+        wrong = foreign.play("run_loadtest.yml", **{**within, "lab_registry": given, "loadtest_where": where})
         assert wrong.returncode != 0
         assert words in lab.words(wrong.stdout), wrong.stdout[-3000:]
         assert "changed=0" in wrong.stdout
-    (STATE / "results/reviews-90-10/verdict.json").unlink(missing_ok=True)
+    (STATE / "results/grpc-balance/verdict.json").unlink(missing_ok=True)
     done = foreign.play("run_loadtest.yml", lab_registry=f"{registry}/lab", lab_registry_tls_verify=False, **within)
     assert done.returncode == 0, done.stdout[-3000:]
-    told = json.loads((STATE / "results/reviews-90-10/verdict.json").read_text())
+    told = json.loads((STATE / "results/grpc-balance/verdict.json").read_text())
     assert told["outcome"] == "PASS"
-    # A pod's Python, not this machine's.
-    assert told["facts"]["versions"]["python"].startswith("3.13")
-    assert "istio-lab/locust" in requests.get(f"http://{registry}/v2/_catalog", timeout=10).text
+    assert told["facts"]["versions"]["python"].startswith("3.13"), "a pod's Python, not this machine's"
+    assert "lab/istio-lab/locust" in requests.get(f"http://{registry}/v2/_catalog", timeout=10).text
+    pods = json.loads(foreign.kubectl("-n", "greeter", "get", "pods", "-l", "app=greeter", "-o", "json"))["items"]
+    images = {c["image"] for pod in pods for c in pod["spec"]["containers"] if c["name"] == "greeter"}
+    assert len(images) == 1
+    assert images.pop().startswith(f"{registry}/lab/istio-lab/greeter:")
+
+
+def test_a_gateway_that_nothing_reaches_is_forwarded_to(foreign: Foreign) -> None:
+    def forward() -> int:
+        return int((STATE / "forward.pid").read_text())
+
+    done = foreign.play("site.yml", existing_cluster_reach="port-forward")
+    assert done.returncode == 0, done.stdout[-3000:]
+    service = json.loads(foreign.kubectl("-n", "istio-system", "get", "service", "istio-ingressgateway", "-o", "json"))
+    assert service["spec"]["type"] == "ClusterIP"
+    at = (STATE / "gateway.json").read_text()
+    url = json.loads(at)["http"]
+    assert url.startswith("http://127.0.0.1:")
+    assert "<title>Simple Bookstore App</title>" in requests.get(f"{url}/productpage", timeout=10).text
+    again = foreign.play("site.yml")
+    assert "changed=0" in again.stdout, again.stdout[-3000:]
+    # As after a reboot: the next command brings it back, at the same ports.
+    os.killpg(forward(), signal.SIGKILL)
+    (STATE / "results/ingress-reachability/verdict.json").unlink(missing_ok=True)
+    done = foreign.play("run_loadtest.yml", loadtest_entry="ingress-reachability")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert json.loads((STATE / "results/ingress-reachability/verdict.json").read_text())["outcome"] == "PASS"
+    assert (STATE / "gateway.json").read_text() == at
 
 
 def test_what_needs_a_container_of_this_machine_is_refused(foreign: Foreign) -> None:
@@ -149,9 +179,11 @@ def test_a_cluster_that_does_not_answer_is_not_forgotten_by_itself(foreign: Fore
 
 
 def test_destroy_leaves_the_cluster_as_it_was(foreign: Foreign, before: dict[str, Any]) -> None:
+    forward = int((STATE / "forward.pid").read_text())
     done = foreign.play("destroy_lab.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert not STATE.exists()
+    assert not Path(f"/proc/{forward}").exists(), "nothing is forwarded any more"
     until = time.monotonic() + 30  # the API server forgets removed kinds a moment later
     while (now := foreign.everything()) != before and time.monotonic() < until:
         time.sleep(1)

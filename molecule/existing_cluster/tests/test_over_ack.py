@@ -11,7 +11,7 @@ import requests
 
 from tests import lab
 from tests.ack_api import KEY_ID, KEY_SECRET, Cloud, Server
-from tests.foreign import ENTRIES, Foreign, declared, lines
+from tests.foreign import CLUSTER, ENTRIES, Foreign, declared, lines
 
 NAME = f"{lab.NAME}-ack"
 STATE = lab.STATE.parent / NAME
@@ -20,11 +20,11 @@ STATE = lab.STATE.parent / NAME
 class Ack:
     """The lab's playbooks, with the cloud's address and credentials."""
 
-    def __init__(self, cloud: Cloud, endpoint: str, node: str) -> None:
+    def __init__(self, foreign: Foreign, cloud: Cloud, endpoint: str) -> None:
+        self.foreign = foreign
         self.cloud = cloud
-        # Nobody gives Services of a kind cluster an address: there the gateway is at a port of its node.
         self.given: dict[str, object] = {
-            "lab_name": NAME, "image_source": "build", "istio_gateway_type": "NodePort", "istio_gateway_node_address": node,
+            "lab_name": NAME, "image_source": "build",
             "ack_cluster_endpoint": endpoint, "ack_cluster_protocol": "http", "ack_cluster_region": "cn-test",
             "ack_cluster_zones": ["cn-test-a"], "ack_cluster_poll": 0.5, "ack_cluster_timeout": 120,
         }  # fmt: skip
@@ -38,16 +38,23 @@ class Ack:
 
 
 @pytest.fixture(scope="module")
-def ack(foreign: Foreign) -> Iterator[Ack]:
+def ack(foreign: Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ack]:
+    # The cloud gives Services of type LoadBalancer an address; here MetalLB does, from the network of the nodes.
+    balancer = {
+        "kind_cluster_name": CLUSTER, "metallb_kubeconfig": str(foreign.kubeconfig),
+        "metallb_state_dir": str(tmp_path_factory.mktemp("metallb")),
+    }  # fmt: skip
+    for changed in (True, False):
+        done = lab.playbook("install_load_balancer.yml", None, **balancer)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert ("changed=0" in done.stdout) != changed
     with pytest.MonkeyPatch.context() as patch:
         # The SDK obeys a proxy even for 127.0.0.1.
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
             patch.delenv(name, raising=False)
         cloud = Cloud(seconds_to_run=3, kubeconfig=foreign.kubeconfig.read_text())
-        nodes = json.loads(foreign.kubectl("get", "nodes", "-o", "json"))["items"]
-        node = next(a["address"] for a in nodes[0]["status"]["addresses"] if a["type"] == "InternalIP")
         with Server(cloud) as server:
-            yield Ack(cloud, server.endpoint, node)
+            yield Ack(foreign, cloud, server.endpoint)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,8 @@ def test_a_lab_comes_out_of_the_cloud_once(ack: Ack) -> None:
     assert KEY_SECRET not in done.stdout
     assert (STATE / "kubeconfig").stat().st_mode & 0o777 == 0o600
     url = json.loads((STATE / "gateway.json").read_text())["http"]
+    service = json.loads(ack.foreign.kubectl("-n", "istio-system", "get", "service", "istio-ingressgateway", "-o", "json"))
+    assert url == f"http://{service['status']['loadBalancer']['ingress'][0]['ip']}:80"
     assert "<title>Simple Bookstore App</title>" in requests.get(f"{url}/productpage", timeout=10).text
     again = ack.play("site.yml")
     assert "changed=0" in again.stdout, again.stdout[-3000:]
@@ -99,6 +108,18 @@ def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, here: None) 
     assert done.returncode == 0, done.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert declared(STATE) == declared(lab.STATE)
+
+
+def test_load_from_within_works_there_as_well(ack: Ack, registry: str) -> None:
+    (STATE / "results/reviews-90-10/verdict.json").unlink(missing_ok=True)
+    done = ack.play(
+        "run_loadtest.yml", loadtest_entry="reviews-90-10", loadtest_where="cluster", loadtest_workers=1,
+        lab_registry=f"{registry}/lab", lab_registry_tls_verify=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    told = json.loads((STATE / "results/reviews-90-10/verdict.json").read_text())
+    assert told["outcome"] == "PASS"
+    assert told["facts"]["versions"]["python"].startswith("3.13"), "a pod's Python, not this machine's"
 
 
 def test_a_cluster_is_deleted_only_when_its_name_is_confirmed(ack: Ack) -> None:

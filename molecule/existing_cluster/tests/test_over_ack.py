@@ -110,16 +110,22 @@ def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, here: None) 
     assert declared(STATE) == declared(lab.STATE)
 
 
-def test_load_from_within_works_there_as_well(ack: Ack, registry: str) -> None:
-    (STATE / "results/reviews-90-10/verdict.json").unlink(missing_ok=True)
+def test_images_that_are_the_labs_own_come_from_a_registry_that_both_reach(ack: Ack, registry: str) -> None:
+    """That of Locust, which sends from within the cluster, and that of greeter, which it asks."""
+    (STATE / "results/grpc-balance/verdict.json").unlink(missing_ok=True)
     done = ack.play(
-        "run_loadtest.yml", loadtest_entry="reviews-90-10", loadtest_where="cluster", loadtest_workers=1,
+        "run_loadtest.yml", loadtest_entry="grpc-balance", loadtest_where="cluster", loadtest_workers=1,
         lab_registry=f"{registry}/lab", lab_registry_tls_verify=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    told = json.loads((STATE / "results/reviews-90-10/verdict.json").read_text())
+    told = json.loads((STATE / "results/grpc-balance/verdict.json").read_text())
     assert told["outcome"] == "PASS"
     assert told["facts"]["versions"]["python"].startswith("3.13"), "a pod's Python, not this machine's"
+    assert "lab/istio-lab/locust" in requests.get(f"http://{registry}/v2/_catalog", timeout=10).text
+    pods = json.loads(ack.foreign.kubectl("-n", "greeter", "get", "pods", "-l", "app=greeter", "-o", "json"))["items"]
+    images = {c["image"] for pod in pods for c in pod["spec"]["containers"] if c["name"] == "greeter"}
+    assert len(images) == 1
+    assert images.pop().startswith(f"{registry}/lab/istio-lab/greeter:")
 
 
 def test_a_cluster_is_deleted_only_when_its_name_is_confirmed(ack: Ack) -> None:

@@ -89,9 +89,11 @@ def start(state: Path, kubeconfig: str) -> int:
 
 
 def stop(state: Path) -> int:
-    """0; the forward and its kubectl are one process group."""
+    """0; the forward and its kubectl are one process group, which is gone at the end."""
     if pid := running(state):
         os.killpg(pid, signal.SIGTERM)
+        while running(state):
+            time.sleep(0.05)
         print("stopped")
     (state / "forward.pid").unlink(missing_ok=True)
     return 0

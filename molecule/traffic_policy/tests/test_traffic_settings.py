@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,15 @@ from tests import lab
 CLUSTER = Cluster(str(lab.KUBECONFIG), "bookinfo")
 
 
+@pytest.fixture(scope="module")
+def account_there() -> None:
+    """As the page has it when it starts: an account for what it does."""
+    made = [sys.executable, "-m", "loadtests.access", "--kubeconfig", str(lab.KUBECONFIG)]
+    subprocess.run(made, cwd=lab.PROJECT, check=True, timeout=120)
+
+
 @pytest.fixture(autouse=True)
-def entry() -> Iterator[None]:
+def entry(account_there: None) -> Iterator[None]:
     """The rules of an entry, and none of the page's."""
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-20")
     assert done.returncode == 0, done.stdout[-2000:]

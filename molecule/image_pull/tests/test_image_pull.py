@@ -156,9 +156,9 @@ def test_a_lab_comes_up_from_pulled_images(registry: Registry, home: dict[str, s
         # What a pod needs beside them, the node itself asks the mirror for.
         (extra,) = (f"registry.istio.io/{n}" for n in OFFICIAL if "details-v2" in n)
         podman("exec", *node, "rm", "--sync", extra)
-        pod = ["--kubeconfig", str(Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "kubeconfig")]
-        lab.kubectl(*pod, "run", "extra", f"--image={extra}", "--annotations=sidecar.istio.io/inject=false")
-        lab.kubectl(*pod, "wait", "--for=condition=Ready", "pod/extra", "--timeout=120s")
+        there = Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "kubeconfig"
+        lab.kubectl("run", "extra", f"--image={extra}", kubeconfig=there)
+        lab.kubectl("wait", "--for=condition=Ready", "pod/extra", "--timeout=120s", kubeconfig=there)
         assert extra in held()
         port = (Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "gateway_port").read_text().strip()
         assert "<title>Simple Bookstore App</title>" in requests.get(f"http://127.0.0.1:{port}/productpage", timeout=10).text

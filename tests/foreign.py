@@ -15,8 +15,8 @@ CLUSTER = f"{lab.NAME}-foreign"
 NAME = f"{lab.NAME}-existing"
 STATE = lab.STATE.parent / NAME
 IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
-# One of each: a split, a way in, who is refused by identity, who by rule.
-ENTRIES = ["reviews-90-10", "ingress-reachability", "mtls-strict", "authorization"]
+# One of each: a split, a way in, an answer that the mesh gives, what the mesh refuses.
+ENTRIES = ["reviews-90-10", "ingress-reachability", "cors", "mtls-strict", "authorization"]
 # Its node looks there for registries that are spoken to in another way than others.
 REGISTRIES = """
 [plugins."io.containerd.grpc.v1.cri".registry]

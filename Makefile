@@ -31,8 +31,8 @@ lab: $(if $(BUNDLE),unbundle,.venv/lab.stamp) ## Build, or bring up to date: ima
 unbundle:
 	@python3 scripts/unbundle.py "$(BUNDLE)"
 
-bundle: .venv/lab.stamp ## Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle)
-	@$(PLAY) $(if $(FILE),-e bundle_file="$(abspath $(FILE))") playbooks/make_bundle.yml
+bundle: .venv/lab.stamp ## Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64: for such a machine)
+	@$(PLAY) $(if $(ARCH),-e lab_architecture=$(ARCH)) $(if $(FILE),-e bundle_file="$(abspath $(FILE))") playbooks/make_bundle.yml
 
 policy: .venv/lab.stamp ## Put an entry's rules in force (ENTRY=name, VARIANT=policy|control)
 	@$(PLAY) -e traffic_policy_entry=$(ENTRY) -e traffic_policy_variant=$(VARIANT) playbooks/apply_policy.yml

@@ -50,6 +50,10 @@ options:
     description: Read-only mounts for the build, path on the host -> path in the build.
     type: dict
     default: {}
+  platform:
+    description: What the image is for, such as linux/arm64; this machine when empty. Another one's programs have to run here.
+    type: str
+    default: ""
   log:
     description: File that receives the output of the build.
     type: path
@@ -85,6 +89,8 @@ def build_command(params: dict, image: str) -> list[str]:
     """The podman command line that builds ``image``."""
     command = ["podman", "build", "--pull=never", "--network=host", "--layers=true", "--tag", image]
     command += ["--label", f"istio-lab.key={params['key']}"]
+    if params["platform"]:
+        command += ["--platform", params["platform"]]
     if Path(HOST_CERTIFICATES).exists():
         # The host may trust a CA of its own (a proxy's); the build needs it, the image must not keep it.
         command += ["--volume", f"{HOST_CERTIFICATES}:{HOST_CERTIFICATES}:ro"]
@@ -118,6 +124,7 @@ def main() -> None:
             "contexts": {"type": "dict", "default": {}},
             "build_args": {"type": "dict", "default": {}},
             "volumes": {"type": "dict", "default": {}},
+            "platform": {"type": "str", "default": ""},
             "log": {"type": "path", "required": True},
         },
         supports_check_mode=True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
+import shutil
+import sys
 import tarfile
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,7 @@ def program(path: str) -> ModuleType:
 
 WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("scripts/unbundle.py")
 CONTENTS = program("roles/bundle/files/contents.py")
+MACHINE = program("roles/bundle/files/check_machine.py")
 
 
 def about() -> dict[str, Any]:
@@ -111,3 +114,28 @@ def test_contents_are_read_from_what_describes_them(tmp_path: Path) -> None:
         json.dumps({"packages": {"": {}, "node_modules/a": {"version": "1"}, "node_modules/@b/c": {"version": "2"}}})
     )
     assert [str(c.purl) for c in CONTENTS.npm(lock)] == ["pkg:npm/a@1", "pkg:npm/%40b/c@2"]
+
+
+def test_programs_for_another_machine_are_told_from_this_ones(tmp_path: Path) -> None:
+    here, other = ("x86_64", "aarch64") if platform.machine() == "x86_64" else ("aarch64", "x86_64")
+    for name in ("a program", "a\nname"):
+        shutil.copy(sys.executable, tmp_path / name)
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    (tmp_path / "script").chmod(0o755)
+    (tmp_path / "data").write_text("no program")
+    found = MACHINE.programs(tmp_path)
+    assert {file.name for file in found} == {"a program", "a\nname", "script"}
+    assert MACHINE.made_for_others(found, here) == []
+    assert sorted(line.split(": ELF")[0] for line in MACHINE.made_for_others(found, other)) == [
+        str(tmp_path / "a\nname"),
+        str(tmp_path / "a program"),
+    ]
+    assert MACHINE.made_for_others([], other) == []
+
+
+def test_a_program_that_does_not_run_is_told_with_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "broken").write_text("#!/bin/sh\necho 'cannot execute' >&2; exit 8\n")
+    (tmp_path / "broken").chmod(0o755)
+    assert MACHINE.version(tmp_path / "broken") == "FAILED with 8: cannot execute"
+    (tmp_path / "broken").write_text("#!/bin/sh\necho one; echo two; echo three\n")
+    assert MACHINE.version(tmp_path / "broken") == "one two"

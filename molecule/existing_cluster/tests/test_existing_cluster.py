@@ -122,11 +122,13 @@ def test_a_gateway_that_nothing_reaches_is_forwarded_to(foreign: Foreign) -> Non
     assert "changed=0" in again.stdout, again.stdout[-3000:]
 
 
-def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, here: None) -> None:
+def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, registry: str, here: None) -> None:
     at = (STATE / "gateway.json").read_text()
     # As after a reboot: the next command brings the forward back, at the same ports.
     os.killpg(int((STATE / "forward.pid").read_text()), signal.SIGKILL)
-    there = foreign.play("verify_catalogue.yml", lab_verify_entries=ENTRIES)
+    there = foreign.play(
+        "verify_catalogue.yml", lab_verify_entries=ENTRIES, lab_registry=f"{registry}/lab", lab_registry_tls_verify=False
+    )
     assert there.returncode == 0, there.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert [line["entry"] for line in lines(STATE)] == sorted(ENTRIES)

@@ -103,8 +103,10 @@ def test_a_lab_comes_out_of_the_cloud_once(ack: Ack) -> None:
     assert "the control plane is being made" in (STATE / "log/ack.log").read_text(), "the cloud's own events"
 
 
-def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, here: None) -> None:
-    done = ack.play("verify_catalogue.yml", lab_verify_entries=ENTRIES)
+def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, registry: str, here: None) -> None:
+    done = ack.play(
+        "verify_catalogue.yml", lab_verify_entries=ENTRIES, lab_registry=f"{registry}/lab", lab_registry_tls_verify=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert declared(STATE) == declared(lab.STATE)

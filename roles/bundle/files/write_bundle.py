@@ -92,13 +92,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--machine", required=True, help="the kernel's name of the architecture")
     parser.add_argument("--images", type=json.loads, required=True)
     parser.add_argument("--programs", required=True)
     parser.add_argument("--packages", type=json.loads, required=True)
     options = parser.parse_args()
     release = platform.freedesktop_os_release()
     about = {
-        "architecture": platform.machine(), "release": f"{release['ID']} {release['VERSION_ID']}",
+        "architecture": options.machine, "release": f"{release['ID']} {release['VERSION_ID']}",
         "python": ".".join(platform.python_version_tuple()[:2]), "made": time.strftime("%Y-%m-%d"),
         "images": options.images, "programs": options.programs, "packages": options.packages,
     }  # fmt: skip

@@ -138,9 +138,10 @@ def install(packages: list[str], debs: Path) -> None:
 
 def load(about: dict[str, Any], folder: Path) -> None:
     """Programs to the cache, images to podman's store."""
-    programs = CACHE / "binaries" / about["programs"]
+    programs = CACHE / "binaries"
+    absent = [name for name in about["programs"] if not (programs / name).is_dir()]
     lacking = [names for names in about["images"] if not all(there("podman", "image", "exists", name) for name in names)]
-    if programs.is_dir() and not lacking:
+    if not absent and not lacking:
         return
     say(f"unpacking programs and {len(about['images'])} images")
     unpacked = folder / "unpacked"
@@ -149,9 +150,9 @@ def load(about: dict[str, Any], folder: Path) -> None:
     decompress = ["zstd", "--decompress", "--stdout", "--quiet", "--long=30", str(folder / "lab.tar.zst")]
     with subprocess.Popen(decompress, stdout=subprocess.PIPE) as stream:
         run("tar", "--extract", "--no-same-owner", "--directory", str(unpacked), stdin=stream.stdout)
-    if not programs.is_dir():
-        programs.parent.mkdir(parents=True, exist_ok=True)
-        (unpacked / about["programs"]).rename(programs)
+    programs.mkdir(parents=True, exist_ok=True)
+    for name in absent:
+        (unpacked / name).rename(programs / name)
     for number, names in enumerate(lacking, 1):
         say(f"image {number} of {len(lacking)}: {names[0]}")
         identity = run("podman", "pull", "--quiet", f"oci:images:{names[0]}", cwd=unpacked).strip()

@@ -35,6 +35,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"image_sorce": "build"}, "image_sorce", "did you mean image_source"),
     ({"lab_name": "My Lab"}, "lab_name", "lower-case"),
     ({"lab_name": ""}, "lab_name", "lower-case"),
+    ({"lab_architecture": "riscv64"}, "lab_architecture", "one of: amd64, arm64"),
     ({"lab_engine": "containerd"}, "lab_engine", "one of: podman, docker"),
     ({"lab_nmae": "x"}, "lab_nmae", "did you mean lab_name"),
     ({"kind_cluster_nodes": "two"}, "kind_cluster_nodes", "one of: 1, 2, 3, 4, 5"),

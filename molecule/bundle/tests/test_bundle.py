@@ -125,13 +125,15 @@ def bare(root: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*alone, *inside], capture_output=True, text=True, check=False, timeout=900)
 
 
-LAB = """
+LAB = r"""
 set -e
 echo "routes: $(wc -l </proc/net/route)"
 command -v podman git zstd ip && exit 1
 cd /root/project
 SECONDS=0; make lab BUNDLE=/given/istio-lab.bundle; echo "lab from bundle: $SECONDS s"
 make lab BUNDLE=/given/istio-lab.bundle
+make lab BUNDLE=/given/istio-lab.bundle ARGS='-e istio_gateway_type=LoadBalancer'
+grep -q '"http": "http://10\.89\.' /root/.local/state/istio-lab/istio-lab/gateway.json
 make load ENTRY=reviews-80-20
 """
 
@@ -142,9 +144,10 @@ def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path) -> None:
     (root / "log").write_text(told + done.stderr)
     assert done.returncode == 0, told[-3000:] + done.stderr[-2000:]
     assert "routes: 1\n" in told, "there is more than the table's head"
-    first, second, load = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", told)
+    first, second, balanced, load = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", told)
     assert int(first) > 0
     assert second == "0"
+    assert int(balanced) > 0
     assert load
     assert "reviews-80-20: PASS" in lab.words(told)
     print(re.findall(r"lab from bundle: \d+ s", told))
@@ -161,6 +164,15 @@ def test_what_is_in_it_is_listed() -> None:
     named = {c["name"] for c in told["components"]}
     # Of each source one, what is in images within the node's image included.
     assert {"ansible", "podman", "istio", "kubernetes", "mongodb", "zipkin-server", "docker.io/kindest/node", "nginx"} <= named
+
+
+def test_a_lab_does_not_run_what_is_for_another_architecture() -> None:
+    other = "arm64" if os.uname().machine == "x86_64" else "amd64"
+    done = lab.playbook("site.yml", lab_name=f"{lab.NAME}-other", lab_architecture=other)
+    assert done.returncode != 0
+    assert f"lab_architecture: {other} was given, and this machine is {os.uname().machine}" in lab.words(done.stdout)
+    assert "changed=0" in done.stdout
+    assert not (lab.STATE.parent / f"{lab.NAME}-other").exists()
 
 
 def role(name: str, tasks: str = "main", **variables: object) -> None:
@@ -184,7 +196,7 @@ def role(name: str, tasks: str = "main", **variables: object) -> None:
 
 
 def checked(machine: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, CHECK, machine, str(folder)]
+    command = [sys.executable, CHECK, machine, "--programs", str(folder)]
     return subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False, timeout=300)
 
 

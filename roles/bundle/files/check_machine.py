@@ -1,12 +1,13 @@
-"""Checks for which machine programs and images are: ``check_machine.py MACHINE FOLDER IMAGE...``.
+"""Checks for which machine programs and images are: ``check_machine.py MACHINE --programs FOLDER... --images IMAGE...``.
 
-``file`` tells what each program of FOLDER, and each of the images' own programs, is made for; the lab's own are then asked for
-their versions. Those of another architecture are run by QEMU where the kernel knows of it. Ends with one line for each that is
-for another machine, or does not run.
+``file`` tells what each program of the folders, and each of the images' own programs, is made for; those of the folders are
+then asked for their versions. Those of another architecture are run by QEMU where the kernel knows of it. Ends with a line for
+each that is for another machine, or does not run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ CALLED = {"x86_64": ("x86-64", "amd64"), "aarch64": ("ARM aarch64", "arm64")}
 ASKED = {
     "kubectl": ["version", "--client"], "kind": ["version"], "istioctl": ["version", "--remote=false"], "coredns": ["-version"],
     "containerd-shim-runc-v2": ["-v"], "kubeadm": ["version", "--output=short"], "pilot-agent": ["version", "--short"],
-    "pilot-discovery": ["version", "--short"],
+    "pilot-discovery": ["version", "--short"], "controller": ["-h"], "speaker": ["-h"],
 }  # fmt: skip
 OWN = "usr/local/bin"
 
@@ -73,11 +74,15 @@ def runs_here(machine: str) -> bool:
 
 def main() -> None:
     """Print the versions."""
-    machine, folder, *images = sys.argv[1:]
-    found = programs(Path(folder))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("machine", choices=sorted(CALLED), help="as the kernel calls it")
+    parser.add_argument("--programs", type=Path, nargs="+", required=True, help="folders")
+    parser.add_argument("--images", nargs="*", default=[], help="full names, in podman's store")
+    options = parser.parse_args()
+    machine, found = options.machine, [file for folder in options.programs for file in programs(folder)]
     if not found:
-        sys.exit(f"check_machine: {folder} holds no program")
-    wrong = made_for_others(found, machine) + [line for name in images for line in in_image(name, machine)]
+        sys.exit(f"check_machine: {', '.join(map(str, options.programs))}: no program")
+    wrong = made_for_others(found, machine) + [line for name in options.images for line in in_image(name, machine)]
     if not wrong and runs_here(machine):
         for program in sorted(found):
             told = version(program)

@@ -85,9 +85,9 @@ def in_image(name: str) -> Iterable[Component]:
         subprocess.run(["podman", "image", "unmount", name], capture_output=True, check=True)
 
 
-def compiled(folder: Path, go: str) -> Iterable[Component]:
+def compiled(folders: list[str], go: str) -> Iterable[Component]:
     """Go's modules, as they stand in the programs."""
-    told = subprocess.run([go, "version", "-m", str(folder)], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([go, "version", "-m", *folders], capture_output=True, text=True, check=True).stdout
     for line in told.splitlines():
         match line.split():
             case ["mod" | "dep" | "=>", name, version, *_] if version.startswith("v"):
@@ -114,7 +114,7 @@ def main() -> None:
     """Write the list, once for each component."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--binaries", type=Path, required=True)
+    parser.add_argument("--binaries", type=json.loads, required=True, help="folders of programs")
     parser.add_argument("--go", required=True)
     parser.add_argument("--lock", type=Path, required=True)
     parser.add_argument("--npm", type=Path, required=True)

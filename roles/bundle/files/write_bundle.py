@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--machine", required=True, help="the kernel's name of the architecture")
     parser.add_argument("--images", type=json.loads, required=True)
-    parser.add_argument("--programs", required=True)
+    parser.add_argument("--programs", type=json.loads, required=True, help="folders of programs")
     parser.add_argument("--packages", type=json.loads, required=True)
     options = parser.parse_args()
     release = platform.freedesktop_os_release()

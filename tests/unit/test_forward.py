@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,19 @@ def test_a_forward_is_known_by_what_it_is_not_by_its_id(tmp_path: Path) -> None:
         assert process.wait(timeout=10) != 0
     assert not (tmp_path / "forward.pid").exists()
     assert forward.stop(tmp_path) == 0, "what does not run is not stopped twice"
+
+
+def test_a_forward_that_does_not_end_when_asked_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "SECONDS_TO_STOP", 0.3)
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    (tmp_path / "it.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "it.py"), "run", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # from here on it does not mind
+        (tmp_path / "forward.pid").write_text(f"{process.pid}\n")
+        forward.stop(tmp_path)
+        assert process.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_ports_are_kept_unless_somebody_has_taken_one() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 # Ports of the Service, by the names that gateway.json has for them.
 PORTS = {"http": 80, "https": 443, "tcp": 31400}
 SECONDS_TO_START = 30.0
+SECONDS_TO_STOP = 10.0
 PAUSE_SECONDS = 0.2
 
 
@@ -91,8 +92,11 @@ def start(state: Path, kubeconfig: str) -> int:
 def stop(state: Path) -> int:
     """0; the forward and its kubectl are one process group, which is gone at the end."""
     if pid := running(state):
+        until = time.monotonic() + SECONDS_TO_STOP
         os.killpg(pid, signal.SIGTERM)
         while running(state):
+            if time.monotonic() > until:
+                os.killpg(pid, signal.SIGKILL)
             time.sleep(0.05)
         print("stopped")
     (state / "forward.pid").unlink(missing_ok=True)

@@ -147,7 +147,7 @@ def load(about: dict[str, Any], folder: Path) -> None:
     unpacked = folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir()
-    decompress = ["zstd", "--decompress", "--stdout", "--quiet", "--long=30", str(folder / "lab.tar.zst")]
+    decompress = ["zstd", "--decompress", "--stdout", "--quiet", "--long=31", str(folder / "lab.tar.zst")]
     with subprocess.Popen(decompress, stdout=subprocess.PIPE) as stream:
         run("tar", "--extract", "--no-same-owner", "--directory", str(unpacked), stdin=stream.stdout)
     programs.mkdir(parents=True, exist_ok=True)

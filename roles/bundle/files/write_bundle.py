@@ -70,6 +70,7 @@ def write(folder: Path, file: Path, about: dict[str, Any]) -> dict[str, Any]:
     """
     (folder / "about.json").write_text(json.dumps(about))
     (folder / SUMS).write_text(sums(folder))
+    file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.partial")
     with open(new, "wb") as opened:
         opened.write(b" " * HEADER_BYTES)

@@ -55,6 +55,18 @@ def test_a_node_has_room_for_the_threads_of_all_its_pods() -> None:
     assert engine("exec", f"{lab.NAME}-control-plane", "bash", "-c", script).strip() == "2500"
 
 
+def test_a_host_needs_room_for_a_lab_that_is_made_not_for_one_that_is_there() -> None:
+    there = lab.playbook("create_cluster.yml", lab_min_disk_gib=100_000, lab_min_memory_gib=1000)
+    assert there.returncode == 0, there.stdout[-3000:]
+    assert "changed=0" in there.stdout
+    name = f"{lab.NAME}-large"
+    made = lab.playbook("create_cluster.yml", lab_name=name, lab_min_disk_gib=100_000, lab_min_memory_gib=1000)
+    assert made.returncode != 0
+    assert "lab_min_disk_gib: " in made.stdout
+    assert "lab_min_memory_gib: " in made.stdout
+    assert not (lab.STATE.parent / name).exists()
+
+
 def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
     engine("stop", "--time", "20", f"{lab.NAME}-control-plane")
     done = lab.playbook("site.yml")

@@ -29,6 +29,7 @@ def program(path: str) -> ModuleType:
 WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("scripts/unbundle.py")
 CONTENTS = program("roles/bundle/files/contents.py")
 MACHINE = program("roles/bundle/files/check_machine.py")
+IMAGES = program("roles/bundle/files/save_images.py")
 
 
 def about() -> dict[str, Any]:
@@ -139,3 +140,23 @@ def test_a_program_that_does_not_run_is_told_with_its_own_words(tmp_path: Path) 
     assert MACHINE.version(tmp_path / "broken") == "FAILED with 8: cannot execute"
     (tmp_path / "broken").write_text("#!/bin/sh\necho one; echo two; echo three\n")
     assert MACHINE.version(tmp_path / "broken") == "one two"
+
+
+def test_layers_lie_beside_those_that_they_have_things_in_common_with(tmp_path: Path) -> None:
+    layout = tmp_path / "images"
+    (layout / "blobs/sha256").mkdir(parents=True)
+
+    def blob(name: str, content: str) -> dict[str, str]:
+        (layout / f"blobs/sha256/{name}").write_text(content)
+        return {"digest": f"sha256:{name}"}
+
+    base, programs, samples, other = (blob(n, n * k) for n, k in (("base", 1), ("programs", 2), ("samples", 9), ("other", 1)))
+    images = {"node": [base, samples, programs], "locust": [base, other]}
+    index = []
+    for name, layers in images.items():
+        told = {"config": blob(f"{name}-config", ""), "layers": layers}
+        index.append({**blob(f"{name}-manifest", json.dumps(told)), "annotations": {"org.opencontainers.image.ref.name": name}})
+    (layout / "index.json").write_text(json.dumps({"manifests": index}))
+    files = [file.name for file in IMAGES.order(layout, ["node", "locust"])]
+    assert files[-4:] == ["programs", "base", "other", "samples"], "the largest last, each once"
+    assert sorted(files) == sorted(file.name for file in layout.rglob("*") if file.is_file()), "and nothing is left out"

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def refused(file: Path, home: Path, words: str) -> None:
     assert not list(home.rglob("*.deb")), "something was unpacked"
 
 
-def test_a_bundle_is_no_larger_than_it_may_be() -> None:
+def test_a_bundle_is_no_larger_than_it_may_be(record_property: Callable[[str, object], None]) -> None:
+    record_property("bytes", BUNDLE.stat().st_size)
     assert BUNDLE.stat().st_size / 1e9 <= LIMIT_GB
     assert BUNDLE.stat().st_size == HEADER_BYTES + header()["size"]
 
@@ -138,7 +139,7 @@ make load ENTRY=reviews-80-20
 """
 
 
-def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path) -> None:
+def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path, record_property: Callable[[str, object], None]) -> None:
     done = bare(root, LAB)
     told = done.stdout
     (root / "log").write_text(told + done.stderr)
@@ -150,7 +151,8 @@ def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path) -> None:
     assert int(balanced) > 0
     assert load
     assert "reviews-80-20: PASS" in lab.words(told)
-    print(re.findall(r"lab from bundle: \d+ s", told))
+    (seconds,) = re.findall(r"lab from bundle: (\d+) s", told)
+    record_property("seconds from bundle to lab", seconds)
 
 
 def test_what_is_in_it_is_listed() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from websocket import ABNF, WebSocket
 
 from roles.istio.files import forward
 
@@ -54,15 +60,92 @@ def test_ports_are_kept_unless_somebody_has_taken_one() -> None:
 
 
 def test_a_forward_that_does_not_come_about_tells_why_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(forward, "SECONDS_TO_START", 1.5)
-    (tmp_path / "bin").mkdir()
-    kubectl = tmp_path / "bin/kubectl"
-    kubectl.write_text("#!/bin/sh\necho 'no such Service' >&2\nexit 1\n")
-    kubectl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{kubectl.parent}:{os.environ['PATH']}")
-    (tmp_path / "kubeconfig").touch()
+    where = {"cluster": {"server": "http://127.0.0.1:9"}, "name": "none"}
+    context = {"context": {"cluster": "none", "user": "nobody"}, "name": "none"}
+    kubeconfig = {
+        "clusters": [where],
+        "contexts": [context],
+        "users": [{"name": "nobody", "user": {}}],
+        "current-context": "none",
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
     assert forward.start(tmp_path, str(tmp_path / "kubeconfig")) == 1
-    assert "the gateway's ports are not forwarded: no such Service" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bin", "kubeconfig", "log"]
+    told = capsys.readouterr().err
+    assert "the gateway's ports are not forwarded: " in told
+    assert "Connection refused" in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kubeconfig", "log"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A client whose connection is handed on, and the API server's end of the WebSocket that it is handed on by."""
+
+    client: socket.socket
+    server: socket.socket
+    said: list[str]
+
+    def frame(self, channel: int, data: bytes) -> bytes:
+        return bytes(ABNF.create_frame(bytes([channel]) + data, ABNF.OPCODE_BINARY).format())
+
+
+@pytest.fixture
+def way() -> Iterator[Way]:
+    ours, theirs = socket.socketpair()
+    channel = WebSocket()
+    channel.sock, channel.connected = ours, True
+    said: list[str] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+    serving = (listening, lambda: channel, lambda error: said.append(str(error)))
+    threading.Thread(target=forward.serve, args=serving, daemon=True).start()
+    with socket.create_connection(listening.getsockname()) as client, theirs:
+        client.settimeout(10)
+        theirs.settimeout(10)
+        made = Way(client, theirs, said)
+        # First, on the channel of data and on that of errors, comes the port.
+        theirs.sendall(made.frame(0, b"\x90\x1f") + made.frame(1, b"\x90\x1f"))
+        yield made
+
+
+def test_what_either_side_sends_comes_to_the_other(way: Way) -> None:
+    way.client.sendall(b"question")
+    sent = WebSocket()
+    sent.sock, sent.connected = way.server, True
+    assert sent.recv_data(True) == (ABNF.OPCODE_BINARY, b"\0question")
+    way.server.sendall(way.frame(0, b"ans") + way.frame(0, b"wer"))
+    assert b"".join(way.client.recv(1) for _ in range(6)) == b"answer"
+
+
+def test_what_comes_right_before_the_end_is_not_lost(way: Way) -> None:
+    whole = os.urandom(3_000_000)
+    frames = b"".join(way.frame(0, whole[i : i + 60_000]) for i in range(0, len(whole), 60_000))
+    threading.Thread(
+        target=way.server.sendall, args=(frames + ABNF.create_frame(b"", ABNF.OPCODE_CLOSE).format(),), daemon=True
+    ).start()
+    got = b""
+    while data := way.client.recv(65536):
+        got += data
+        time.sleep(0.001)  # a client that is slower than the pod
+    assert got == whole
+    assert way.said == []
+
+
+def test_a_pod_that_resets_a_connection_resets_the_clients(way: Way) -> None:
+    way.server.sendall(way.frame(1, b"read: connection reset by peer"))
+    with pytest.raises(ConnectionResetError):
+        way.client.recv(1)
+    assert way.said == ["read: connection reset by peer"]
+
+
+def test_a_way_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def none() -> forward.Channel:
+        raise OSError("no pod of istio-ingressgateway is ready")
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=forward.serve, args=(listening, none, lambda e: said.append(str(e))), daemon=True).start()
+    with socket.create_connection(listening.getsockname()) as client, pytest.raises(ConnectionResetError):
+        client.recv(1)
+    assert said == ["no pod of istio-ingressgateway is ready"]

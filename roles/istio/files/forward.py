@@ -1,29 +1,43 @@
-"""The way to a gateway that has no address: ports of 127.0.0.1, forwarded to its Service until they are given up.
+"""The way to a gateway that has no address: ports of 127.0.0.1, forwarded to its pod until they are given up.
 
 ``forward.py start STATE KUBECONFIG`` writes STATE/gateway.json and prints ``started`` or ``kept``; ``forward.py stop STATE``
-prints ``stopped`` where one ran. ``kubectl port-forward`` keeps to one pod, and ends with it or when a connection is refused
-there; a process of its own (``run``) starts it anew.
+prints ``stopped`` where one ran. Between the two a process of its own (``run``) forwards. ``kubectl port-forward`` would end,
+with every connection that it has, as soon as the gateway resets one: as it does when it refuses a client. Here each connection
+goes to the API server by itself, and the pod is looked for again when it has gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import selectors
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
 # Ports of the Service, by the names that gateway.json has for them.
 PORTS = {"http": 80, "https": 443, "tcp": 31400}
 SECONDS_TO_START = 30.0
 SECONDS_TO_STOP = 10.0
 PAUSE_SECONDS = 0.2
+# For a gateway's pod to be replaced; a client that waits longer than this has given up.
+SECONDS_TO_CONNECT = 10.0
+NAMESPACE, SERVICE = "istio-system", "istio-ingressgateway"
+CHUNK = 65536
+DATA = 0
+"""The channel of a forward's bytes."""
+BINARY, CLOSE = 2, 8
+"""Opcodes of WebSocket frames (RFC 6455)."""
 
 
 def running(state: Path) -> int:
@@ -49,7 +63,7 @@ def chosen(kept: Iterable[int]) -> list[int]:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens on a port of 127.0.0.1; a connection would end the forward of a port that nobody serves yet."""
+    """Whether somebody listens on a port of 127.0.0.1; a connection would be handed on."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
@@ -90,7 +104,7 @@ def start(state: Path, kubeconfig: str) -> int:
 
 
 def stop(state: Path) -> int:
-    """0; the forward and its kubectl are one process group, which is gone at the end."""
+    """0; the forward is a process group of its own, which is gone at the end."""
     if pid := running(state):
         until = time.monotonic() + SECONDS_TO_STOP
         os.killpg(pid, signal.SIGTERM)
@@ -103,25 +117,154 @@ def stop(state: Path) -> int:
     return 0
 
 
-def run(kubeconfig: str, ports: list[str]) -> int:
-    """Forwards, for as long as the kubeconfig is there: a lab's folder that is removed takes its forward along.
+class Gateway:
+    """The gateway's pod, by the API server."""
 
-    Each port by a kubectl of its own: one that is not served ends with every connection, and would take the others along.
+    def __init__(self, kubeconfig: str) -> None:
+        """Read the ports of the Service.
+
+        :raises OSError: if the cluster does not answer, or there is no such Service
+        """
+        # Here, for its import takes a while, and start and stop do without it.
+        from kubernetes import client, config
+
+        made = config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
+        self.client, self.api = made, client.CoreV1Api(made)
+        spec = self._asked(self.api.read_namespaced_service, SERVICE, NAMESPACE).spec
+        self.selector = ",".join(f"{key}={value}" for key, value in spec.selector.items())
+        self.ports = {port.port: int(port.target_port) for port in spec.ports}
+        """Of the Service -> of its pods."""
+        self.pod = ""
+        """The one that took the last connection."""
+
+    @staticmethod
+    def _asked(call: Callable[..., Any], *arguments: str, **options: str) -> Any:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return call(*arguments, **options)
+        except (ApiException, HTTPError) as error:
+            raise OSError(str(getattr(error, "reason", None) or error)) from error
+
+    def find(self) -> str:
+        """A pod that takes requests.
+
+        :raises OSError: if there is none, or the cluster does not answer
+        """
+        for pod in self._asked(self.api.list_namespaced_pod, NAMESPACE, label_selector=self.selector).items:
+            conditions = pod.status.conditions or []
+            if not pod.metadata.deletion_timestamp and any(c.type == "Ready" and c.status == "True" for c in conditions):
+                return str(pod.metadata.name)
+        raise OSError(f"no pod of {SERVICE} is ready")
+
+    def connect(self, port: int) -> Channel:
+        """A connection to one port of the Service; whether the pod takes it shows in what comes.
+
+        :raises OSError: if there is no way to a pod for as long as a client may wait
+        """
+        from kubernetes.stream.ws_client import create_websocket, get_websocket_url
+        from websocket import WebSocketException
+
+        until = time.monotonic() + SECONDS_TO_CONNECT
+        while True:
+            try:
+                self.pod = pod = self.pod or self.find()
+                path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/portforward"
+                query = [("ports", str(self.ports[port]))]
+                asked = self.client.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])
+                url, headers = get_websocket_url(asked[1]), asked[2]  # type: ignore[no-untyped-call] # typed in part
+                made: Channel = create_websocket(self.client.configuration, url, headers)  # type: ignore[no-untyped-call]
+            except (OSError, WebSocketException) as error:
+                self.pod = ""
+                if time.monotonic() > until:
+                    raise OSError(" ".join(str(error).split())[:200]) from error
+                time.sleep(PAUSE_SECONDS)
+            else:
+                return made
+
+
+class Channel(Protocol):
+    """What ``pump`` needs of a WebSocket that the API server speaks its port-forward protocol on (v4.channel.k8s.io)."""
+
+    sock: socket.socket
+
+    def recv_data_frame(self, control_frame: bool) -> tuple[int, Any]:
+        """The next frame: opcode, and an object with its ``data``."""
+
+    def send_binary(self, payload: bytes) -> int:
+        """Send a frame."""
+
+    def close(self) -> None:
+        """Say that this was all."""
+
+
+def pump(client: socket.socket, pod: Channel) -> None:
+    """Hand on what comes from either side, until one has ended; not by the package's own forward, which drops what came last.
+
+    :raises OSError: if the pod refused the connection, or reset it; the message is the node's
     """
-    kubectl = ["kubectl", "--kubeconfig", kubeconfig, "--namespace", "istio-system", "port-forward", "--address", "127.0.0.1"]
+    begun = set()
+    with selectors.DefaultSelector() as ready:
+        ready.register(client, selectors.EVENT_READ)
+        ready.register(pod.sock, selectors.EVENT_READ)
+        while True:
+            # What TLS has read already, no selector sees.
+            held = isinstance(pod.sock, ssl.SSLSocket) and pod.sock.pending() > 0
+            told = {pod.sock} if held else {key.fileobj for key, _ in ready.select()}
+            if pod.sock in told:
+                opcode, frame = pod.recv_data_frame(True)
+                if opcode == CLOSE:
+                    return
+                # A frame's first byte is its channel, of data or of errors; the first frame on each tells the port.
+                if opcode == BINARY and frame.data[0] not in begun:
+                    begun.add(frame.data[0])
+                elif opcode == BINARY and frame.data[0] == DATA:
+                    client.sendall(frame.data[1:])
+                elif opcode == BINARY:
+                    raise OSError(frame.data[1:].decode(errors="replace"))
+            if client in told:
+                if not (data := client.recv(CHUNK)):
+                    return
+                pod.send_binary(bytes([DATA]) + data)
 
-    def keep(here: str, there: int) -> None:
-        while Path(kubeconfig).exists():
-            subprocess.run(
-                [*kubectl, "service/istio-ingressgateway", f"{here}:{there}"], stdout=subprocess.DEVNULL, check=False
-            )
-            time.sleep(PAUSE_SECONDS)
 
-    threads = [threading.Thread(target=keep, args=pair) for pair in zip(ports, PORTS.values(), strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def serve(server: socket.socket, connect: Callable[[], Channel], say: Callable[[OSError], None]) -> None:
+    """Take connections, and hand each on by one of its own; a pod that resets one resets the client's."""
+    from websocket import WebSocketException
+
+    def one(client: socket.socket) -> None:
+        with client:
+            try:
+                with contextlib.closing(connect()) as pod:
+                    pump(client, pod)
+            except (OSError, WebSocketException) as error:
+                # At its end, unread and unsent, the client's kernel is told of a reset.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                say(OSError(str(error)))
+
+    while True:
+        client, _ = server.accept()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=one, args=(client,), daemon=True).start()
+
+
+def run(kubeconfig: str, ports: list[str]) -> int:
+    """Forwards, for as long as the kubeconfig is there: a lab's folder that is removed takes its forward along."""
+    try:
+        gateway = Gateway(kubeconfig)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for here, there in zip(ports, PORTS.values(), strict=True):
+        server, connect = socket.create_server(("127.0.0.1", int(here))), functools.partial(gateway.connect, there)
+
+        def say(error: OSError, port: int = there) -> None:
+            print(time.strftime("%H:%M:%S"), f"port {port}: {error}", file=sys.stderr, flush=True)
+
+        threading.Thread(target=serve, args=(server, connect, say), daemon=True).start()
+    while Path(kubeconfig).exists():
+        time.sleep(PAUSE_SECONDS)
     return 0
 
 

@@ -35,7 +35,7 @@ READ = ("get", "list", "watch")
 LOOK: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("", ("pods", "pods/log", "services", "endpoints", "configmaps"), READ),
     ("", ("pods/proxy", "services/proxy"), ("get",)),
-    ("", ("pods/exec",), ("create", "get")),
+    ("", ("pods/portforward",), ("create", "get")),
 )
 JUDGE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     *LOOK,

@@ -6,7 +6,6 @@ request.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,8 +122,7 @@ class Watch:
         """CPU time of every container of the namespace so far."""
         found: dict[tuple[str, str], Use] = {}
         for node in self.nodes:
-            summary = json.loads(self.cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
-            found |= uses_of(summary, self.cluster.namespace)
+            found |= uses_of(self.cluster.ask(f"/api/v1/nodes/{node}/proxy/stats/summary"), self.cluster.namespace)
         return found
 
     def begin(self) -> None:

@@ -32,9 +32,9 @@ def test_it_writes_the_marker_and_nothing_else() -> None:
     assert written == {
         ("networking.istio.io", "serviceentries", "create"), ("networking.istio.io", "serviceentries", "patch"),
         # Asks a proxy what it holds.
-        ("", "pods/exec", "create"),
+        ("", "pods/portforward", "create"),
     }  # fmt: skip
-    assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/exec", "create")}
+    assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/portforward", "create")}
 
 
 def test_it_reads_secrets_only_where_rules_are() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -98,6 +99,15 @@ def test_half_of_faulty_ratings_fail(namespace: float) -> None:
     assert set(seen) == {200, 503}
     # 40 fair coins leave this range once in a million.
     assert 5 <= seen[503] <= 35
+
+
+def test_ratings_leave_it_to_proxies_to_end_idle_connections(namespace: float) -> None:
+    with forwarded("ratings-v-faulty") as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+        for pause in (0, 6):
+            time.sleep(pause)  # longer than Node keeps one by itself
+            connection.request("GET", "/health")
+            assert connection.getresponse().read() == b'{"status":"Ratings is healthy"}'
 
 
 def test_half_of_delayed_ratings_take_seven_seconds(namespace: float) -> None:

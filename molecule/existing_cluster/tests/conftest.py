@@ -19,7 +19,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluste
     folder = tmp_path_factory.mktemp("foreign")
     settings = yaml.safe_load((lab.STATE / "kind.yaml").read_text())
     settings["nodes"] = [{"role": "control-plane"}]  # no port of it is published on this machine
-    settings["containerdConfigPatches"] = [foreign_cluster.REGISTRIES]
+    settings["containerdConfigPatches"].append(foreign_cluster.REGISTRIES)
     (folder / "kind.yaml").write_text(yaml.safe_dump(settings))
     image = json.loads((lab.STATE / "cluster.json").read_text())["image"]
     there = foreign_cluster.Foreign(folder / "kubeconfig")

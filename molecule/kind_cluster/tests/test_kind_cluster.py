@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import tomllib
 
 from tests import lab
 
@@ -53,6 +54,11 @@ def test_a_node_has_room_for_the_threads_of_all_its_pods() -> None:
     """The engine's own limit for one container, 2048, is met by telemetry and all samples together."""
     script = "for _ in {1..2500}; do sleep 20 & done; jobs -p | wc -l; kill $(jobs -p)"
     assert engine("exec", f"{lab.NAME}-control-plane", "bash", "-c", script).strip() == "2500"
+
+
+def test_shims_are_not_asked_for_their_use_every_second() -> None:
+    settings = tomllib.loads(engine("exec", f"{lab.NAME}-control-plane", "containerd", "config", "dump"))
+    assert settings["plugins"]["io.containerd.cri.v1.runtime"]["stats_collect_period"] == "10s"
 
 
 def test_a_host_needs_room_for_a_lab_that_is_made_not_for_one_that_is_there() -> None:

@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from tests import lab
-from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, declared, lines
+from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, alone, declared, lines
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +126,10 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, regi
     at = (STATE / "gateway.json").read_text()
     # As after a reboot: the next command brings the forward back, at the same ports.
     os.killpg(int((STATE / "forward.pid").read_text()), signal.SIGKILL)
-    there = foreign.play(
-        "verify_catalogue.yml", lab_verify_entries=ENTRIES, lab_registry=f"{registry}/lab", lab_registry_tls_verify=False
-    )
+    with alone():
+        there = foreign.play(
+            "verify_catalogue.yml", lab_verify_entries=ENTRIES, lab_registry=f"{registry}/lab", lab_registry_tls_verify=False
+        )
     assert there.returncode == 0, there.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert [line["entry"] for line in lines(STATE)] == sorted(ENTRIES)

@@ -229,19 +229,29 @@ def pump(client: socket.socket, pod: Channel) -> None:
                 pod.send_binary(bytes([DATA]) + data)
 
 
+def reset(client: socket.socket) -> None:
+    """End a connection so that the client is told of a reset, not of an end."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 def serve(server: socket.socket, connect: Callable[[], Channel], say: Callable[[OSError], None]) -> None:
     """Take connections, and hand each on by one of its own; a pod that resets one resets the client's."""
     from websocket import WebSocketException
 
     def one(client: socket.socket) -> None:
-        with client:
+        try:
+            pod = connect()
+        except OSError as error:
+            say(error)
+            return reset(client)
+        # The client's end first: that of a WebSocket waits for an answer.
+        with contextlib.closing(pod), client:
             try:
-                with contextlib.closing(connect()) as pod:
-                    pump(client, pod)
+                pump(client, pod)
             except (OSError, WebSocketException) as error:
-                # At its end, unread and unsent, the client's kernel is told of a reset.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 say(OSError(str(error)))
+                reset(client)
 
     while True:
         client, _ = server.accept()

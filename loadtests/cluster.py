@@ -1,12 +1,15 @@
-"""A thin adapter to the cluster: kubectl with the lab's kubeconfig. No decisions here."""
+"""A thin adapter to the cluster: kubectl, and the kubernetes package, with the lab's kubeconfig. No decisions here."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+import socket
 import subprocess
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -20,12 +23,13 @@ ANALYZER_FOUND = 79
 
 
 class ClusterError(RuntimeError):
-    """The cluster did not answer, or refused; the message is kubectl's own last line."""
+    """The cluster did not answer, or refused; the message is one line that says why."""
 
 
 def _failed(asked: str, error: Exception) -> ClusterError:
     """The error in one line; what a server says may be long."""
-    return ClusterError(f"{asked}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    why = " ".join(str(getattr(error, "reason", None) or error).split())
+    return ClusterError(f"{asked}: {type(error).__name__}: {why[:200]}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,20 +122,14 @@ class Cluster:
 
         Through a port-forward: to start a command in the pod takes a node ten times the work.
 
-        :raises ClusterError: if the cluster or the proxy does not answer, or refuses
+        :raises ClusterError: if the cluster or the proxy does not answer within 30 s, or refuses
         """
-        from kubernetes.client import ApiClient, ApiException, CoreV1Api
-        from kubernetes.stream import portforward
+        from kubernetes.client import ApiException
 
         where, path = namespace or self.namespace, f"/config_dump?resource={resource}"
         try:
-            settings = _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime).configuration
-            # A client of its own, for the package changes it while it asks for a forward.
-            forward = portforward(
-                CoreV1Api(ApiClient(settings)).connect_get_namespaced_pod_portforward, pod, where, ports=str(ADMIN_PORT)
-            )
             with contextlib.closing(HTTPConnection("localhost")) as envoy:
-                envoy.sock = forward.socket(ADMIN_PORT)
+                envoy.sock = self._forwarded(where, pod, ADMIN_PORT)
                 envoy.sock.settimeout(TIMEOUT_SECONDS)
                 envoy.request("GET", path)
                 answer = envoy.getresponse()
@@ -141,6 +139,27 @@ class Cluster:
         except (ApiException, HTTPException, OSError, ValueError) as error:
             raise _failed(f"{pod}: GET {path}", error) from error
         return dump
+
+    def _forwarded(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """A connection to a port of a pod, through the API server."""
+        from kubernetes.client import ApiClient, CoreV1Api
+        from kubernetes.stream import portforward
+
+        # A client of its own, for the package changes it while it asks for a forward.
+        client = ApiClient(_connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime).configuration)
+        made: Future[Any] = Future()
+
+        def ask() -> None:
+            try:
+                call = CoreV1Api(client).connect_get_namespaced_pod_portforward
+                made.set_result(portforward(call, pod, namespace, ports=str(port)))
+            except Exception as error:
+                made.set_exception(error)
+
+        # In a thread, for the package sets no limit to how long a server may keep silent.
+        threading.Thread(target=ask, daemon=True).start()
+        found: socket.socket = made.result(TIMEOUT_SECONDS).socket(port)
+        return found
 
     def proxy_metrics(self, pod: str) -> str:
         """A proxy's statistics in Prometheus's text format, through the API server."""

@@ -1,6 +1,6 @@
-"""Judges many entries, two at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-COMMAND``.
+"""Judges many entries, three at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-COMMAND``.
 
-Rules are a namespace's own, so entries of one namespace take turns and those of two need not. What asks how long an answer
+Rules are a namespace's own, so entries of one namespace take turns and those of others need not. What asks how long an answer
 takes, or how many come at once, comes last, with nothing beside it: on two cores even the start of another load test can
 hold an answer up by half a second.
 """
@@ -22,8 +22,8 @@ from pathlib import Path
 from loadtests import entry, policy
 from loadtests.cluster import Cluster, ClusterError
 
-LANES = 2
-"""Entries that are judged at the same time: as many as a small machine has cores."""
+LANES = 3
+"""Entries that are judged at the same time: more than a small machine has cores, for each waits for proxies and logs as well."""
 READY_SECONDS = 240
 RUN_SECONDS = 900
 """Longer than any run lasts (``--max-seconds`` and what comes before and after it)."""

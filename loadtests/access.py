@@ -39,6 +39,8 @@ LOOK: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 JUDGE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     *LOOK,
+    # What a sample has behind it, a store say, is asked by a client in its pod.
+    ("", ("pods/exec",), ("create", "get")),
     # Clients' certificates and the key that signs an entry's tokens: they are made for the load test, and it sends with them.
     ("", ("secrets",), ("get",)),
     ("apps", ("deployments", "statefulsets", "replicasets"), READ),

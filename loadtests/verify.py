@@ -23,7 +23,7 @@ from loadtests import entry, policy
 from loadtests.cluster import Cluster, ClusterError
 
 LANES = 3
-"""Entries that are judged at the same time: more than a small machine has cores, for each waits for proxies and logs as well."""
+"""Entries that are judged at the same time: more than a small machine has cores, for each waits for proxies and logs."""
 READY_SECONDS = 240
 RUN_SECONDS = 900
 """Longer than any run lasts (``--max-seconds`` and what comes before and after it)."""

@@ -31,8 +31,8 @@ def test_it_writes_the_marker_and_nothing_else() -> None:
     written = {right for right in rights(access.NAME) if right[2] in WRITING}
     assert written == {
         ("networking.istio.io", "serviceentries", "create"), ("networking.istio.io", "serviceentries", "patch"),
-        # Asks a proxy what it holds.
-        ("", "pods/portforward", "create"),
+        # Asks a proxy what it holds, and a store.
+        ("", "pods/portforward", "create"), ("", "pods/exec", "create"),
     }  # fmt: skip
     assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/portforward", "create")}
 

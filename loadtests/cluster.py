@@ -153,7 +153,7 @@ class Cluster:
             try:
                 call = CoreV1Api(client).connect_get_namespaced_pod_portforward
                 made.set_result(portforward(call, pod, namespace, ports=str(port)))
-            except Exception as error:
+            except Exception as error:  # any: it is raised where the answer is waited for
                 made.set_exception(error)
 
         # In a thread, for the package sets no limit to how long a server may keep silent.

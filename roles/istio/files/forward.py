@@ -174,7 +174,7 @@ class Gateway:
                 query = [("ports", str(self.ports[port]))]
                 asked = self.client.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])
                 url, headers = get_websocket_url(asked[1]), asked[2]  # type: ignore[no-untyped-call] # typed in part
-                made: Channel = create_websocket(self.client.configuration, url, headers)  # type: ignore[no-untyped-call]
+                made: Channel = create_websocket(self.client.configuration, url, headers)  # type: ignore[no-untyped-call] # likewise
             except (OSError, WebSocketException) as error:
                 self.pod = ""
                 if time.monotonic() > until:

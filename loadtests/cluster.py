@@ -50,6 +50,11 @@ class Cluster:
     user: str = ""
     """Whose rights kubectl has; empty for those of the kubeconfig."""
 
+    @property
+    def _client(self) -> Any:
+        """The API server by the kubernetes package."""
+        return _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Standard output of one kubectl command.
 
@@ -107,7 +112,7 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         try:
-            client = _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
+            client = self._client
             asked = client.param_serialize("GET", path, query_params=list(query.items()), auth_settings=["BearerToken"])
             answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
             answer.read()
@@ -146,7 +151,7 @@ class Cluster:
         from kubernetes.stream import portforward
 
         # A client of its own, for the package changes it while it asks for a forward.
-        client = ApiClient(_connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime).configuration)
+        client = ApiClient(self._client.configuration)
         made: Future[Any] = Future()
 
         def ask() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from pathlib import Path
@@ -11,21 +10,13 @@ import pytest
 
 from loadtests import cluster
 from loadtests.cluster import Cluster, ClusterError
-
-
-def kubeconfig(folder: Path, port: int) -> str:
-    there = {"cluster": {"server": f"http://127.0.0.1:{port}"}, "name": "it"}
-    context = {"context": {"cluster": "it", "user": "me"}, "name": "it"}
-    file = folder / "kubeconfig"
-    users = [{"name": "me", "user": {}}]
-    file.write_text(json.dumps({"clusters": [there], "contexts": [context], "users": users, "current-context": "it"}))
-    return str(file)
+from tests import kubeconfig
 
 
 def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        asked = Cluster(kubeconfig(tmp_path, server.getsockname()[1]), "bookinfo")
+        asked = Cluster(kubeconfig.written(tmp_path, server.getsockname()[1]), "bookinfo")
         began = time.monotonic()
         with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: TimeoutError: "):
             asked.proxy_dump("pod-1", "x")
@@ -35,7 +26,7 @@ def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
-    asked = Cluster(kubeconfig(tmp_path, 9), "bookinfo")
+    asked = Cluster(kubeconfig.written(tmp_path, 9), "bookinfo")
     with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: ApiException: .*Connection refused"):
         asked.proxy_dump("pod-1", "x")
     with pytest.raises(ClusterError, match=r"^GET /version: MaxRetryError: .*Connection refused"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ import pytest
 from websocket import ABNF, WebSocket
 
 from roles.istio.files import forward
+from tests import kubeconfig
 
 
 def test_a_forward_is_known_by_what_it_is_not_by_its_id(tmp_path: Path) -> None:
@@ -62,16 +62,7 @@ def test_ports_are_kept_unless_somebody_has_taken_one() -> None:
 def test_a_forward_that_does_not_come_about_tells_why_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = {"cluster": {"server": "http://127.0.0.1:9"}, "name": "none"}
-    context = {"context": {"cluster": "none", "user": "nobody"}, "name": "none"}
-    kubeconfig = {
-        "clusters": [where],
-        "contexts": [context],
-        "users": [{"name": "nobody", "user": {}}],
-        "current-context": "none",
-    }
-    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
-    assert forward.start(tmp_path, str(tmp_path / "kubeconfig")) == 1
+    assert forward.start(tmp_path, kubeconfig.written(tmp_path, 9)) == 1
     told = capsys.readouterr().err
     assert "the gateway's ports are not forwarded: " in told
     assert "Connection refused" in told
@@ -138,7 +129,7 @@ def test_a_pod_that_resets_a_connection_resets_the_clients(way: Way) -> None:
     assert way.said == ["read: connection reset by peer"]
 
 
-def test_a_way_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+def test_a_way_that_cannot_be_opened_is_told() -> None:
     said: list[str] = []
 
     def none() -> forward.Channel:

@@ -300,3 +300,16 @@ def test_inventories_share_what_they_do_not_change(inventory: str) -> None:
 def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:
     known = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())["lab_namespaces"]
     assert set(known) == {p.name for p in (PROJECT / "samples").iterdir()} | {"istio-system", "istio-lab-load", "telemetry"}
+
+
+def test_a_sample_that_heeds_no_signal_is_not_waited_for() -> None:
+    """Python as the first process of a container goes on after SIGTERM; by default Kubernetes waits half a minute for it."""
+    manifests = [(f.parent.name, m) for f in PROJECT.glob("samples/*/*.yaml") for m in yaml.safe_load_all(f.read_text())]
+    deaf = {
+        (sample, m["metadata"]["name"]): m["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
+        for sample, m in manifests
+        if m["kind"] in ("Deployment", "StatefulSet")
+        and any(c.get("command", [""])[0] == "python3" for c in m["spec"]["template"]["spec"]["containers"])
+    }
+    assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter"}
+    assert {name: seconds for name, seconds in deaf.items() if seconds > 5} == {}

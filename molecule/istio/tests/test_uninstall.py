@@ -29,9 +29,9 @@ def test_profiles_and_an_uninstall_that_leaves_nothing(tmp_path: Path) -> None:
         lab.kubectl("create", "namespace", "app", kubeconfig=kubeconfig)
         lab.kubectl("label", "namespace", "app", "istio-injection=enabled", kubeconfig=kubeconfig)
         image = "docker.io/library/nginx:1.28"
-        lab.kubectl(
-            "-n", "app", "create", "deployment", "web", f"--image={image}", "--", "sleep", "infinity", kubeconfig=kubeconfig
-        )
+        # Ends when it is told to: as the first process of its container, sleep alone would be waited for.
+        waits = ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
+        lab.kubectl("-n", "app", "create", "deployment", "web", f"--image={image}", "--", *waits, kubeconfig=kubeconfig)
         lab.kubectl("-n", "app", "rollout", "status", "deployment/web", "--timeout=120s", kubeconfig=kubeconfig)
         removed = lab.playbook("uninstall_mesh.yml", home, lab_name=NAME)
         assert removed.returncode == 0, removed.stdout[-3000:]

@@ -35,7 +35,8 @@ def cluster() -> Iterator[Path]:
     try:
         assert made.returncode == 0, made.stdout[-3000:]
         # As a sample has it that runs something outside the cluster.
-        outside = ["podman", "run", "--detach", "--name", f"{NAME}-outside", "--network", "kind", "--pull", "never"]
+        outside = ["podman", "run", "--detach", "--name", f"{NAME}-outside", "--network", "kind", "--pull", "never",
+                   "--stop-timeout", "1"]  # fmt: skip
         subprocess.run([*outside, "--label", f"istio-lab.lab={NAME}", IMAGE, "sleep", "600"], check=True)
         with Path("/etc/hosts").open("a") as hosts:
             hosts.write(f"127.0.0.1 two.lab.internal # istio-lab {NAME} webfront\n")

@@ -132,12 +132,14 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
 
 def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
     apply("reviews-80-20")
-    forever = "while :; do curl -s -o /dev/null http://productpage:9080/api/v1/products/0/reviews; done"
+    again = "until [ -e /tmp/enough ]; do curl -s -o /dev/null http://productpage:9080/api/v1/products/0/reviews; done"
     stranger = lab.pod("ratings", "ratings")
+    stranger.run("rm -f /tmp/enough")
     with ThreadPoolExecutor(max_workers=1) as beside:
-        other = beside.submit(stranger.run, f"timeout 45 sh -c '{forever}'")
+        other = beside.submit(stranger.run, f"timeout 45 sh -c '{again}'")
         run = locust("reviews-80-20", tmp_path)
         output, _ = run.communicate(timeout=240)
+        stranger.run("touch /tmp/enough")
         other.result(timeout=60)
     assert run.returncode == 2, output[-3000:]
     told = verdict(tmp_path, "reviews-80-20")

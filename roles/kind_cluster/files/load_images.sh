@@ -1,20 +1,32 @@
-#!/bin/sh
+#!/bin/bash
 # load_images.sh ENGINE CLUSTER IMAGE...: puts into every node what it lacks of IMAGEs; prints what it loaded.
-set -eu
+set -euo pipefail
 engine=$1 cluster=$2; shift 2
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/istio-lab-images.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+
+# IMAGE... as a tar archive; what they have in common is there once.
+archive() {
+    case $engine in
+        podman)
+            # Its archives of more than one image hold no zstd layers, which registries may serve; an OCI layout does.
+            rm -rf "$work/layout"
+            for image in "$@"; do
+                podman save --quiet --uncompressed --format oci-dir --output "$work/layout" "$image"
+            done
+            tar --create --directory "$work/layout" .
+            ;;
+        *) "$engine" save "$@" ;;
+    esac
+}
+
 for node in $("$engine" ps --quiet --filter "label=io.x-k8s.kind.cluster=$cluster"); do
     "$engine" exec "$node" ctr --namespace k8s.io images ls --quiet >"$work/held"
+    lacking=()
     for image in "$@"; do
-        ! grep -qxF "$image" "$work/held" || continue
-        rm -f "$work/image.tar"
-        # One at a time and, from podman, as OCI: its other formats hold no zstd layers, which registries may serve.
-        case $engine in
-            podman) podman save --quiet --uncompressed --format oci-archive --output "$work/image.tar" "$image" ;;
-            *) "$engine" save --output "$work/image.tar" "$image" ;;
-        esac
-        "$engine" exec --interactive "$node" ctr --namespace k8s.io images import --digests - <"$work/image.tar" >/dev/null
-        echo "loaded: $image"
+        grep -qxF "$image" "$work/held" || lacking+=("$image")
     done
+    [ ${#lacking[@]} -gt 0 ] || continue
+    archive "${lacking[@]}" | "$engine" exec --interactive "$node" ctr --namespace k8s.io images import --digests - >/dev/null
+    printf 'loaded: %s\n' "${lacking[@]}"
 done

@@ -32,12 +32,30 @@ def _failed(asked: str, error: Exception) -> ClusterError:
     return ClusterError(f"{asked}: {type(error).__name__}: {why[:200]}")
 
 
+VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3"}
+"""API versions that are not v1, by group and plural."""
+
+
+def path_of(kind: str, namespace: str) -> str:
+    """Where the API server lists a kind, given as kubectl takes it: ``pods``, ``virtualservices.networking.istio.io``."""
+    plural, _, group = kind.partition(".")
+    version = VERSIONS.get(f"{group}/{plural}", "v1")
+    return f"/{f'apis/{group}' if group else 'api'}/{version}/namespaces/{namespace}/{plural}"
+
+
+_USED: list[Any] = []
+"""What is imported from the kubernetes package with the first connection."""
+
+
 @functools.lru_cache(maxsize=1)
 def _connection(kubeconfig: str, changed: float) -> Any:
     """The API server by a connection that is kept; another one once the kubeconfig has changed."""
-    # Here, for its import takes a while, and what needs kubectl only does without it.
-    from kubernetes import config
+    # Here, for the import takes a while, and what needs kubectl only does without it. All of it at once: the package imports its
+    # classes when they are first asked for, and threads that do so at the same time wait for each other without end.
+    from kubernetes import config, stream
+    from kubernetes.client import ApiClient, ApiException, CoreV1Api
 
+    _USED.extend((ApiClient, ApiException, CoreV1Api, stream.portforward))
     return config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
 
 
@@ -81,9 +99,17 @@ class Cluster:
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
-        """Objects of the given kinds in the namespace, in one call."""
-        where = ["--namespace", namespace] if namespace else []
-        return list(json.loads(self.kubectl("get", ",".join(kinds), "--output", "json", *where))["items"])
+        """Objects of the given kinds in the namespace.
+
+        :raises ClusterError: if the cluster does not answer, or refuses
+        """
+        found = []
+        for kind in kinds:
+            told = self.ask(path_of(kind, namespace or self.namespace))
+            # Items of a list of a built-in kind do not name it.
+            named = {"apiVersion": told["apiVersion"], "kind": told["kind"].removesuffix("List")}
+            found += [named | item for item in told["items"]]
+        return found
 
     def there(self) -> bool:
         """Whether the namespace is in the cluster.
@@ -113,7 +139,10 @@ class Cluster:
 
         try:
             client = self._client
-            asked = client.param_serialize("GET", path, query_params=list(query.items()), auth_settings=["BearerToken"])
+            asked = client.param_serialize(
+                "GET", path, query_params=list(query.items()), auth_settings=["BearerToken"],
+                header_params={"Impersonate-User": self.user} if self.user else {},
+            )  # fmt: skip
             answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
             answer.read()
             if answer.status != 200:

@@ -215,7 +215,7 @@ def report(cluster: Cluster, name: str) -> list[str]:
     pod.attach()
     namespace = json.loads(cluster.kubectl("get", "namespace", cluster.namespace, "--output", "json"))
     hooks = webhooks_of(
-        cluster.items("mutatingwebhookconfigurations"),
+        json.loads(cluster.kubectl("get", "mutatingwebhookconfigurations", "--output", "json"))["items"],
         namespace["metadata"].get("labels", {}),
         pod.spec["metadata"].get("labels", {}),
     )

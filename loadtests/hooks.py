@@ -41,6 +41,8 @@ class MeshRun:
         self.counts: dict[str, dict[str, int]] = {}
         self.judged: dict[str, dict[str, int]] | None = None
         self.epoch = 0
+        self.settled: frozenset[str] = frozenset()
+        """Traffic classes that need no more requests."""
         self.verdict = Verdict(Outcome.INCONCLUSIVE, ("no run yet",))
         self.void: list[str] = []
         self.late: list[str] = []
@@ -116,7 +118,7 @@ class MeshRun:
     def forget(self) -> None:
         """Nothing has been counted yet, on any side."""
         self.epoch += 1
-        self.counts, self.judged, self.at_server = {}, None, {}
+        self.counts, self.judged, self.at_server, self.settled = {}, None, {}, frozenset()
         if isinstance(self.environment.runner, MasterRunner):
             self.environment.runner.send_message("mesh_epoch", self.epoch)
         self.started = time.time()
@@ -234,6 +236,15 @@ class MeshRun:
         """The counts at this moment."""
         return {name: dict(line) for name, line in self.counts.items()}
 
+    def settle(self) -> None:
+        """Tell users, on every side, which traffic classes have passed: they go on with the others."""
+        settled = frozenset(c.name for c in self.verdict.classes if c.outcome is Outcome.PASS)
+        if settled == self.settled:
+            return
+        self.settled = settled
+        if isinstance(self.environment.runner, MasterRunner):
+            self.environment.runner.send_message("mesh_settled", sorted(settled))
+
     def decided(self) -> bool:
         """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
         spent = self.answered() >= self.options.max_requests or time.time() - self.started > self.options.max_seconds
@@ -256,6 +267,7 @@ class MeshRun:
                     self.edited()
                     self.ask_server()
                 self.verdict, counts = self.look(), self.so_far()
+                self.settle()
                 # Traffic may have met rules that were edited since they were read last: then this is no verdict.
                 if not self.decided() or (self.edited() and not self.headless):
                     continue
@@ -345,9 +357,13 @@ def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
         def on_epoch(msg: Any, **_: Any) -> None:
             # A worker is told once more whenever it is ready again: what it has counted by then is still to be reported.
             if msg.data != environment.mesh.epoch:
-                environment.mesh.epoch, environment.mesh.counts = msg.data, {}
+                environment.mesh.epoch, environment.mesh.counts, environment.mesh.settled = msg.data, {}, frozenset()
+
+        def on_settled(msg: Any, **_: Any) -> None:
+            environment.mesh.settled = frozenset(msg.data)
 
         runner.register_message("mesh_epoch", on_epoch)
+        runner.register_message("mesh_settled", on_settled)
     if isinstance(runner, MasterRunner):
         # One that comes in the middle of a run, say for one that was lost, counts from then on.
         environment.events.worker_connect.add_listener(

@@ -39,6 +39,10 @@ class Question(Protocol):
         """Whether it has to be judged with no other entry beside it."""
 
     @property
+    def about_rate(self) -> bool:
+        """Whether outcomes hang on how many requests are in flight at once, or come in a short time."""
+
+    @property
     def pace(self) -> int:
         """Visits per second of each user, at the most."""
 
@@ -90,6 +94,11 @@ class Split:
     @property
     def alone(self) -> bool:
         """No: which version answers does not hang on how fast it does."""
+        return False
+
+    @property
+    def about_rate(self) -> bool:
+        """No, likewise."""
         return False
 
     @property

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader
 
-from loadtests.verdict import ALPHA, Outcome, Verdict
+from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,11 +28,14 @@ class Facts:
     started: str
     seconds: float
     seed: int
-    alpha: float
     margin: float
     rules: str
     versions: dict[str, str]
     remarks: tuple[str, ...] = ()
+    fail_alpha: float = FAIL_ALPHA
+    """How often, at most, FAIL is wrong."""
+    pass_alpha: float = PASS_ALPHA
+    """How often, at most, PASS is wrong."""
 
     @classmethod
     def of(cls, run: Any) -> Facts:
@@ -44,7 +47,6 @@ class Facts:
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
             seconds=round(time.time() - run.started, 1) if run.started else 0.0,
             seed=run.options.seed,
-            alpha=declared.alpha if declared else ALPHA,
             margin=declared.margin if declared else 0.0,
             rules=run.rules.generation if run.rules else "",
             versions={"python": platform.python_version(), **packages, **images(run)},
@@ -56,7 +58,7 @@ def images(run: Any) -> dict[str, str]:
     """Image of each container of the judged app and its proxy, and Kubernetes's version, as the cluster has them."""
     try:
         pods = run.cluster.items("pods")
-        server = json.loads(run.cluster.kubectl("version", "--output", "json"))["serverVersion"]["gitVersion"]
+        server = run.cluster.ask("/version")["gitVersion"]
     except (RuntimeError, KeyError, ValueError):
         return {}
     found = {"kubernetes": server}
@@ -113,7 +115,7 @@ def live(run: Any) -> str:
     declared = run.rules.declared if run.rules else None
     return render(
         "live.html", verdict=run.verdict, entry=run.options.entry, finished=run.finished, generator=run.generator,
-        remarks=run.workers.remarks, alpha=declared.alpha if declared else ALPHA, margin=declared.margin if declared else 0.0,
+        remarks=run.workers.remarks, fail_alpha=FAIL_ALPHA, pass_alpha=PASS_ALPHA, margin=declared.margin if declared else 0.0,
     )  # fmt: skip
 
 

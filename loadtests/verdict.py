@@ -1,9 +1,13 @@
-"""The verdict: pure functions from what was declared and what was observed to PASS, FAIL or INCONCLUSIVE.
+"""The verdict: pure functions from the expected shares and the observed answers to PASS, FAIL or INCONCLUSIVE.
 
 Shares are judged with the sequential multinomial test of Lindon and Malek (arXiv 2011.03567): a Dirichlet mixture over
-all splits is set against the declared one. The ratio is an e-process, so one may look after every request: the chance
-that a true declaration is *ever* rejected is at most ``alpha``. The splits that are not rejected form a confidence
-sequence, read here one share at a time (the projections hold together, with no further correction).
+all splits is set against the expected one. The ratio is an e-process, so one may look after every request: the chance
+that a true expectation is *ever* rejected is at most ``FAIL_ALPHA``. The splits that are not rejected at ``PASS_ALPHA`` form
+a confidence sequence, read here one share at a time (the projections hold together, with no further correction); PASS needs
+all of it within the margin, so the chance that a share outside of the margin is ever accepted is at most ``PASS_ALPHA``.
+
+Two mixtures, half each, are still one e-process: the wide one sees a share that is far off after few requests, the narrow one
+tightens the sequence of a share that is right.
 """
 
 from __future__ import annotations
@@ -13,11 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ALPHA = 0.001
+FAIL_ALPHA = 0.001
+"""Chance, at most, that a run with true shares ever ends with FAIL."""
+PASS_ALPHA = 0.01
+"""Chance, at most, that a run with a share outside of the margin ever ends with PASS."""
 MARGIN = 0.05
 ERROR_LIMIT = 0.01
-# Weight of the declared split in the mixture, in requests: makes nearby alternatives (80/20 for 90/10) quick to see.
-PRIOR_STRENGTH = 20.0
+PRIOR_STRENGTHS = (20.0, 1000.0)
+"""Weight of the expected split in each half of the mixture, in requests. 20 makes 80/20 where 90/10 is expected quick to see, 1000
+needs fewer requests until a true split passes."""
 ERROR = "error"
 
 
@@ -37,11 +45,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Declared:
-    """The promise: for each traffic class the share of every version (they sum to 1), and how closely it is held to."""
+    """The expectation: for each traffic class the share of every version (they sum to 1), and the margin around each share."""
 
     shares: Mapping[str, Mapping[str, float]]
     margin: float = MARGIN
-    alpha: float = ALPHA
     broken: tuple[str, ...] = ()
     """Why nothing can be promised (no rule, weights that do not add up); any entry makes the verdict FAIL."""
 
@@ -119,8 +126,14 @@ def _log_beta(values: Sequence[float]) -> float:
     return sum(math.lgamma(v) for v in values) - math.lgamma(sum(values))
 
 
-def _prior(shares: Sequence[float]) -> list[float]:
-    return [max(PRIOR_STRENGTH * p, 0.5) for p in shares]
+def _log_mixture(counts: Sequence[int], shares: Sequence[float]) -> float:
+    """Natural log of the probability of ``counts``, in the order in which they came, under the mixture around ``shares``."""
+    halves = []
+    for strength in PRIOR_STRENGTHS:
+        prior = [max(strength * p, 0.5) for p in shares]
+        halves.append(_log_beta([a + n for a, n in zip(prior, counts, strict=True)]) - _log_beta(prior))
+    most = max(halves)
+    return most + math.log(sum(math.exp(half - most) for half in halves) / len(halves))
 
 
 def _log_sum(counts: Sequence[int], shares: Sequence[float]) -> float:
@@ -135,14 +148,12 @@ def _log_sum(counts: Sequence[int], shares: Sequence[float]) -> float:
 
 
 def log_e_value(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Natural log of the evidence against ``shares``; reject at ``log(1 / alpha)``.
+    """Natural log of the evidence against ``shares``; reject at ``log(1 / FAIL_ALPHA)``.
 
     :param counts: answers of each version
-    :param shares: declared share of each version, in the same order, summing to 1
+    :param shares: expected share of each version, in the same order, summing to 1
     """
-    prior = _prior(shares)
-    mixture = _log_beta([a + n for a, n in zip(prior, counts, strict=True)]) - _log_beta(prior)
-    return mixture - _log_sum(counts, shares)
+    return _log_mixture(counts, shares) - _log_sum(counts, shares)
 
 
 def interval(counts: Sequence[int], shares: Sequence[float], arm: int, alpha: float) -> tuple[float, float]:
@@ -155,11 +166,10 @@ def interval(counts: Sequence[int], shares: Sequence[float], arm: int, alpha: fl
     n, k = sum(counts), counts[arm]
     if n == 0:
         return 0.0, 1.0
-    prior = _prior(shares)
     others = [c for i, c in enumerate(counts) if i != arm]
     rest = n - k
     fixed = sum(c * math.log(c / rest) for c in others if c)
-    limit = _log_beta([a + c for a, c in zip(prior, counts, strict=True)]) - _log_beta(prior) - fixed - math.log(1 / alpha)
+    limit = _log_mixture(counts, shares) - fixed - math.log(1 / alpha)
 
     def inside(p: float) -> bool:
         fit = (k * math.log(p) if k else 0.0) + (rest * math.log1p(-p) if rest else 0.0)
@@ -196,12 +206,12 @@ def _share_lines(counts: Mapping[str, int], declared: Mapping[str, float], n: in
     for name in names:
         share, count = declared.get(name, 0.0), counts.get(name, 0)
         if share <= 0:
-            low, high = (0.0, exact_upper(n, d.alpha)) if not count else (count / n, count / n)
+            low, high = (0.0, exact_upper(n, PASS_ALPHA)) if not count else (count / n, count / n)
         elif len(possible) == 1:
-            low, high = (1 - exact_upper(n, d.alpha), 1.0) if count == n else (count / n, count / n)
+            low, high = (1 - exact_upper(n, PASS_ALPHA), 1.0) if count == n else (count / n, count / n)
         else:
             low, high = interval(
-                [counts.get(p, 0) for p in possible], [declared[p] for p in possible], possible.index(name), d.alpha
+                [counts.get(p, 0) for p in possible], [declared[p] for p in possible], possible.index(name), PASS_ALPHA
             )
         held = share - d.margin <= low and high <= share + d.margin
         lines.append(Share(name, share, count, count / n if n else 0.0, low, high, held))
@@ -233,12 +243,12 @@ def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, i
     strange = [line.version for line in lines if line.count and line.declared <= 0]
     if strange:
         return verdict(Outcome.FAIL, math.inf, f"{name}: {', '.join(strange)} answered, which has no share")
-    if errors and interval([errors, n], [ERROR_LIMIT, 1 - ERROR_LIMIT], 0, d.alpha)[0] > ERROR_LIMIT:
+    if errors and interval([errors, n], [ERROR_LIMIT, 1 - ERROR_LIMIT], 0, FAIL_ALPHA)[0] > ERROR_LIMIT:
         return verdict(Outcome.FAIL, math.inf, f"{name}: {errors} of {n + errors} requests failed")
     possible = [version for version, share in declared.items() if share > 0]
     log_e = log_e_value([answers.get(v, 0) for v in possible], [declared[v] for v in possible])
     e_value = math.exp(min(log_e, 700.0))
-    if log_e >= math.log(1 / d.alpha):
+    if log_e >= math.log(1 / FAIL_ALPHA):
         told = ", ".join(f"{x.version} {x.observed:.1%} (declared {x.declared:.1%})" for x in lines)
         return verdict(Outcome.FAIL, e_value, f"{name}: {told}")
     if n and all(line.held for line in lines) and errors <= ERROR_LIMIT * n:

@@ -1,4 +1,4 @@
-"""Judges many entries, three at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-COMMAND``.
+"""Judges many entries, three at a time: ``python -m loadtests.verify --entries a,b ... -- LOCUST-OPTIONS``.
 
 Rules are a namespace's own, so entries of one namespace take turns and those of others need not. What asks how long an answer
 takes, or how many come at once, comes last, with nothing beside it: on two cores even the start of another load test can
@@ -13,16 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtests import entry, policy
+from loadtests import entry, forked, policy
 from loadtests.cluster import Cluster, ClusterError
 
-LANES = 3
+WORKERS = 3
 """Entries that are judged at the same time: more than a small machine has cores, for each waits for proxies and logs."""
 READY_SECONDS = 240
 RUN_SECONDS = 900
@@ -36,26 +35,38 @@ class Job:
     name: str
     namespace: str
     alone: bool
+    seconds: float = 1.0
+    """How long its last run took; all alike where none has run."""
 
 
 def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
-    """What a free lane takes next; None while there is nothing that may run beside what does.
+    """What a free worker takes next; None while there is nothing that may run beside what does.
 
-    Of the namespaces that are free, the one with most to do: its entries are the longest queue.
+    The longest first: of the namespaces that are free, the one whose entries take the longest in all, and its longest entry.
     """
     side_by_side = [job for job in waiting if not job.alone]
     if not side_by_side:
-        return min(waiting, key=lambda job: (job.namespace, job.name), default=None) if not running else None
-    left = Counter(job.namespace for job in side_by_side)
+        return min(waiting, key=lambda job: (-job.seconds, job.name), default=None) if not running else None
+    left: dict[str, float] = {}
+    for job in side_by_side:
+        left[job.namespace] = left.get(job.namespace, 0.0) + job.seconds
     free = [job for job in side_by_side if job.namespace not in {other.namespace for other in running}]
-    return min(free, key=lambda job: (-left[job.namespace], job.namespace, job.name), default=None)
+    return min(free, key=lambda job: (-left[job.namespace], job.namespace, -job.seconds, job.name), default=None)
 
 
-def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], lanes: int = LANES) -> None:
-    """Judge every job, ``lanes`` at a time, each in a thread; what ``judge`` raises comes out when the other lanes are done."""
+def last_seconds(results: Path, name: str) -> float:
+    """How long the last run of an entry took, as its report has it; 1 where there is none."""
+    try:
+        return max(1.0, float(json.loads((results / name / "verdict.json").read_text())["facts"]["seconds"]))
+    except (OSError, ValueError, KeyError):
+        return 1.0
+
+
+def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], workers: int = WORKERS) -> None:
+    """Judge every job, ``workers`` at a time, each in a thread; what ``judge`` raises comes out when the other workers are done."""
     waiting, running, changed = list(jobs), list[Job](), threading.Condition()
 
-    def lane() -> None:
+    def work() -> None:
         while True:
             with changed:
                 while (job := choose(waiting, running)) is None and waiting:
@@ -71,8 +82,8 @@ def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], lanes: int = LANE
                     running.remove(job)
                     changed.notify_all()
 
-    with ThreadPoolExecutor(max_workers=lanes) as pool:
-        ended = [pool.submit(lane) for _ in range(lanes)]
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        ended = [pool.submit(work) for _ in range(workers)]
     for one in ended:
         one.result()
 
@@ -81,7 +92,7 @@ def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], lanes: int = LANE
 class Judge:
     """How one entry is judged.
 
-    :param locust: the command of a headless run, but for the entry and its log
+    :param locust: options of a headless run, but for the entry and its log
     :param say: receives a line for each entry
     """
 
@@ -135,11 +146,10 @@ class Judge:
 
     def send(self, job: Job) -> str:
         """Run Locust; its last words, for when it leaves no verdict."""
-        log = self.logs / f"locust-{job.name}.log"
-        command = [*self.locust, "--entry", job.name, "--logfile", str(log)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no verdict"]
-        return f"Locust ended with {done.returncode}: {words[-1]}; log: {log}"
+        log, output = self.logs / f"locust-{job.name}.log", self.logs / f"locust-{job.name}.out"
+        status = forked.run_locust([*self.locust, "--entry", job.name, "--logfile", str(log)], output, RUN_SECONDS)
+        words = output.read_text().strip().splitlines() or ["no verdict"]
+        return f"Locust ended with {status}: {words[-1]}; log: {log}"
 
 
 def main() -> int:
@@ -154,7 +164,7 @@ def main() -> int:
     parser.add_argument("locust", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     found = [entry.load(name) for name in options.entries.split(",")]
-    jobs = [Job(e.name, e.question.namespace, e.question.alone) for e in found]
+    jobs = [Job(e.name, e.question.namespace, e.question.alone, last_seconds(options.results, e.name)) for e in found]
     lock = threading.Lock()
     with options.progress.open("a") as progress:
 

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from loadtests.verdict import ERROR, Declared, Observed, Outcome, exact_upper, interval, judge, log_e_value
+from loadtests.verdict import ERROR, PASS_ALPHA, Declared, Observed, Outcome, exact_upper, interval, judge, log_e_value
 
 NINETY = {"v1": 0.9, "v3": 0.1}
 
@@ -71,13 +71,41 @@ def test_a_share_just_outside_the_margin_never_passes() -> None:
                 assert judge(declared, Observed({"all": counts})).outcome is not Outcome.PASS
 
 
+def ended(true: list[float], expected: list[float], rng: random.Random, limit: int = 6000) -> tuple[Outcome, int]:
+    """Outcome of a run that is looked at after every 25 requests, and its requests."""
+    shares = {str(i): share for i, share in enumerate(expected)}
+    counts, outcome = dict.fromkeys(shares, 0), Outcome.INCONCLUSIVE
+    while outcome is Outcome.INCONCLUSIVE and sum(counts.values()) < limit:
+        for version in rng.choices(list(shares), true, k=25):
+            counts[version] += 1
+        outcome = judge(Declared({"all": shares}), Observed({"all": counts})).outcome
+    return outcome, sum(counts.values())
+
+
+@pytest.mark.parametrize("true", [0.25, 0.15])
+def test_a_share_at_the_margin_passes_in_at_most_one_watched_run_of_a_hundred(true: float) -> None:
+    rng = random.Random(24)
+    passed = sum(ended([1 - true, true], [0.8, 0.2], rng)[0] is Outcome.PASS for _ in range(200))
+    assert passed <= 2, f"{passed} of 200 runs with a share at the margin passed"
+
+
+@pytest.mark.parametrize(
+    ("shares", "most"), [([0.5, 0.5], 1750), ([0.8, 0.2], 1050), ([0.9, 0.1], 600), ([0.5, 0.3, 0.2], 2175)]
+)
+def test_true_shares_pass_after_so_many_requests_in_the_median(shares: list[float], most: int) -> None:
+    rng = random.Random(25)
+    runs = [ended(shares, shares, rng) for _ in range(60)]
+    assert {outcome for outcome, _ in runs} == {Outcome.PASS}
+    assert statistics.median(n for _, n in runs) <= most
+
+
 def test_zero_share_fails_on_the_first_answer_and_passes_by_the_exact_bound() -> None:
     declared = Declared({"all": {"v1": 1.0, "v3": 0.0}}, margin=0.05)
-    needed = math.ceil(math.log(0.001) / math.log(0.95))
+    needed = math.ceil(math.log(PASS_ALPHA) / math.log(0.95))
     assert judge(declared, Observed({"all": {"v1": 5000, "v3": 1}})).outcome is Outcome.FAIL
     assert judge(declared, Observed({"all": {"v1": needed - 1}})).outcome is Outcome.INCONCLUSIVE
     assert judge(declared, Observed({"all": {"v1": needed}})).outcome is Outcome.PASS
-    assert exact_upper(needed, 0.001) <= 0.05 < exact_upper(needed - 1, 0.001)
+    assert exact_upper(needed, PASS_ALPHA) <= 0.05 < exact_upper(needed - 1, PASS_ALPHA)
 
 
 def test_an_undeclared_version_fails() -> None:

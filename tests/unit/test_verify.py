@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from loadtests.verify import Job, Judge, choose, run_all
 
 A1, A2, A3 = (Job(f"a{n}", "a", alone=False) for n in "123")
 B1, C1 = Job("b1", "b", alone=False), Job("c1", "c", alone=False)
+LONG_A, LONG_B = Job("a9", "a", alone=False, seconds=30), Job("b9", "b", alone=False, seconds=30)
+LONG_SLOW_B = Job("slow-b9", "b", alone=True, seconds=30)
 SLOW_A, SLOW_B = Job("slow-a", "a", alone=True), Job("slow-b", "b", alone=True)
 
 
@@ -30,9 +31,12 @@ SLOW_A, SLOW_B = Job("slow-a", "a", alone=True), Job("slow-b", "b", alone=True)
         ([SLOW_B], [SLOW_A], None),
         ([SLOW_A], [SLOW_A], None),
         ([C1, B1], [A1], B1),
+        ([A1, LONG_A, B1], [], LONG_A),
+        ([A1, A2, LONG_B], [], LONG_B),
+        ([SLOW_A, LONG_SLOW_B], [], LONG_SLOW_B),
     ],
 )
-def test_what_a_free_lane_takes(waiting: list[Job], running: list[Job], chosen: Job | None) -> None:
+def test_what_a_free_worker_takes(waiting: list[Job], running: list[Job], chosen: Job | None) -> None:
     assert choose(waiting, running) == chosen
 
 
@@ -56,7 +60,7 @@ def test_everything_is_judged_once_and_nothing_beside_what_disturbs_it() -> None
 
     run_all(jobs, judge)
     assert sorted(seen, key=lambda j: j.name) == sorted(jobs, key=lambda j: j.name)
-    assert most == verify.LANES
+    assert most == verify.WORKERS
 
 
 def test_an_error_that_nobody_foresaw_comes_out_and_does_not_stop_the_others() -> None:
@@ -68,20 +72,19 @@ def test_an_error_that_nobody_foresaw_comes_out_and_does_not_stop_the_others() -
             raise RuntimeError("not foreseen")
 
     with pytest.raises(RuntimeError, match="not foreseen"):
-        run_all([A1, A2, B1], judge, lanes=2)
-    assert sorted(seen) == ["a1", "a2", "b1"], "the other lane went on"
+        run_all([A1, A2, B1], judge, workers=2)
+    assert sorted(seen) == ["a1", "a2", "b1"], "the other worker went on"
 
 
 def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "bring_about", lambda self, job: None)
     told: list[str] = []
-    crash = (sys.executable, "-c", "raise SystemExit('no such file')")
-    judge = Judge("none", "policy", tmp_path, tmp_path, crash, told.append)
+    judge = Judge("none", "policy", tmp_path, tmp_path, ("--locustfile", "none.py"), told.append)
     name = entry.names()[0]
     old = tmp_path / name / "verdict.json"
     old.parent.mkdir()
     old.write_text(json.dumps({"outcome": "PASS", "n": 1, "reasons": []}))
     judge(Job(name, "a", alone=False))
     assert told[0].startswith("NONE")
-    assert "Locust ended with 1: no such file" in told[0]
+    assert "Locust ended with 1: Could not find 'none.py'" in told[0]
     assert not old.exists(), "the verdict of an earlier run passes for none"

@@ -117,7 +117,8 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
     assert told["outcome"] == "PASS"
     assert shares["v3"]["declared"] == pytest.approx(0.2)
     assert 0.15 <= shares["v3"]["low"] <= shares["v3"]["observed"] <= shares["v3"]["high"] <= 0.25
-    assert {"alpha", "seed", "versions"} <= set(told["facts"])
+    assert {"seed", "versions"} <= set(told["facts"])
+    assert (told["facts"]["pass_alpha"], told["facts"]["fail_alpha"]) == (0.01, 0.001)
     assert set(told["sources"]) == {"clients", "the proxies", "the access logs"}
     for counted in told["sources"].values():
         assert counted["v1"] == pytest.approx(told["sources"]["clients"]["v1"], rel=0.1)

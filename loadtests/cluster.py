@@ -50,8 +50,8 @@ _USED: list[Any] = []
 @functools.lru_cache(maxsize=1)
 def _connection(kubeconfig: str, changed: float) -> Any:
     """The API server by a connection that is kept; another one once the kubeconfig has changed."""
-    # Here, for the import takes a while, and what needs kubectl only does without it. All of it at once: the package imports its
-    # classes when they are first asked for, and threads that do so at the same time wait for each other without end.
+    # Here, for the import takes a while, and what needs kubectl only does without it. All of it at once: the package imports
+    # its classes when they are first asked for, and threads that do so at the same time wait for each other without end.
     from kubernetes import config, stream
     from kubernetes.client import ApiClient, ApiException, CoreV1Api
 

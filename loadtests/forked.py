@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# Locust first: it patches the standard library for gevent. The kubernetes package imports its classes when they are first asked for.
+# Locust first: it patches the standard library for gevent.
 CONTEXT.set_forkserver_preload([
-    "locust.main", "loadtests.hooks", "loadtests.users", "kubernetes.client.api.core_v1_api", "kubernetes.config", "kubernetes.stream",
+    "locust.main", "loadtests.hooks", "loadtests.users",
+    # Its classes by their modules, for the package itself imports them only when they are first asked for.
+    "kubernetes.client.api.core_v1_api", "kubernetes.config", "kubernetes.stream",
 ])  # fmt: skip
 TOO_LONG = 124
 """Exit status of a run that was ended for taking too long, as timeout(1) has it."""

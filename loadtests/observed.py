@@ -111,7 +111,9 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
     asked_from = datetime.fromtimestamp(since - LOG_REACH_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     found = {}
     for pod in pods:
-        log = cluster.read(f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log", container="istio-proxy", sinceTime=asked_from)
+        log = cluster.read(
+            f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log", container="istio-proxy", sinceTime=asked_from
+        )
         counted = logged_since(log.decode(errors="replace"), since)
         if counted is None:
             return {}

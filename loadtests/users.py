@@ -13,7 +13,10 @@ from loadtests.entry import Entry, load
 
 
 class MeshUser(FastHttpUser):
-    """One client of the mesh; users take the entry's traffic classes in turn, and leave one that has passed for one that has not."""
+    """One client of the mesh.
+
+    Users take the entry's traffic classes in turn, and leave one that has passed for one that has not.
+    """
 
     connection_timeout = 10.0
     network_timeout = 15.0

@@ -24,8 +24,10 @@ PASS_ALPHA = 0.01
 MARGIN = 0.05
 ERROR_LIMIT = 0.01
 PRIOR_STRENGTHS = (20.0, 1000.0)
-"""Weight of the expected split in each half of the mixture, in requests. 20 makes 80/20 where 90/10 is expected quick to see, 1000
-needs fewer requests until a true split passes."""
+"""Weight of the expected split in each half of the mixture, in requests.
+
+20 makes 80/20 where 90/10 is expected quick to see; 1000 needs fewer requests until a true split passes.
+"""
 ERROR = "error"
 
 

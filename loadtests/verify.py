@@ -63,7 +63,10 @@ def last_seconds(results: Path, name: str) -> float:
 
 
 def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], workers: int = WORKERS) -> None:
-    """Judge every job, ``workers`` at a time, each in a thread; what ``judge`` raises comes out when the other workers are done."""
+    """Judge every job, ``workers`` at a time, each in a thread.
+
+    What ``judge`` raises comes out when the other workers are done.
+    """
     waiting, running, changed = list(jobs), list[Job](), threading.Condition()
 
     def work() -> None:

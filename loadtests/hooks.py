@@ -251,7 +251,22 @@ class MeshRun:
         return spent or self.verdict.outcome is not Outcome.INCONCLUSIVE
 
     def watch(self) -> None:
-        """Look again and again until the run is decided, then end it."""
+        """Look again and again until the run is decided, then end it, whatever happens on the way."""
+        runner = self.environment.runner
+        try:
+            self.look_until_decided()
+        except Exception as error:  # any: a run that nobody watches would never end
+            log.exception("the run cannot be judged")
+            self.void.append(_words(error))
+            self.judged, self.verdict = self.so_far(), Verdict(Outcome.VOID, tuple(self.void))
+        if self.headless:
+            runner.quit()
+        else:
+            runner.stop()
+            self.finish()
+
+    def look_until_decided(self) -> None:
+        """Warm up, then look once a second until there is a verdict, or the requests or the time are spent."""
         runner, looks = self.environment.runner, 0
         try:
             self.warm_up()
@@ -276,12 +291,7 @@ class MeshRun:
                 counts = self.so_far()
             self.judged = counts
             self.verdict = self.look()
-            break
-        if self.headless:
-            runner.quit()
-        else:
-            runner.stop()
-            self.finish()
+            return
 
     def finish(self) -> None:
         """The last word: with the proxies' own counts, written to the reports."""
@@ -297,14 +307,20 @@ class MeshRun:
                 if self.judged is None:
                     self.ask_server()
                 self.verdict = self.look(self.other_sources())
-        except ClusterError as error:
-            self.verdict = Verdict(Outcome.VOID, (str(error),))
+        except Exception as error:  # any: a run without a last word has no report
+            log.exception("the run cannot be judged")
+            self.verdict = Verdict(Outcome.VOID, (_words(error),))
         self.finished = True
         facts = report.Facts.of(self)
         for file in report.write(Path(self.options.results) / self.options.entry, self.verdict, facts):
             log.info("report: %s", file)
         told = "; ".join((*self.verdict.reasons, *self.workers.remarks))
         log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, told)
+
+
+def _words(error: Exception) -> str:
+    """An error in words; what the cluster says names itself."""
+    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
 
 
 def on_test_start(environment: Any, **_: Any) -> None:
@@ -314,11 +330,11 @@ def on_test_start(environment: Any, **_: Any) -> None:
         return
     try:
         run.begin()
-    except (ClusterError, KeyError) as error:
-        run.void.append(str(error))
+    except Exception as error:  # any: Locust goes on after a listener that raises, and nobody would watch the run
+        log.exception("the run cannot start")
+        run.void.append(_words(error))
         run.verdict = Verdict(Outcome.VOID, tuple(run.void))
         run.rules = None
-        log.error("%s", error)
         gevent.spawn(environment.runner.quit if run.headless else environment.runner.stop)
         return
     run.watcher = gevent.spawn(run.watch)

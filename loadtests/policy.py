@@ -1,4 +1,4 @@
-"""Puts one entry's rules in force, and takes those of the entry before away: ``python -m loadtests.policy ENTRY``.
+"""Applies one entry's rules in place of those of the entry before: ``python -m loadtests.policy ENTRY``.
 
 Every object carries the label istio-lab/policy with entry and variant; nothing without that label is touched.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ KINDS = {
     "httproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/HTTPRoute",
     "ingresses.networking.k8s.io": "networking.k8s.io/v1/Ingress",
 }
-"""Kinds that rules may have: as kubectl lists them, and as it prunes them."""
+"""Kinds that rules may have: as kubectl lists them, and their API version."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+REFUSALS = (
+    "denied the request", "Error from server (BadRequest)", "Error from server (Invalid)", "Error from server (Forbidden)",
+    "error validating data", "no matches for kind", " is invalid: ",
+)  # fmt: skip
+"""What kubectl says where the API server has looked at the rules and does not take them."""
 
 
 class RefusedError(Exception):
@@ -64,30 +71,87 @@ def changes(told: str) -> list[str]:
     return [line for line in told.splitlines() if line and line != "No resources found" and not line.endswith(" unchanged")]
 
 
+def key(rule: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells the rules of one namespace apart: kind and name."""
+    return str(rule["kind"]), str(rule["metadata"]["name"])
+
+
+def manifest_of(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule as it can be applied again: without what the API server has added."""
+    metadata = {
+        part: rule["metadata"][part] for part in ("name", "namespace", "labels", "annotations") if part in rule["metadata"]
+    }
+    metadata["annotations"] = {k: v for k, v in metadata.get("annotations", {}).items() if k != LAST_APPLIED}
+    return {"apiVersion": rule["apiVersion"], "kind": rule["kind"], "metadata": metadata, "spec": rule.get("spec", {})}
+
+
+def _apply(writer: Cluster, rules: Sequence[Mapping[str, Any]], *options: str) -> list[str]:
+    if not rules:
+        return []
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": rules})
+    return changes(writer.kubectl("apply", *options, "--filename", "-", stdin=manifest))
+
+
+def _delete(writer: Cluster, rules: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rules:
+        return []
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [manifest_of(rule) for rule in rules]})
+    return changes(writer.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=manifest))
+
+
+def try_out(writer: Cluster, rules: Sequence[Mapping[str, Any]]) -> None:
+    """Have the API server check rules, Istio's webhook included, without keeping them.
+
+    :raises RefusedError: in the server's words, if it does not take them
+    :raises ClusterError: if it does not answer
+    """
+    try:
+        _apply(writer, rules, "--dry-run=server")
+    except ClusterError as error:
+        if any(words in str(error) for words in REFUSALS):
+            # What kubectl says before it is about its own input.
+            raise RefusedError(re.sub(r"^.*(?=admission webhook)", "", str(error))) from error
+        raise
+
+
+def replace(writer: Cluster, before: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Apply ``wanted``, then delete those of ``before`` that are not among them: all of it, or nothing.
+
+    :return: what was changed, in words
+    :raises ClusterError: if that failed on the way; it says which rules apply now
+    """
+    kept, had = {key(rule) for rule in wanted}, {key(rule) for rule in before}
+    try:
+        return _apply(writer, wanted) + _delete(writer, [rule for rule in before if key(rule) not in kept])
+    except ClusterError as error:
+        try:
+            _apply(writer, [manifest_of(rule) for rule in before])
+            _delete(writer, [rule for rule in wanted if key(rule) not in had])
+        except ClusterError as again:
+            raise ClusterError(f"{error}; the earlier rules could not be restored ({again}): some of both may apply") from error
+        raise ClusterError(f"{error}; the earlier rules apply again") from error
+
+
 def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Cluster | None = None) -> list[str]:
-    """Put the rules of one entry in force, with what they need beside them.
+    """Apply the rules of one entry in place of those of the entry before, with what they need beside them.
 
     :param variant: policy or control
     :param writer: the same cluster by the rights that the rules are written with, and nothing beside them (that is there since
         :mod:`loadtests.access` ran); all by those of ``cluster`` if None
     :return: what was changed, in words; empty when all was so already
     :raises KeyError: if there is no such entry
-    :raises RefusedError: if its rules cannot be held
-    :raises ClusterError: if the cluster does not answer, or refuses
+    :raises RefusedError: if its rules cannot be held, or the API server does not take them; nothing was changed
+    :raises ClusterError: if the cluster does not answer, or fails on the way; the message says which rules apply
     """
     found = entry.load(name)
     objects = read(catalogue / name / f"{variant}.yaml")
     if contradictions := precheck.contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
+    wanted = labelled(objects, f"{name}.{variant}")
+    before = [rule for rule in cluster.items(*KINDS) if LABEL in rule["metadata"].get("labels", {})]
+    try_out(writer or cluster, wanted)
     done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
-    value, writer = f"{name}.{variant}", writer or cluster
-    # Two kinds of object could meet with rules of another entry, so those go first.
-    done += changes(writer.kubectl("delete", ",".join(KINDS), "--selector", f"{LABEL},{LABEL}!={value}", "--ignore-not-found"))
-    # What an older version of the same rules had goes by kubectl's pruning.
-    allowed = [f"--prune-allowlist={kind}" for kind in KINDS.values()]
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": labelled(objects, value)})
-    applied = writer.kubectl("apply", "--prune", "--selector", f"{LABEL}={value}", *allowed, "--filename", "-", stdin=manifest)
-    return done + changes(applied)
+    return done + replace(writer or cluster, before, wanted)
 
 
 def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
@@ -98,7 +162,7 @@ def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
 
 
 def main() -> int:
-    """0 when the rules are in force, with a line for every change; 1 when they were refused; 2 when the cluster failed."""
+    """0 when the rules apply, with a line for each change; 1 when they were refused, nothing changed; 2 for anything else."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("entry")
     parser.add_argument("--kubeconfig", required=True)
@@ -109,14 +173,19 @@ def main() -> int:
     options = parser.parse_args()
     cluster = Cluster(options.kubeconfig, options.namespace)
     try:
+        entry.load(options.entry)
+    except KeyError as error:
+        print(error.args[0], file=sys.stderr)
+        return 1
+    try:
         for change in put(cluster, options.entry, options.variant, options.catalogue):
             print(change)
         late = wait(cluster, options.entry, options.wait) if options.wait else []
-    except (RefusedError, KeyError) as error:
-        print(error.args[0], file=sys.stderr)
-        return 1
-    except ClusterError as error:
+    except RefusedError as error:
         print(error, file=sys.stderr)
+        return 1
+    except Exception as error:  # any: by itself, Python would end with the status of a refusal
+        print(str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     if late:
         print(f"the proxies do not hold the rules after {options.wait:.0f} s: {'; '.join(late)}", file=sys.stderr)

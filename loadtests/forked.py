@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def _main(options: Sequence[str], output: Path) -> None:
     from locust.main import main
 
     sys.argv = ["locust", *options]
-    main()
+    # The kubernetes package keeps the client's certificate and key in temporary files, and removes them when Python exits; a
+    # forked process does not exit that way.
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        main()
 
 
 def run_locust(options: Sequence[str], output: Path, seconds: float) -> int:

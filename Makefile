@@ -11,7 +11,7 @@ BIN := .venv/bin
 PLAY := $(BIN)/ansible-playbook --inventory inventories/$(INVENTORY) --extra-vars lab_name=$(LAB) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help lab unbundle bundle load policy catalogue verify latency telemetry open explain docs test lint unit bench destroy env lock
+.PHONY: help lab unbundle bundle load policy catalogue verify latency telemetry open explain docs test test-full lint unit bench destroy env lock
 
 help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -64,8 +64,11 @@ lint: .venv/dev.stamp ## ansible-lint, yamllint, ruff, mypy
 unit: .venv/dev.stamp ## Unit tests alone
 	@$(BIN)/pytest -q tests/unit
 
-test: .venv/dev.stamp ## Lint, unit tests, every molecule scenario, browser tests
-	@scripts/test.sh
+test: .venv/dev.stamp ## Lint, unit tests, and every capability once on one lab (ONLY=scenario: that one)
+	@ONLY="$(ONLY)" $(BIN)/python -m scripts.gate core
+
+test-full: .venv/dev.stamp ## The same with everything: every entry, other clusters, pulled images, the bundle
+	@ONLY="$(ONLY)" $(BIN)/python -m scripts.gate full
 
 bench: .venv/dev.stamp ## Time the lab against the same steps by hand
 	@$(BIN)/python scripts/bench.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -104,13 +105,15 @@ def words(text: str) -> str:
 def traces() -> set[str]:
     """Everything on this host that a lab could leave behind: containers, networks, volumes, processes, folders, hosts."""
     found: set[str] = set()
+    engine = shutil.which("podman")  # not there before the first lab of a new machine
     for kind, command in {
         "container": ["ps", "--all", "--format", "{{.Names}}"],
         "network": ["network", "ls", "--format", "{{.Name}}"],
         "volume": ["volume", "ls", "--quiet"],
     }.items():
-        told = subprocess.run(["podman", *command], capture_output=True, text=True, check=True).stdout
-        found |= {f"{kind} {line}" for line in told.split()}
+        told = subprocess.run([engine, *command], capture_output=True, text=True, check=True).stdout if engine else ""
+        # The network podman is the engine's own.
+        found |= {f"{kind} {line}" for line in told.split() if (kind, line) != ("network", "podman")}
     # Only what a lab starts by name: a process of the host itself may come and go meanwhile.
     told = subprocess.run(["pgrep", "-a", "conmon|locust|kind"], capture_output=True, text=True, check=False).stdout
     found |= {f"process {line.split(maxsplit=1)[0]}" for line in told.splitlines()}

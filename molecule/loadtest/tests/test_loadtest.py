@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtests import entry
-from tests import lab
+from tests import lab, tiers
 
 RESULTS = lab.STATE / "results"
+ENTRIES = tiers.entries()
 
 
 def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -51,10 +51,10 @@ class Catalogue:
 
 def judged(variant: str) -> Catalogue:
     results = RESULTS / "control" if variant == "control" else RESULTS
-    for name in entry.names():
+    for name in ENTRIES:
         (results / name / "verdict.json").unlink(missing_ok=True)
-    done = lab.playbook("verify_catalogue.yml", traffic_policy_variant=variant)
-    found = {name: results / name / "verdict.json" for name in entry.names()}
+    done = lab.playbook("verify_catalogue.yml", traffic_policy_variant=variant, lab_verify_entries=ENTRIES)
+    found = {name: results / name / "verdict.json" for name in ENTRIES}
     return Catalogue(done.returncode, done.stdout, {n: json.loads(f.read_text()) for n, f in found.items() if f.exists()})
 
 
@@ -68,13 +68,13 @@ def broken() -> Catalogue:
     return judged("control")
 
 
-@pytest.mark.parametrize("name", entry.names())
+@pytest.mark.parametrize("name", ENTRIES)
 def test_policy_passes(held: Catalogue, name: str) -> None:
     assert name in held.verdicts, held.output[-3000:]
     assert held.verdicts[name]["outcome"] == "PASS", held.verdicts[name]["reasons"]
 
 
-@pytest.mark.parametrize("name", entry.names())
+@pytest.mark.parametrize("name", ENTRIES)
 def test_control_fails(broken: Catalogue, name: str) -> None:
     assert name in broken.verdicts, broken.output[-3000:]
     assert broken.verdicts[name]["outcome"] == "FAIL", broken.verdicts[name]["reasons"]
@@ -83,10 +83,10 @@ def test_control_fails(broken: Catalogue, name: str) -> None:
 def test_one_report_tells_all_verdicts(held: Catalogue, broken: Catalogue) -> None:
     assert held.returncode == 0, held.output[-3000:]
     assert broken.returncode != 0
-    for results, failures in ((RESULTS, "0"), (RESULTS / "control", str(len(entry.names())))):
+    for results, failures in ((RESULTS, "0"), (RESULTS / "control", str(len(ENTRIES)))):
         suite = ElementTree.parse(results / "catalogue.xml").getroot()  # noqa: S314 - our own file
         assert (suite.get("failures"), suite.get("errors")) == (failures, "0")
-        assert len(json.loads((results / "catalogue.json").read_text())) == len(entry.names())
+        assert len(json.loads((results / "catalogue.json").read_text())) == len(ENTRIES)
         assert (results / "catalogue.html").exists()
 
 

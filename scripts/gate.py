@@ -1,0 +1,266 @@
+"""The regression gate: ``python -m scripts.gate core|full``, for ``make test`` and ``make test-full``.
+
+Lint and unit tests, then Molecule's scenarios on a lab of their own beside the user's, then a table of what came of them. All
+test results are in build/junit.xml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import yaml
+from junitparser import JUnitXml, TestCase, TestSuite
+
+from plugins.action.check_host import host_errors, look
+from tests import lab, leftovers, tiers
+
+BUILD = lab.PROJECT / "build"
+LAB_SETTINGS = lab.PROJECT / "playbooks/group_vars/all/lab.yml"
+KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/all/kind_cluster.yml"
+# The full tier runs two labs at once, and keeps registries and a bundle meanwhile.
+MORE = {"core": (0, 0), "full": (15, 4)}
+"""Tier -> GiB of disk and of memory that it needs beside what one lab asks for."""
+PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry"}
+"""Command -> Debian's package that has it."""
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+STEP = re.compile(r"\[?([a-z_]+) (?:➜|>) ([a-z_]+)\]?")
+END_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the closing table."""
+
+    name: str
+    tests: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def say(text: str) -> None:
+    """One line at once, between the output of what runs."""
+    print(text, flush=True)
+
+
+def step_of(line: str) -> str:
+    """The scenario that a line of Molecule's output says it is at; empty where it says nothing of the kind."""
+    found = STEP.search(ANSI.sub("", line))
+    return found[1] if found and "INFO" in ANSI.sub("", line)[:12] else ""
+
+
+def host_problems(tier: str) -> list[str]:
+    """Why this host cannot carry the tier; asked before anything is changed."""
+    settings, kind = (yaml.safe_load(file.read_text()) for file in (LAB_SETTINGS, KIND_SETTINGS))
+    disk, memory = MORE[tier]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
+    asked = {"disk": str(cache), "tools": ["apt-get", "tar", "flock"], "engine": "podman"}
+    found = look({**asked, "ports": [kind["kind_cluster_gateway_port"]]})
+    return host_errors(found, settings["lab_min_disk_gib"] + disk, settings["lab_min_memory_gib"] + memory)
+
+
+def rows(names: Sequence[str], seconds: Mapping[str, float], build: Path = BUILD) -> list[Row]:
+    """A line for each name, from its JUnit file in ``build`` (junit-NAME.xml); no tests where there is none."""
+    made = []
+    for name in names:
+        suites = list(JUnitXml.fromfile(str(file))) if (file := build / f"junit-{name}.xml").exists() else []
+        total, failed, skipped = (sum(getattr(s, part) for s in suites) for part in ("tests", "failures", "skipped"))
+        errors = sum(s.errors for s in suites)
+        made.append(Row(name, total, failed + errors, skipped, seconds.get(name, 0.0)))
+    return made
+
+
+def table(lines: Iterable[Row]) -> list[str]:
+    """The closing table, with a line for all."""
+    lines = list(lines)
+    total = Row("in all", *(sum(getattr(r, part) for r in lines) for part in ("tests", "failed", "skipped", "seconds")))
+    width = max(len(r.name) for r in [*lines, total])
+    head = f"{'scenario':<{width}}  tests  failed  skipped  seconds"
+    return [
+        head,
+        *(f"{r.name:<{width}}  {r.tests:5d}  {r.failed:6d}  {r.skipped:7d}  {r.seconds:7.0f}" for r in [*lines, total]),
+    ]
+
+
+def cases(names: Sequence[str], build: Path = BUILD) -> list[tuple[str, TestCase]]:
+    """Every test case of the runs named, with the run's name."""
+    files = [(name, build / f"junit-{name}.xml") for name in names]
+    return [(name, case) for name, file in files if file.exists() for suite in JUnitXml.fromfile(str(file)) for case in suite]
+
+
+def slowest(found: Iterable[tuple[str, TestCase]], most: int = 10) -> list[str]:
+    """Lines about the slowest tests."""
+    first = sorted(found, key=lambda one: -(one[1].time or 0.0))[:most]
+    return [f"{case.time or 0.0:7.1f} s  {name}: {case.name}" for name, case in first]
+
+
+def merge(names: Sequence[str], build: Path = BUILD) -> None:
+    """All results in one file, junit.xml, a suite for each run."""
+    merged = JUnitXml("istio-lab")
+    for name in names:
+        suite = TestSuite(name)
+        for _, case in cases([name], build):
+            suite.add_testcase(case)
+        merged.add_testsuite(suite)
+    merged.write(str(build / "junit.xml"))
+
+
+class Gate:
+    """One run; ``seconds`` has how long each part took."""
+
+    def __init__(self, tier: str, scenarios: Sequence[str]) -> None:
+        self.tier = tier
+        self.scenarios = list(scenarios)
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self.running: list[subprocess.Popen[str]] = []
+        hidden = BUILD / "hidden-toolchains"
+        self.environment = {
+            **os.environ, tiers.VARIABLE: tier, "LAB_TEST_NAME": lab.NAME, "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg"),
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule"), "PYTEST_DEBUG_TEMPROOT": str(leftovers.TEMPORARY),
+            # The lab brings what it needs: the host's own Go, Java, Node, Ruby and C compiler refuse to work.
+            "PATH": f"{lab.PROJECT / '.venv/bin'}:{hidden}:{os.environ['PATH']}", "NO_COLOR": "1",
+        }  # fmt: skip
+
+    @property
+    def elapsed(self) -> int:
+        """Seconds since the start."""
+        return round(time.monotonic() - self.started)
+
+    def start(self, *command: str, output: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, so that an interrupt reaches this process first."""
+        where = open(output, "w") if output else subprocess.PIPE  # noqa: SIM115 - the process writes it until it ends
+        made = subprocess.Popen(
+            command, cwd=lab.PROJECT, env=self.environment, stdin=subprocess.DEVNULL, stdout=where, stderr=subprocess.STDOUT,
+            text=True, start_new_session=True,
+        )  # fmt: skip
+        self.running.append(made)
+        return made
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        for process in self.running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.running:
+            try:
+                process.wait(timeout=END_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def prepare(self) -> None:
+        """System packages for the tests; nothing of an earlier, interrupted run."""
+        missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
+        if missing:
+            say(f"installing {', '.join(missing)}")
+            subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)
+            install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+            subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["scripts/hide-toolchains.sh", str(BUILD / "hidden-toolchains")], cwd=lab.PROJECT, check=True)
+        for what in leftovers.remove():
+            say(f"removed what an earlier run left: {what}")
+        for file in BUILD.glob("junit*.xml"):
+            file.unlink()
+        leftovers.TEMPORARY.mkdir(parents=True)
+
+    def lint_and_unit(self) -> bool:
+        """Lint, with the unit tests beside it."""
+        began, log = time.monotonic(), BUILD / "unit.log"
+        unit = self.start("pytest", "-q", f"--junitxml={BUILD / 'junit-unit.xml'}", "tests/unit", output=log)
+        lint = self.stream(self.start("scripts/lint.sh"))
+        passed = unit.wait() == 0
+        say(log.read_text() if not passed else log.read_text().splitlines()[-1])
+        self.seconds["unit"] = time.monotonic() - began
+        return passed and lint == 0
+
+    def stream(self, process: subprocess.Popen[str]) -> int:
+        """Show what a process prints until it ends, and say which scenario Molecule is at."""
+        at, began = "", time.monotonic()
+        for line in process.stdout or ():
+            scenario = step_of(line)
+            if scenario and scenario != at:
+                self.seconds[at] = self.seconds.get(at, 0.0) + time.monotonic() - began
+                at, began = scenario, time.monotonic()
+                number = f"{self.scenarios.index(at) + 1} of {len(self.scenarios)}" if at in self.scenarios else "lab"
+                say(f"\n=== scenario {number}: {at} (after {self.elapsed} s)")
+            print(line, end="", flush=True)
+        self.seconds[at] = self.seconds.get(at, 0.0) + time.monotonic() - began
+        return process.wait()
+
+    def molecule(self) -> bool:
+        """The scenarios on one lab, which the first makes and which is removed at the end, and what is left of it then."""
+        (BUILD / "traces.json").write_text(json.dumps(sorted(lab.traces())))
+        chosen = [argument for name in self.scenarios for argument in ("--scenario-name", name)]
+        status = self.stream(self.start("molecule", "test", "--no-command-borders", *chosen))
+        if status:
+            say(f"molecule failed ({status}); removing its lab")
+            leftovers.remove()
+            return False
+        results = f"--junitxml={BUILD / 'junit-default.xml'}"
+        return self.stream(self.start("pytest", "-q", results, "molecule/default/tests")) == 0
+
+    def report(self, passed: bool) -> None:
+        """The table, the slowest tests, one file of all results, and how it ended."""
+        names = ["unit", *self.scenarios, "default"]
+        merge(names)
+        lines = rows(names, self.seconds)
+        say("\n" + "\n".join(table(lines)))
+        say("\nthe slowest tests\n" + "\n".join(slowest(cases(names))))
+        for name in (row.name for row in lines if not row.tests):
+            say(f"not run: {name}")
+        failed, skipped = sum(row.failed for row in lines), sum(row.skipped for row in lines)
+        say(f"\n{'PASSED' if passed else 'FAILED'} after {self.elapsed} s; all results: build/junit.xml")
+        say(f"{sum(row.tests for row in lines) - failed - skipped} passed, {failed} failed, {skipped} skipped")
+
+    def run(self) -> int:
+        """All of it: 0 when everything passed, 1 when not, 130 when interrupted."""
+        passed = False
+        try:
+            self.prepare()
+            say(f"=== lint and unit tests (after {self.elapsed} s)")
+            passed = self.lint_and_unit() and self.molecule()
+        except KeyboardInterrupt:
+            say("interrupted: ending what runs, and removing the test lab")
+            self.end()
+            leftovers.remove()
+            return 130
+        finally:
+            self.end()
+        self.report(passed)
+        return 0 if passed else 1
+
+
+def interrupted(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM as an interrupt."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """The exit status of the run; 2 where it was refused."""
+    tier, only = sys.argv[1], os.environ.get("ONLY", "")
+    try:
+        scenarios = tiers.scenarios(tier, only)
+    except tiers.UnknownScenarioError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if problems := host_problems(tier):
+        print(f"{'; '.join(problems)}; nothing was changed", file=sys.stderr)
+        return 2
+    BUILD.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, interrupted)
+    return Gate(tier, scenarios).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The core tier touches every expectation function, sample, client, role and playbook; the rest is listed, with a reason."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loadtests import egress, entry, ingress, promises, resilience, security, shadow
+from loadtests.question import Split
+from tests import tiers
+from tests.unit.test_inputs import PROJECT
+
+LISTED: dict[str, dict[str, str]] = tiers.TIERS["full_only"]
+CONDITIONS = (
+    "'existing'", "'ack'", "!= 'kind'", "'LoadBalancer'", "'ClusterIP'", "'cluster'", "lab_registry != ''", "lab_foreign",
+)  # fmt: skip
+"""What a condition says that does not hold in the core tier: another provider, way in, architecture, or place of the load."""
+NEGATED = ("!= 'ClusterIP'", "!= 'LoadBalancer'")
+
+
+def test_each_thing_that_is_left_out_is_there_and_has_a_reason() -> None:
+    assert set(LISTED) == {"scenarios", "tests", "roles", "playbooks"}
+    assert all(isinstance(why, str) and len(why) > 10 for part in LISTED.values() for why in part.values())
+    for name in LISTED["scenarios"]:
+        assert (PROJECT / f"molecule/{name}/molecule.yml").exists(), name
+    for name in LISTED["tests"]:
+        path, _, test = name.partition("::")
+        assert not test or re.search(rf"^def {test}\(", (PROJECT / path).read_text(), re.MULTILINE), name
+
+
+# -- entries: expectation functions, samples, clients -----------------------------------------------------------------------
+
+
+def features(name: str) -> set[str]:
+    """What one entry shows: its sample, expectation function, kind of question, and kinds of client."""
+    found = entry.load(name)
+    expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009
+    return {
+        f"sample {found.question.namespace}", f"expectation {expects}", f"question {type(found.question).__name__}",
+        f"far end {bool(getattr(found.question, 'server', None))}",
+        *(f"client {type(traffic).__name__}" for traffic in found.traffic.values()),
+    }  # fmt: skip
+
+
+def test_core_entries_show_all_that_the_catalogue_does() -> None:
+    core = tiers.TIERS["core_entries"]
+    assert set(core) <= set(entry.names())
+    assert len(core) == len(set(core))
+    shown = set[str]().union(*(features(name) for name in core))
+    assert set[str]().union(*(features(name) for name in entry.names())) - shown == set()
+
+
+def test_every_expectation_function_has_an_entry() -> None:
+    shown = {f for name in entry.names() for f in features(name) if f.startswith("expectation ")}
+    modules = (egress, ingress, promises, resilience, security, shadow)
+    defined = {
+        f"expectation {name}"
+        for module in modules
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+        if list(getattr(value, "__annotations__", {})) == ["objects", "request", "return"]
+        if value.__annotations__["return"] == "Shares"
+    }
+    assert len(defined) > 20
+    assert defined - shown == set()
+
+
+# -- playbooks and roles ----------------------------------------------------------------------------------------------------
+
+
+def steps(tree: Any, conditions: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
+    """(what, name) of everything that a play or a list of tasks includes where the core tier's conditions hold."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from steps(item, conditions)
+    if not isinstance(tree, dict):
+        return
+    when = tree.get("when", [])
+    conditions = (*conditions, *(str(w) for w in (when if isinstance(when, list) else [when])))
+    if any(word in re.sub("|".join(NEGATED), "", c) for c in conditions for word in CONDITIONS):
+        return
+    for key, value in tree.items():
+        short = key.rpartition(".")[2]
+        if short in ("include_role", "import_role"):
+            yield "role", str(value["name"])
+        elif short == "import_playbook":
+            yield "playbook", str(value)
+        elif short in ("include_tasks", "import_tasks"):
+            yield "tasks", str(value if isinstance(value, str) else value["file"])
+        elif key == "role":
+            yield "role", str(value)
+        elif key == "lab_own_role":
+            yield "role", str(value["name"])
+        else:
+            yield from steps(value, conditions)
+
+
+def reached(playbooks: Iterable[str], read: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """The playbooks and roles that some playbooks lead to.
+
+    :param read: path -> what is in the file; tasks of a role are at ``roles/NAME``, all of its files together
+    """
+    waiting = [f"playbooks/{name}" for name in playbooks]
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path not in read:
+            continue
+        seen.add(path)
+        for what, name in steps(read[path]):
+            name = name.replace("{{ lab_provider }}", "kind").strip('"')
+            waiting.append(f"roles/{name}" if what == "role" else f"{path.rpartition('/')[0]}/{name}")
+    return (
+        {path.removeprefix("playbooks/") for path in seen if path.startswith("playbooks/") and "/tasks/" not in path},
+        {path.removeprefix("roles/") for path in seen if path.startswith("roles/")},
+    )
+
+
+def project() -> dict[str, Any]:
+    """Every playbook, file of tasks and role."""
+    found = {f"playbooks/{f.name}": yaml.safe_load(f.read_text()) for f in PROJECT.glob("playbooks/*.yml")}
+    found |= {f"playbooks/tasks/{f.name}": yaml.safe_load(f.read_text()) for f in PROJECT.glob("playbooks/tasks/*.yml")}
+    for role in (PROJECT / "roles").iterdir():
+        found[f"roles/{role.name}"] = [yaml.safe_load(f.read_text()) for f in role.glob("tasks/*.yml")]
+    return found
+
+
+def played(path: str, source: str, listed: Iterable[str]) -> set[str]:
+    """Playbooks that the tests of one file run, those of tests that only the full tier has left out."""
+    if tiers.is_full_only(path, listed):
+        return set()
+    tree = ast.parse(source)
+    kept = [n for n in tree.body if not tiers.is_full_only(f"{path}::{getattr(n, 'name', '')}", listed)]
+    texts = [n.value for top in kept for n in ast.walk(top) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return {name for text in texts for name in re.findall(r"(?:^| )(\w+\.yml)$", text)}
+
+
+def core_playbooks() -> set[str]:
+    """Those that Molecule's core scenarios converge to, and those that their tests run."""
+    found = {"site.yml", "destroy_lab.yml"}  # what scenario default creates and destroys with
+    for scenario in tiers.scenarios("core"):
+        settings = yaml.safe_load((PROJECT / f"molecule/{scenario}/molecule.yml").read_text())
+        found.add(Path(settings["ansible"]["playbooks"]["converge"]).name)
+        for file in PROJECT.glob(f"molecule/{scenario}/tests/*.py"):
+            found |= played(str(file.relative_to(PROJECT)), file.read_text(), LISTED["tests"])
+    return found & {f.name for f in PROJECT.glob("playbooks/*.yml")}
+
+
+def test_every_playbook_and_role_is_touched_or_listed() -> None:
+    playbooks, roles = reached(core_playbooks(), project())
+    assert {f.name for f in PROJECT.glob("playbooks/*.yml")} - playbooks == set(LISTED["playbooks"])
+    assert {f.name for f in (PROJECT / "roles").iterdir()} - roles == set(LISTED["roles"])
+
+
+def test_what_is_reached_hangs_on_conditions_and_on_who_asks() -> None:
+    read = {
+        "playbooks/a.yml": [
+            {"import_playbook": "b.yml"},
+            {"tasks": [
+                {"ansible.builtin.include_role": {"name": "one"}},
+                {"when": "lab_provider == 'existing'", "ansible.builtin.include_role": {"name": "two"}},
+                {"when": "istio_gateway_type != 'ClusterIP'", "ansible.builtin.include_tasks": "tasks/c.yml"},
+            ]},
+        ],
+        "playbooks/b.yml": [{"roles": [{"role": "three"}, {"role": "four", "when": "lab_foreign"}]}],
+        "playbooks/tasks/c.yml": [{"block": [{"include_role": {"name": "{{ lab_provider }}_cluster"}}]}],
+        "playbooks/d.yml": [],
+        **{f"roles/{name}": [] for name in ("one", "two", "three", "four", "kind_cluster")},
+    }  # fmt: skip
+    assert reached(["a.yml"], read) == ({"a.yml", "b.yml"}, {"one", "three", "kind_cluster"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "playbooks"),
+    [([], {"x.yml", "y.yml"}), (["t.py::test_one"], {"y.yml"}), (["t.py"], set()), (["t.py::test_on"], {"x.yml", "y.yml"})],
+)
+def test_what_a_test_runs_counts_where_the_test_does(listed: list[str], playbooks: set[str]) -> None:
+    source = 'def test_one():\n    play("x.yml")\n\n\ndef test_two():\n    play("--check y.yml", "some words")\n'
+    assert played("t.py", source, listed) == playbooks

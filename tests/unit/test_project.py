@@ -65,6 +65,17 @@ def test_every_program_is_compiled_in_a_stage() -> None:
     assert tools
     stages = yaml.safe_load((PROJECT / "playbooks/group_vars/all/artifacts.yml").read_text())["lab_stages"]
     assert set(itertools.chain(*stages.values())) == set(tools[1].split())
+    assert f'"tools={" ".join(stages["tools"])}"' in (PROJECT / "scripts/bootstrap.sh").read_text()
+
+
+def test_coredns_has_the_plugins_of_the_labs_own_zone() -> None:
+    zone = yaml.safe_load((PROJECT / "roles/samples/vars/main.yml").read_text())["__samples_zone"]
+    used = set(re.findall(r"^ {4}(\w+)", zone, re.MULTILINE))
+    built = re.findall(
+        r'"github.com/coredns/coredns/plugin/(\w+)"', (PROJECT / "roles/binaries/files/lab/coredns/main.go").read_text()
+    )
+    assert used
+    assert used <= set(built)
 
 
 def test_python_packages_are_at_the_versions_that_are_declared() -> None:

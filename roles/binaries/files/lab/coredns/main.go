@@ -1,5 +1,5 @@
-// CoreDNS with the plugins that kubeadm's Corefile names, built as coredns.io/manual/plugins describes. The stock program has about
-// fifty, some of which need the SDK of a cloud; an eighth of all Go source of the lab was compiled for those alone.
+// CoreDNS with the plugins that kubeadm's Corefile and the zone of role samples name, put together as coredns.io/manual/plugins
+// describes. The stock program has about fifty, some of which need the SDK of a cloud: a tenth of all Go source of the lab.
 package main
 
 import (
@@ -15,6 +15,8 @@ import (
 	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
+	_ "github.com/coredns/coredns/plugin/rewrite"
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func main() {

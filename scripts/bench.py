@@ -122,7 +122,8 @@ def main() -> None:
         hands.append(sum(steps.values()))
         parts.append({"lab": phases(told), "by_hand": {name: round(s, 1) for name, s in steps.items()}})
     compile_seconds = max(
-        (sum(int(f.read_text()) for f in key.glob("*/compile_seconds")) for key in CACHE.glob("binaries/*")), default=0
+        (sum(int(f.read_text().split()[0]) for f in key.glob("*/compile_seconds")) for key in CACHE.glob("binaries/*")),
+        default=0,
     )
     figures = {
         "warm_lab_s": [round(s, 1) for s in labs],

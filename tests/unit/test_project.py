@@ -44,21 +44,38 @@ def test_every_inventory_sets_only_inputs_that_exist() -> None:
 
 def test_go_modules_are_at_the_versions_that_are_declared() -> None:
     lab = (PROJECT / "roles/binaries/files/lab/go.mod").read_text()
-    containerd = (PROJECT / "roles/binaries/files/containerd/go.mod").read_text()
     wanted = {
         "k8s.io/kubernetes": f"v{VERSIONS['kubernetes']}",
         "sigs.k8s.io/kind": f"v{VERSIONS['kind']}",
         "github.com/coredns/coredns": f"v{VERSIONS['coredns']}",
         "go.etcd.io/etcd/server/v3": f"v{VERSIONS['etcd']}",
+        "github.com/containerd/containerd/v2": f"v{VERSIONS['containerd']}",
         "istio.io/istio": VERSIONS["istio_module"],
         "istio.io/api": f"v{VERSIONS['istio']}",
     }
     for module, version in wanted.items():
-        assert re.search(rf"^\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", lab, re.MULTILINE), module
-    assert f"github.com/containerd/containerd/v2 v{VERSIONS['containerd']}" in containerd
+        assert re.search(rf"^(require)?\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", lab, re.MULTILINE), module
     declared = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
     metallb = (PROJECT / "roles/metallb/files/metallb/go.mod").read_text()
     assert f"go.universe.tf/metallb v{declared['lab_metallb_version']}" in metallb
+
+
+def test_every_program_is_compiled_in_a_stage() -> None:
+    tools = re.search(r"^tool \((.*?)^\)", (PROJECT / "roles/binaries/files/lab/go.mod").read_text(), re.MULTILINE | re.DOTALL)
+    assert tools
+    stages = yaml.safe_load((PROJECT / "playbooks/group_vars/all/artifacts.yml").read_text())["lab_stages"]
+    assert set(itertools.chain(*stages.values())) == set(tools[1].split())
+    assert f'"tools={" ".join(stages["tools"])}"' in (PROJECT / "scripts/bootstrap.sh").read_text()
+
+
+def test_coredns_has_the_plugins_of_the_labs_own_zone() -> None:
+    zone = yaml.safe_load((PROJECT / "roles/samples/vars/main.yml").read_text())["__samples_zone"]
+    used = set(re.findall(r"^ {4}(\w+)", zone, re.MULTILINE))
+    built = re.findall(
+        r'"github.com/coredns/coredns/plugin/(\w+)"', (PROJECT / "roles/binaries/files/lab/coredns/main.go").read_text()
+    )
+    assert used
+    assert used <= set(built)
 
 
 def test_python_packages_are_at_the_versions_that_are_declared() -> None:

@@ -219,7 +219,8 @@ def test_programs_for_another_architecture_are_compiled_here_and_run_there(tmp_p
     """The smallest of them; make bundle ARCH=arm64 does the same with all, which takes an hour."""
     role("emulation", emulation_machine="aarch64")
     role(
-        "binaries", "ready", lab_architecture="arm64", lab_image_source="build", binaries_packages="sigs.k8s.io/kind",
+        "binaries", "ready", lab_architecture="arm64", lab_image_source="build",
+        binaries_stages={"tools": ["sigs.k8s.io/kind"]},
         binaries_dest=str(tmp_path / "programs"), binaries_log_dir=str(tmp_path),
     )  # fmt: skip
     done = checked("aarch64", tmp_path / "programs")

@@ -17,7 +17,7 @@ help: ## Show the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/lab.stamp: requirements.txt scripts/bootstrap.sh
-	@scripts/bootstrap.sh requirements.txt $(if $(filter lab,$(MAKECMDGOALS)),compile)
+	@scripts/bootstrap.sh requirements.txt $(if $(filter lab test test-full,$(MAKECMDGOALS)),compile)
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/lab.stamp

@@ -57,7 +57,8 @@ def say(text: str) -> None:
 def step_of(line: str) -> str:
     """The scenario that a line of Molecule's output says it is at; empty where it says nothing of the kind."""
     found = STEP.search(ANSI.sub("", line))
-    return found[1] if found and "INFO" in ANSI.sub("", line)[:12] else ""
+    # All scenarios are named once at the start, when Molecule tells what each of them has.
+    return found[1] if found and found[2] != "discovery" and "INFO" in ANSI.sub("", line)[:12] else ""
 
 
 def host_problems(tier: str) -> list[str]:

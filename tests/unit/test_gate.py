@@ -63,6 +63,7 @@ def test_too_small_a_host_and_a_port_in_use_are_refused(monkeypatch: pytest.Monk
         ("\x1b[34mINFO    \x1b[0m [\x1b[1mistio\x1b[0m > \x1b[1mconverge\x1b[0m] Executing", "istio"),
         ("INFO     [kind_cluster > verify] Executing", "kind_cluster"),
         ("INFO     kind_cluster ➜ verify: Executing", "kind_cluster"),
+        ("INFO     [istio > discovery] scenario test matrix: converge, idempotence, verify", ""),
         ("TASK [istio : Install Istio]", ""),
         ("    a test that prints [istio > verify]", ""),
         ("", ""),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +126,36 @@ def test_hosts_keep_every_line_that_is_not_a_test_labs() -> None:
     mine = "127.0.0.1 web.lab.internal # istio-lab istio-lab webfront"
     lines = ["127.0.0.1 localhost", f"127.0.0.1 two.lab.internal # istio-lab {lab.NAME}-two webfront", mine]
     assert leftovers.without(lines) == ["127.0.0.1 localhost", mine]
+
+
+def alive(group: int) -> list[str]:
+    """Processes of a group that still run; what has ended stays in the table until somebody has asked how."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            found += [stat.parent.name] if int(its_group) == group and state != "Z" else []
+    return found
+
+
+INTERRUPTED = """
+import signal, sys
+from scripts import gate
+gate.leftovers.remove = lambda: print("removed", flush=True) or []
+gate.Gate.prepare = lambda self: None
+gate.Gate.lint_and_unit = lambda self: self.stream(self.start("sh", "-c", "echo began $$; sleep 61 & wait")) == 0
+signal.signal(signal.SIGTERM, gate.interrupted)
+sys.exit(gate.Gate("core", ["istio"]).run())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_what_it_started_and_removes_its_lab(number: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as run:
+        said = iter(run.stdout or ())
+        group = int(next(line for line in said if line.startswith("began ")).split()[1])
+        run.send_signal(number)
+        rest = [line.strip() for line in said]
+    assert run.returncode == 130
+    assert rest == ["interrupted: ending what runs, and removing the test lab", "removed"]
+    assert alive(group) == []

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 import yaml
-from junitparser import JUnitXml, TestCase, TestSuite
+from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from plugins.action.check_host import host_errors, look
 from tests import lab, leftovers, tiers
@@ -35,6 +35,7 @@ PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry"}
 """Command -> Debian's package that has it."""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STEP = re.compile(r"\[?([a-z_]+) (?:➜|>) ([a-z_]+)\]?")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 END_SECONDS = 20
 
 
@@ -56,9 +57,10 @@ def say(text: str) -> None:
 
 def step_of(line: str) -> str:
     """The scenario that a line of Molecule's output says it is at; empty where it says nothing of the kind."""
-    found = STEP.search(ANSI.sub("", line))
-    # All scenarios are named once at the start, when Molecule tells what each of them has.
-    return found[1] if found and found[2] != "discovery" and "INFO" in ANSI.sub("", line)[:12] else ""
+    plain = ANSI.sub("", line)
+    found = STEP.search(plain) if "INFO" in plain[:12] else None
+    # Before the first step it names each scenario once, with what it will do.
+    return found[1] if found and found[2] != "discovery" else ""
 
 
 def host_problems(tier: str) -> list[str]:
@@ -71,11 +73,30 @@ def host_problems(tier: str) -> list[str]:
     return host_errors(found, settings["lab_min_disk_gib"] + disk, settings["lab_min_memory_gib"] + memory)
 
 
+def result_suites(name: str, build: Path = BUILD) -> list[TestSuite]:
+    """What one part left in ``build``: junit-NAME.xml, and junit-NAME-*.xml of what its tests ran in processes of their own."""
+    files = sorted([*build.glob(f"junit-{name}.xml"), *build.glob(f"junit-{name}-*.xml")])
+    return [suite for file in files for suite in JUnitXml.fromfile(str(file))]
+
+
+def record(name: str, test: str, seconds: float, failure: str = "", build: Path = BUILD) -> None:
+    """The result of what is no test of pytest's, as one: junit-NAME-TEST.xml in ``build``.
+
+    :param failure: why it failed; empty where it passed
+    """
+    case, suite, results = TestCase(test, name, seconds), TestSuite(name), JUnitXml()
+    if failure:
+        case.result = [Failure(failure)]
+    suite.add_testcase(case)
+    results.add_testsuite(suite)
+    results.write(str(build / f"junit-{name}-{test}.xml"))
+
+
 def rows(names: Sequence[str], seconds: Mapping[str, float], build: Path = BUILD) -> list[Row]:
-    """A line for each name, from its JUnit file in ``build`` (junit-NAME.xml); no tests where there is none."""
+    """A line for each name, from its results in ``build``; no tests where there are none."""
     made = []
     for name in names:
-        suites = list(JUnitXml.fromfile(str(file))) if (file := build / f"junit-{name}.xml").exists() else []
+        suites = result_suites(name, build)
         total, failed, skipped = (sum(getattr(s, part) for s in suites) for part in ("tests", "failures", "skipped"))
         errors = sum(s.errors for s in suites)
         made.append(Row(name, total, failed + errors, skipped, seconds.get(name, 0.0)))
@@ -95,9 +116,8 @@ def table(lines: Iterable[Row]) -> list[str]:
 
 
 def cases(names: Sequence[str], build: Path = BUILD) -> list[tuple[str, TestCase]]:
-    """Every test case of the runs named, with the run's name."""
-    files = [(name, build / f"junit-{name}.xml") for name in names]
-    return [(name, case) for name, file in files if file.exists() for suite in JUnitXml.fromfile(str(file)) for case in suite]
+    """Every test case of the parts named, with the part's name."""
+    return [(name, case) for name in names for suite in result_suites(name, build) for case in suite]
 
 
 def slowest(found: Iterable[tuple[str, TestCase]], most: int = 10) -> list[str]:
@@ -118,18 +138,24 @@ def merge(names: Sequence[str], build: Path = BUILD) -> None:
 
 
 class Gate:
-    """One run; ``seconds`` has how long each part took."""
+    """One run; ``seconds`` has how long each part took.
 
-    def __init__(self, tier: str, scenarios: Sequence[str]) -> None:
+    :param whole: whether lint and the unit tests come first; not where one scenario was asked for
+    """
+
+    def __init__(self, tier: str, scenarios: Sequence[str], whole: bool = True, build: Path = BUILD) -> None:
         self.tier = tier
+        self.build = build
         self.scenarios = list(scenarios)
+        self.whole = whole
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
         self.running: list[subprocess.Popen[str]] = []
-        hidden = BUILD / "hidden-toolchains"
+        hidden = build / "hidden-toolchains"
         self.environment = {
-            **os.environ, tiers.VARIABLE: tier, "LAB_TEST_NAME": lab.NAME, "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg"),
-            "MOLECULE_EPHEMERAL_DIRECTORY": str(BUILD / "molecule"), "PYTEST_DEBUG_TEMPROOT": str(leftovers.TEMPORARY),
+            **os.environ, tiers.VARIABLE: tier, "LAB_TEST_NAME": lab.NAME, leftovers.VARIABLE: lab.NAME,
+            "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg"),
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(build / "molecule"), "PYTEST_DEBUG_TEMPROOT": str(leftovers.TEMPORARY),
             # The lab brings what it needs: the host's own Go, Java, Node, Ruby and C compiler refuse to work.
             "PATH": f"{lab.PROJECT / '.venv/bin'}:{hidden}:{os.environ['PATH']}", "NO_COLOR": "1",
         }  # fmt: skip
@@ -168,20 +194,23 @@ class Gate:
             subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)
             install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
             subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["scripts/hide-toolchains.sh", str(BUILD / "hidden-toolchains")], cwd=lab.PROJECT, check=True)
-        for what in leftovers.remove():
-            say(f"removed what an earlier run left: {what}")
-        for file in BUILD.glob("junit*.xml"):
+        subprocess.run(["scripts/hide-toolchains.sh", str(self.build / "hidden-toolchains")], cwd=lab.PROJECT, check=True)
+        remove_leftovers()
+        for file in self.build.glob("junit*.xml"):
             file.unlink()
         leftovers.TEMPORARY.mkdir(parents=True)
 
     def lint_and_unit(self) -> bool:
         """Lint, with the unit tests beside it."""
-        began, log = time.monotonic(), BUILD / "unit.log"
-        unit = self.start("pytest", "-q", f"--junitxml={BUILD / 'junit-unit.xml'}", "tests/unit", output=log)
+        say(f"=== lint and unit tests (after {self.elapsed} s)")
+        began, log = time.monotonic(), self.build / "unit.log"
+        unit = self.start("pytest", "-q", f"--junitxml={self.build / 'junit-unit.xml'}", "tests/unit", output=log)
         lint = self.stream(self.start("scripts/lint.sh"))
+        self.seconds["lint"] = time.monotonic() - began
+        record("lint", "lint", self.seconds["lint"], f"scripts/lint.sh ended with {lint}" if lint else "", self.build)
         passed = unit.wait() == 0
-        say(log.read_text() if not passed else log.read_text().splitlines()[-1])
+        lines = log.read_text().splitlines()
+        say("\n".join(lines[-1:] if passed else lines))
         self.seconds["unit"] = time.monotonic() - began
         return passed and lint == 0
 
@@ -201,50 +230,84 @@ class Gate:
 
     def molecule(self) -> bool:
         """The scenarios on one lab, which the first makes and which is removed at the end, and what is left of it then."""
-        (BUILD / "traces.json").write_text(json.dumps(sorted(lab.traces())))
+        (self.build / "traces.json").write_text(json.dumps(sorted(lab.traces())))
         chosen = [argument for name in self.scenarios for argument in ("--scenario-name", name)]
         status = self.stream(self.start("molecule", "test", "--no-command-borders", *chosen))
         if status:
+            # A playbook that fails is in no test's result.
+            if not any(row.failed for row in rows(self.scenarios, {}, self.build)):
+                record("default", "molecule", 0.0, f"molecule ended with {status}, and no test had failed", self.build)
             say(f"molecule failed ({status}); removing its lab")
-            leftovers.remove()
+            leftovers.remove(folders=False)
             return False
-        results = f"--junitxml={BUILD / 'junit-default.xml'}"
+        results = f"--junitxml={self.build / 'junit-default.xml'}"
         return self.stream(self.start("pytest", "-q", results, "molecule/default/tests")) == 0
 
-    def report(self, passed: bool) -> None:
-        """The table, the slowest tests, one file of all results, and how it ended."""
-        names = ["unit", *self.scenarios, "default"]
-        merge(names)
-        lines = rows(names, self.seconds)
+    def report(self, passed: bool) -> bool:
+        """The table, the slowest tests, one file of all results, and how it ended: whether all that there is ran and passed."""
+        names = [*(["lint", "unit"] if self.whole else []), *self.scenarios, "default"]
+        merge(names, self.build)
+        lines = rows(names, self.seconds, self.build)
         say("\n" + "\n".join(table(lines)))
-        say("\nthe slowest tests\n" + "\n".join(slowest(cases(names))))
+        say("\nthe slowest tests\n" + "\n".join(slowest(cases(names, self.build))))
         for name in (row.name for row in lines if not row.tests):
+            passed = False
             say(f"not run: {name}")
         failed, skipped = sum(row.failed for row in lines), sum(row.skipped for row in lines)
         say(f"\n{'PASSED' if passed else 'FAILED'} after {self.elapsed} s; all results: build/junit.xml")
         say(f"{sum(row.tests for row in lines) - failed - skipped} passed, {failed} failed, {skipped} skipped")
+        return passed
 
     def run(self) -> int:
         """All of it: 0 when everything passed, 1 when not, 130 when interrupted."""
         passed = False
         try:
             self.prepare()
-            say(f"=== lint and unit tests (after {self.elapsed} s)")
-            passed = self.lint_and_unit() and self.molecule()
+            passed = (not self.whole or self.lint_and_unit()) and self.molecule()
         except KeyboardInterrupt:
+            for number in SIGNALS:  # a second one must not leave half a lab behind
+                signal.signal(number, signal.SIG_IGN)
             say("interrupted: ending what runs, and removing the test lab")
             self.end()
             leftovers.remove()
             return 130
         finally:
             self.end()
-        self.report(passed)
-        return 0 if passed else 1
+        return 0 if self.report(passed) else 1
+
+
+def remove_leftovers() -> bool:
+    """Remove what an earlier, interrupted run left, and say so; whether there was anything."""
+    found = leftovers.remove()
+    for what in found:
+        say(f"removed what an earlier run left: {what}")
+    return bool(found)
 
 
 def interrupted(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM as an interrupt."""
+    """Any of the signals as an interrupt."""
     raise KeyboardInterrupt
+
+
+def guarded(gate: Gate) -> int:
+    """One run, with no other beside it and on a host that can carry it: its exit status, or 2 where it was refused."""
+    try:
+        with leftovers.only_run():
+            problems = host_problems(gate.tier)
+            # The lab of an interrupted run takes memory and may hold the gateway's port.
+            if problems and remove_leftovers():
+                problems = host_problems(gate.tier)
+            if problems:
+                print(f"{'; '.join(problems)}; nothing was started", file=sys.stderr)
+                return 2
+            gate.build.mkdir(exist_ok=True)
+            for number in SIGNALS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+                    signal.signal(number, interrupted)
+            return gate.run()
+    except leftovers.RunningError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def main() -> int:
@@ -255,12 +318,7 @@ def main() -> int:
     except tiers.UnknownScenarioError as error:
         print(error, file=sys.stderr)
         return 2
-    if problems := host_problems(tier):
-        print(f"{'; '.join(problems)}; nothing was changed", file=sys.stderr)
-        return 2
-    BUILD.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, interrupted)
-    return Gate(tier, scenarios).run()
+    return guarded(Gate(tier, scenarios, whole=not only))
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ def _command(name: str, environment: dict[str, str], variables: dict[str, object
 def browser_tests(path: str) -> subprocess.CompletedProcess[str]:
     """Runs tests of pages on this lab in a process of their own, for playwright and gevent do not mix."""
     command = [sys.executable, "-m", "pytest", "-q", path]
+    if scenario := os.environ.get("MOLECULE_SCENARIO_NAME"):
+        command.append(f"--junitxml={PROJECT / f'build/junit-{scenario}-{Path(path).stem}.xml'}")
     settings = {**os.environ, "LAB_TEST_NAME": NAME}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=600, env=settings)
 

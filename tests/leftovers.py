@@ -1,12 +1,15 @@
-"""What an interrupted run of the tests left on this host, found by the names that tests give and by nothing broader."""
+"""What an interrupted run of the gate left on this host, found by what only its tests have and by nothing broader."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import lab
@@ -15,9 +18,38 @@ SUFFIXES = ("", "-ack", "-bare", "-docker", "-existing", "-foreign", "-large", "
 """Of every lab and cluster that tests make, behind the name of the test lab."""
 CONTAINERS = ("-ratings-mongodb",)
 """Of containers that are in none of them."""
+VARIABLE = "LAB_TEST_RUN"
+"""Set by the gate for whatever it starts, to the name of the test lab; nothing else has it."""
+SPARED = ("aardvark-dns", "apt-get", "catatonit", "conmon", "dpkg", "netavark")
+"""Commands that are left alone though a test started them: the engine's serve other labs too, and packages go in whole."""
 TEMPORARY = lab.PROJECT / "build/tmp"
-"""Where pytest keeps temporary folders in a run of the gate: what runs there is a test's."""
+"""Where pytest keeps temporary folders in a run of the gate."""
+FOLDERS = (TEMPORARY, lab.PROJECT / "build/molecule", lab.PROJECT / "build/bare")
 HOSTS = Path("/etc/hosts")
+LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab" / f"{lab.NAME}.lock"
+SECONDS = 20.0
+
+
+class RunningError(Exception):
+    """Another run of the gate has the same test lab; the message is one line."""
+
+
+@contextmanager
+def only_run() -> Iterator[None]:
+    """Keep every other run away from this test lab; the lock goes with this process, however that ends.
+
+    :raises RunningError: if there is another run
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunningError(
+                f"LAB_TEST_NAME: {lab.NAME} is in use by another make test; accepted: another name, or this one when that has "
+                "ended; nothing was changed"
+            ) from error
+        yield
 
 
 def names() -> list[str]:
@@ -25,38 +57,71 @@ def names() -> list[str]:
     return [lab.NAME + suffix for suffix in SUFFIXES]
 
 
-def belongs(command: str) -> bool:
-    """Whether a command line is that of a process which tests started: it names a test lab's folder, or a test's own."""
-    ours = [f"/istio-lab/{name}/" for name in names()] + [f"lab_name={name} " for name in names()]
-    return any(words in f"{command} " for words in [*ours, f"{TEMPORARY}/"])
+def belongs(command: str, environment: bytes) -> bool:
+    """Whether a process was started by a run of the gate.
+
+    :param command: its short name, as ``ps -o comm`` has it
+    :param environment: as /proc has it
+    """
+    return f"{VARIABLE}={lab.NAME}".encode() in environment.split(b"\0") and command not in SPARED
 
 
 def processes() -> dict[int, str]:
-    """Processes of tests: id -> command line."""
+    """Processes that a run of the gate started and that go on: id -> command line."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:  # it has ended
+            if not belongs((folder / "comm").read_text().strip(), (folder / "environ").read_bytes()):
+                continue
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:  # it has ended, or is another user's
             continue
-        if belongs(command) and int(folder.name) not in (os.getpid(), os.getppid()):
-            found[int(folder.name)] = command
+        if line and int(folder.name) != os.getpid():  # one without has ended, but for its parent's notice
+            found[int(folder.name)] = line
     return found
 
 
+def end_processes() -> list[str]:
+    """End them all, those included that they start meanwhile; which those were, in words.
+
+    :raises TimeoutError: if some go on all the same
+    """
+    done: dict[int, str] = {}
+    until = time.monotonic() + SECONDS
+    while found := processes():
+        if time.monotonic() > until:
+            raise TimeoutError(f"processes of an earlier run do not end: {', '.join(map(str, found))}")
+        for pid, line in found.items():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            done[pid] = line
+        time.sleep(0.1)
+    return [f"process {pid}: {line[:100]}" for pid, line in done.items()]
+
+
+def engine_says(engine: str, *arguments: str) -> list[str]:
+    """The words that a container engine prints; none where it does not answer."""
+    listed = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
 def containers(engine: str) -> list[str]:
-    """Ids of the tests' containers; none where the engine is not there or does not answer."""
-    if shutil.which(engine) is None:
-        return []
+    """Ids of the tests' containers."""
     filters = [f"label={label}={name}" for name in names() for label in ("io.x-k8s.kind.cluster", "istio-lab.lab")]
     filters += [f"name=^{lab.NAME}{suffix}$" for suffix in CONTAINERS]
-    found: set[str] = set()
-    for one in filters:
-        listed = subprocess.run(
-            [engine, "ps", "--all", "--quiet", "--filter", one], capture_output=True, text=True, check=False
-        )
-        found |= set(listed.stdout.split())
-    return sorted(found)
+    return sorted({one for by in filters for one in engine_says(engine, "ps", "--all", "--quiet", "--filter", by)})
+
+
+def remove_containers(engine: str) -> list[str]:
+    """Remove them with their volumes, and the network of kind when no other cluster is on it; how many, in words."""
+    if shutil.which(engine) is None or not (ids := containers(engine)):
+        return []
+    subprocess.run([engine, "rm", "--force", "--volumes", *ids], capture_output=True, text=True, check=True)
+    if not engine_says(engine, "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster"):
+        subprocess.run([engine, "network", "rm", "kind"], capture_output=True, check=False)  # it refuses while it is in use
+    return [f"{len(ids)} containers of {engine}"]
 
 
 def without(lines: Iterable[str]) -> list[str]:
@@ -64,25 +129,18 @@ def without(lines: Iterable[str]) -> list[str]:
     return [line for line in lines if not any(f"# istio-lab {name} " in f"{line} " for name in names())]
 
 
-def remove() -> list[str]:
-    """Remove all of it; what that was, in words."""
-    done = []
-    for pid, command in processes().items():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        done.append(f"process {pid}: {command[:100]}")
-    for engine in ("podman", "docker"):
-        if ids := containers(engine):
-            subprocess.run([engine, "rm", "--force", "--volumes", *ids], capture_output=True, text=True, check=True)
-            done.append(f"{len(ids)} containers of {engine}")
-    for folder in [*(lab.STATE.parent / name for name in names()), TEMPORARY, lab.PROJECT / "build/molecule"]:
+def remove(*, folders: bool = True) -> list[str]:
+    """Remove all of it; what that was, in words.
+
+    :param folders: whether temporary folders go too; what is in them may tell why a test failed
+    """
+    done = [*end_processes(), *remove_containers("podman"), *remove_containers("docker")]
+    for folder in [*(lab.STATE.parent / name for name in names()), *(FOLDERS if folders else ())]:
         if folder.exists():
             shutil.rmtree(folder)
             done.append(str(folder))
     lines = HOSTS.read_text().splitlines()
     if (kept := without(lines)) != lines:
-        HOSTS.write_text("\n".join(kept) + "\n")
+        HOSTS.write_text("\n".join(kept) + "\n")  # in place: in a container the file is a mount
         done.append(f"lines of {HOSTS}")
     return done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -105,57 +105,124 @@ def test_every_lab_that_tests_make_is_among_those_that_are_removed() -> None:
     assert made == {*leftovers.SUFFIXES, *leftovers.CONTAINERS}
 
 
-@pytest.mark.parametrize(
-    ("command", "ours"),
-    [
-        (f"kubectl --kubeconfig /root/.local/state/istio-lab/{lab.NAME}/kubeconfig port-forward", True),
-        (f"kubectl --kubeconfig /home/x/.local/state/istio-lab/{lab.NAME}-pull/kubeconfig get pods", True),
-        (f"docker-registry serve {leftovers.TEMPORARY}/pytest-of-root/pytest-0/registry0/config.yml", True),
-        (f"ansible-playbook --extra-vars lab_name={lab.NAME} site.yml", True),
-        ("kubectl --kubeconfig /root/.local/state/istio-lab/istio-lab/kubeconfig port-forward", False),
-        (f"kubectl --kubeconfig /root/.local/state/istio-lab/{lab.NAME}-mine/kubeconfig get pods", False),
-        ("docker-registry serve /etc/docker/registry/config.yml", False),
-        ("ansible-playbook --extra-vars lab_name=istio-lab site.yml", False),
-    ],
-)
-def test_a_process_is_the_tests_by_what_it_names(command: str, ours: bool) -> None:
-    assert leftovers.belongs(command) == ours
+def test_results_of_what_is_no_test_count_as_well(tmp_path: Path) -> None:
+    (tmp_path / "junit-istio.xml").write_text(JUNIT)
+    (tmp_path / "junit-istio-pages.xml").write_text(JUNIT.replace("quick", "quicker"))
+    gate.record("lint", "lint", 30.0, build=tmp_path)
+    gate.record("default", "molecule", 0.0, "molecule ended with 2", tmp_path)
+    assert gate.rows(["lint", "istio", "default"], {}, tmp_path) == [
+        gate.Row("lint", 1, 0, 0, 0.0), gate.Row("istio", 6, 2, 2, 0.0), gate.Row("default", 1, 1, 0, 0.0),
+    ]  # fmt: skip
+    gate.merge(["lint", "istio", "default"], tmp_path)
+    merged = (tmp_path / "junit.xml").read_text()
+    assert merged.count("<testcase") == 8
+    assert "quicker" in merged
+    assert 'message="molecule ended with 2"' in merged
+
+
+def test_a_run_in_which_a_scenario_left_no_results_has_not_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = gate.Gate("core", ["istio"], whole=False, build=tmp_path)
+    (tmp_path / "junit-istio.xml").write_text(
+        JUNIT.replace('<failure message="no"/>', "").replace('failures="1"', 'failures="0"')
+    )
+    assert not run.report(passed=True)
+    assert "not run: default" in capsys.readouterr().out
+    gate.record("default", "destroyed", 1.0, build=tmp_path)
+    assert run.report(passed=True)
+    assert not run.report(passed=False)
+    assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed, 1 skipped"
+
+
+def test_a_process_is_the_tests_by_what_it_was_started_with() -> None:
+    def belongs(command: str, *environment: str) -> bool:
+        return leftovers.belongs(command, b"\0".join(one.encode() for one in environment))
+
+    ours = f"{leftovers.VARIABLE}={lab.NAME}"
+    assert belongs("molecule", "PATH=/bin", ours)
+    assert not belongs("conmon", ours)
+    assert not belongs("tail", "PATH=/bin", f"LAB_TEST_NAME={lab.NAME}"), "a person may have that set"
+    assert not belongs("molecule", f"{ours}-other")
+    assert not belongs("molecule", f"X{ours}")
+    assert not belongs("kthreadd", "")
+
+
+# A run with nothing to prepare, whose one part goes on for ever and has started something in a session of its own.
+RUN = """
+import sys
+from pathlib import Path
+from scripts import gate
+from tests import leftovers
+
+folder = Path(sys.argv[1])
+leftovers.FOLDERS, leftovers.LOCK, leftovers.HOSTS = (), folder / "lock", folder / "hosts"
+leftovers.remove_containers = lambda engine: []
+gate.host_problems = lambda tier: []
+
+
+class Endless(gate.Gate):
+    def prepare(self):
+        pass
+
+    def lint_and_unit(self):
+        self.stream(self.start("sh", "-c", "setsid sleep 300 & sleep 0.3; echo began; wait"))
+
+
+sys.exit(gate.guarded(Endless("core", [], build=folder)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_goes_on_after_a_run_that_was_interrupted(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab, "NAME", f"istio-lab-unit-{os.getpid()}")
+    (tmp_path / "hosts").touch()
+    environment = {**os.environ, "LAB_TEST_NAME": lab.NAME}
+    environment.pop(leftovers.VARIABLE, None)
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout
+            assert run.stdout.readline().strip() == "began"
+            assert any("sleep 300" in line for line in leftovers.processes().values())
+            run.send_signal(number)
+            run.wait(timeout=30)
+            if number == signal.SIGKILL:
+                assert len(leftovers.end_processes()) >= 2, "what a killed run leaves is ended by the next"
+            else:
+                assert run.returncode == 130
+            assert leftovers.processes() == {}
+        finally:
+            run.kill()
+            leftovers.end_processes()
+
+
+def test_a_second_run_of_the_same_lab_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "LOCK", tmp_path / "cache" / "lock")
+    with leftovers.only_run():
+        words = f"LAB_TEST_NAME: {lab.NAME} is in use by another make test; accepted: "
+        with pytest.raises(leftovers.RunningError, match=words), leftovers.only_run():
+            pass
+    with leftovers.only_run():
+        pass
+
+
+@pytest.mark.parametrize(("left", "status"), [(["a lab"], 0), ([], 2)])
+def test_a_host_that_an_interrupted_run_fills_is_looked_at_again(
+    left: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = [["lab_min_memory_gib: 1.0 GiB of memory are available"], []]
+    monkeypatch.setattr(leftovers, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(leftovers, "remove", lambda: left)
+    monkeypatch.setattr(gate, "host_problems", lambda tier: problems.pop(0))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    run = gate.Gate("core", [], build=tmp_path)
+    monkeypatch.setattr(run, "run", lambda: 0)
+    assert gate.guarded(run) == status
+    assert ("lab_min_memory_gib" in capsys.readouterr().err) == bool(status)
 
 
 def test_hosts_keep_every_line_that_is_not_a_test_labs() -> None:
     mine = "127.0.0.1 web.lab.internal # istio-lab istio-lab webfront"
     lines = ["127.0.0.1 localhost", f"127.0.0.1 two.lab.internal # istio-lab {lab.NAME}-two webfront", mine]
     assert leftovers.without(lines) == ["127.0.0.1 localhost", mine]
-
-
-def alive(group: int) -> list[str]:
-    """Processes of a group that still run; what has ended stays in the table until somebody has asked how."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            found += [stat.parent.name] if int(its_group) == group and state != "Z" else []
-    return found
-
-
-INTERRUPTED = """
-import signal, sys
-from scripts import gate
-gate.leftovers.remove = lambda: print("removed", flush=True) or []
-gate.Gate.prepare = lambda self: None
-gate.Gate.lint_and_unit = lambda self: self.stream(self.start("sh", "-c", "echo began $$; sleep 61 & wait")) == 0
-signal.signal(signal.SIGTERM, gate.interrupted)
-sys.exit(gate.Gate("core", ["istio"]).run())
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_what_it_started_and_removes_its_lab(number: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as run:
-        said = iter(run.stdout or ())
-        group = int(next(line for line in said if line.startswith("began ")).split()[1])
-        run.send_signal(number)
-        rest = [line.strip() for line in said]
-    assert run.returncode == 130
-    assert rest == ["interrupted: ending what runs, and removing the test lab", "removed"]
-    assert alive(group) == []

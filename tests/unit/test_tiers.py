@@ -24,14 +24,39 @@ CONDITIONS = (
 NEGATED = ("!= 'ClusterIP'", "!= 'LoadBalancer'")
 
 
+def stale(name: str, listed: Mapping[str, str], sources: Mapping[str, str]) -> bool:
+    """Whether a name of the list is that of no test any more, or of one that another name covers.
+
+    :param sources: path -> text of every file of tests
+    """
+    path, _, test = name.partition("::")
+    if path not in sources or tiers.is_full_only(path, full_only_paths()) or tiers.is_full_only(name, set(listed) - {name}):
+        return True
+    return bool(test) and not re.search(rf"^def {re.escape(test.partition('[')[0])}\(", sources[path], re.MULTILINE)
+
+
+def full_only_paths() -> list[str]:
+    """Where the tests are of the scenarios that the core tier leaves out."""
+    return [str(f.relative_to(PROJECT)) for name in LISTED["scenarios"] for f in PROJECT.glob(f"molecule/{name}/tests/*.py")]
+
+
 def test_each_thing_that_is_left_out_is_there_and_has_a_reason() -> None:
-    assert set(LISTED) == {"scenarios", "tests", "roles", "playbooks"}
+    assert set(LISTED) == {"entries", "scenarios", "tests", "roles", "playbooks"}
     assert all(isinstance(why, str) and len(why) > 10 for part in LISTED.values() for why in part.values())
     for name in LISTED["scenarios"]:
         assert (PROJECT / f"molecule/{name}/molecule.yml").exists(), name
-    for name in LISTED["tests"]:
-        path, _, test = name.partition("::")
-        assert not test or re.search(rf"^def {test}\(", (PROJECT / path).read_text(), re.MULTILINE), name
+    files = [*PROJECT.glob("molecule/*/tests/*.py"), *PROJECT.glob("tests/browser/**/*.py")]
+    sources = {str(f.relative_to(PROJECT)): f.read_text() for f in files}
+    assert [name for name in LISTED["tests"] if stale(name, LISTED["tests"], sources)] == []
+
+
+def test_a_name_of_the_list_that_stands_for_nothing_is_seen() -> None:
+    sources = {"t.py": "def test_one(x: int) -> None:\n    pass\n", full_only_paths()[0]: "def test_one() -> None:\n    pass\n"}
+    listed = {"t.py::test_one": "why", "t.py::test_one[case]": "why"}
+    assert not stale("t.py::test_one", listed, sources)
+    assert stale("t.py::test_one[case]", listed, sources), "the test itself is listed"
+    for name in ("u.py", "t.py::test_two", "t.py::test_on", f"{full_only_paths()[0]}::test_one"):
+        assert stale(name, {name: "why"}, sources), name
 
 
 # -- entries: expectation functions, samples, clients -----------------------------------------------------------------------
@@ -48,12 +73,36 @@ def features(name: str) -> set[str]:
     }  # fmt: skip
 
 
+def not_shown(every: Mapping[str, set[str]], left_out: Iterable[str]) -> set[str]:
+    """What some entries show and none of those that are judged does.
+
+    :param every: entry -> its features
+    """
+    shown = set[str]().union(*(found for name, found in every.items() if name not in left_out))
+    return set[str]().union(*every.values()) - shown
+
+
 def test_core_entries_show_all_that_the_catalogue_does() -> None:
-    core = tiers.TIERS["core_entries"]
-    assert set(core) <= set(entry.names())
-    assert len(core) == len(set(core))
-    shown = set[str]().union(*(features(name) for name in core))
-    assert set[str]().union(*(features(name) for name in entry.names())) - shown == set()
+    every = {name: features(name) for name in entry.names()}
+    assert set(LISTED["entries"]) <= set(every)
+    assert set(tiers.core_entries()) == set(every) - set(LISTED["entries"])
+    assert not_shown(every, LISTED["entries"]) == set()
+    samples = {f"sample {folder.name}" for folder in (PROJECT / "samples").iterdir()}
+    assert samples - set[str]().union(*every.values()) == set(), "a sample without an entry"
+
+
+def test_an_entry_that_alone_shows_something_is_missed() -> None:
+    every = {"a": {"client X", "sample s"}, "b": {"client X", "sample s"}, "c": {"client Y", "sample s"}}
+    assert not_shown(every, []) == not_shown(every, ["a"]) == not_shown(every, ["b"]) == set()
+    assert not_shown(every, ["c"]) == {"client Y"}
+    assert not_shown(every, ["a", "b"]) == {"client X"}
+
+
+def test_no_entry_of_the_core_tier_is_of_no_use_to_it() -> None:
+    """Each costs some ten seconds under its policy, and as many under its control."""
+    every = {name: features(name) for name in entry.names()}
+    spare = [name for name in tiers.core_entries() if not not_shown(every, [*LISTED["entries"], name])]
+    assert spare == [], "list one of those that show the same under full_only, entries, of tests/tiers.yml"
 
 
 def test_every_expectation_function_has_an_entry() -> None:

@@ -76,6 +76,11 @@ def key(rule: Mapping[str, Any]) -> tuple[str, str]:
     return str(rule["kind"]), str(rule["metadata"]["name"])
 
 
+def owner(rule: Mapping[str, Any]) -> str:
+    """Entry and variant that a rule is of; '' for what is nobody's."""
+    return str(rule["metadata"].get("labels", {}).get(LABEL, ""))
+
+
 def manifest_of(rule: Mapping[str, Any]) -> dict[str, Any]:
     """A rule as it can be applied again: without what the API server has added."""
     metadata = {
@@ -121,8 +126,12 @@ def replace(writer: Cluster, before: Sequence[Mapping[str, Any]], wanted: Sequen
     :raises ClusterError: if that failed on the way; it says which rules apply now
     """
     kept, had = {key(rule) for rule in wanted}, {key(rule) for rule in before}
+    # Of several rules for one host the oldest wins. What another entry has under the same name is created again, so that what
+    # an entry does never hangs on what was applied before it.
+    renewed = [rule for rule in before if key(rule) in kept and owner(rule) not in {owner(w) for w in wanted}]
     try:
-        return _apply(writer, wanted) + _delete(writer, [rule for rule in before if key(rule) not in kept])
+        done = _delete(writer, renewed) + _apply(writer, wanted)
+        return done + _delete(writer, [rule for rule in before if key(rule) not in kept])
     except ClusterError as error:
         try:
             _apply(writer, [manifest_of(rule) for rule in before])
@@ -148,7 +157,7 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
     if contradictions := precheck.contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
     wanted = labelled(objects, f"{name}.{variant}")
-    before = [rule for rule in cluster.items(*KINDS) if LABEL in rule["metadata"].get("labels", {})]
+    before = [rule for rule in cluster.items(*KINDS) if owner(rule)]
     try_out(writer or cluster, wanted)
     done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
     return done + replace(writer or cluster, before, wanted)

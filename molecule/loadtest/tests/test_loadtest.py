@@ -35,11 +35,6 @@ def verdict(results: Path, name: str) -> dict[str, Any]:
     return told
 
 
-def apply(name: str, variant: str = "policy") -> None:
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry=name, traffic_policy_variant=variant)
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
 @dataclass(frozen=True)
 class Catalogue:
     """What one run of the whole catalogue left."""
@@ -108,7 +103,7 @@ def test_one_entry_alone_tells_its_verdict_and_exits_by_it() -> None:
 
 
 def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
-    apply("reviews-80-20")
+    lab.apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path, "--processes", "2")
     output, _ = run.communicate(timeout=240)
     assert run.returncode == 0, output[-3000:]
@@ -132,7 +127,7 @@ def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
 
 
 def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
-    apply("reviews-80-20")
+    lab.apply("reviews-80-20")
     again = "until [ -e /tmp/enough ]; do curl -s -o /dev/null http://productpage:9080/api/v1/products/0/reviews; done"
     stranger = lab.pod("ratings", "ratings")
     stranger.run("rm -f /tmp/enough")
@@ -152,7 +147,7 @@ def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
 
 
 def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
-    apply("reviews-50-50")
+    lab.apply("reviews-50-50")
     port = str(lab.free_port())
     master = locust("reviews-50-50", tmp_path, "--master", "--expect-workers", "2", "--master-bind-port", port)
     worker = [
@@ -174,7 +169,7 @@ def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
 
 
 def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
-    apply("reviews-80-20")
+    lab.apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path)
     time.sleep(8)  # the run is on its way; it needs some 15 s for a verdict
     patch = json.dumps([
@@ -190,7 +185,7 @@ def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
 
 
 def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
-    apply("reviews-80-20")
+    lab.apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path, "--max-requests", "100")
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 2, output[-3000:]
@@ -199,7 +194,7 @@ def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
-    apply("reviews-v1")
+    lab.apply("reviews-v1")
     shell = ["podman", "exec", f"{lab.NAME}-control-plane", "bash", "-c"]
     name = lab.pod_name("productpage")
     status = json.loads(lab.kubectl("-n", "bookinfo", "get", "pod", name, "-o", "json"))["status"]

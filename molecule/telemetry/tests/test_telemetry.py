@@ -52,8 +52,7 @@ def settles(value: Callable[[], Any], wanted: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def split() -> Iterator[None]:
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-50-50")
-    assert done.returncode == 0, done.stdout[-2000:]
+    lab.apply("reviews-50-50")
     yield
     lab.kubectl("-n", "bookinfo", "delete", "virtualservices,destinationrules", "--selector", "istio-lab/policy")
 

@@ -13,7 +13,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests import lab
-from tests.browser.actions import apply, log_in, shot
+from tests.browser.actions import log_in, shot
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def traffic() -> Iterator[None]:
 
 
 def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: str, traffic: None) -> None:
-    apply("reviews-50-50")
+    lab.apply("reviews-50-50")
     log_in(page, locust_ui)
     page.goto(f"{locust_ui}/mesh/")
     page.get_by_role("link", name="Topology").click()
@@ -58,7 +58,7 @@ def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: st
     expect(page.locator('path.bad[data-edge="ratings v1>nowhere.example"]')).to_be_attached()
     shot(page, "topology")
     # A rule that is changed behind the page's back is followed.
-    apply("reviews-v1")
+    lab.apply("reviews-v1")
     expect(page.locator('tr[data-edge="productpage v1>reviews v1"]')).to_contain_text("100.0 %", timeout=60_000)
     took = []
     for _ in range(15):

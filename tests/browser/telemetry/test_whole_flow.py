@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from loadtests.console import changes, drafts
 from tests import lab
-from tests.browser.actions import apply, log_in, serious, shot
+from tests.browser.actions import log_in, serious, shot
 
 PAY = {"Host": "billing.lab.internal"}
 TO_MSGD = "svcb v0.1>msgd.outside.internal"
@@ -82,8 +82,10 @@ def answers_in(page: Page, urls: list[str]) -> float:
 
 
 def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -> None:
-    apply("egress-allowed")
-    apply("reviews-80-20")
+    # By the playbook, which deploys the sample.
+    done = lab.playbook("apply_policy.yml", traffic_policy_entry="egress-allowed")
+    assert done.returncode == 0, done.stdout[-2000:]
+    lab.apply("reviews-80-20")
     before = rules()
     log_in(page, locust_ui)
     page.goto(f"{locust_ui}/mesh/")

@@ -204,7 +204,9 @@ class Gate:
         """Lint, with the unit tests beside it."""
         say(f"=== lint and unit tests (after {self.elapsed} s)")
         began, log = time.monotonic(), self.build / "unit.log"
-        unit = self.start("pytest", "-q", f"--junitxml={self.build / 'junit-unit.xml'}", "tests/unit", output=log)
+        unit = self.start(
+            "pytest", "-q", "--numprocesses=2", f"--junitxml={self.build / 'junit-unit.xml'}", "tests/unit", output=log
+        )
         lint = self.stream(self.start("scripts/lint.sh"))
         self.seconds["lint"] = time.monotonic() - began
         record("lint", "lint", self.seconds["lint"], f"scripts/lint.sh ended with {lint}" if lint else "", self.build)

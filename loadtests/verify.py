@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests import entry, forked, policy
@@ -105,8 +105,6 @@ class Judge:
     logs: Path
     locust: tuple[str, ...]
     say: Callable[[str], None]
-    there: set[str] = field(default_factory=set)
-    """Namespaces whose pods have been waited for."""
 
     def __call__(self, job: Job) -> None:
         """Rules in force, then traffic; whatever goes wrong, the next entry is judged."""
@@ -123,15 +121,19 @@ class Judge:
         self.say(f"{told['outcome']:<12}  {job.name}  after {told['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
 
     def bring_about(self, job: Job) -> None:
-        """The sample's pods are there, and the entry's rules in force."""
-        cluster = Cluster(self.kubeconfig, job.namespace)
-        if job.namespace not in self.there:
-            self.wait_for_pods(cluster)
-            self.there.add(job.namespace)
-        policy.put(cluster, job.name, self.variant, entry.CATALOGUE)
+        """The entry's rules in force."""
+        policy.put(Cluster(self.kubeconfig, job.namespace), job.name, self.variant, entry.CATALOGUE)
 
-    def wait_for_pods(self, cluster: Cluster) -> None:
-        """Every workload of the sample is rolled out."""
+    def wait_for_pods(self, namespaces: Sequence[str]) -> None:
+        """Wait until every workload of the samples is rolled out, before the first request: pods that start take all CPU time.
+
+        :raises ClusterError: if one is not ready in time; it names the workload
+        """
+        for namespace in namespaces:
+            self.wait_for_workloads(Cluster(self.kubeconfig, namespace))
+
+    def wait_for_workloads(self, cluster: Cluster) -> None:
+        """Every workload of one namespace is rolled out."""
         for workload in cluster.kubectl("get", "deployments,statefulsets", "--output", "name").split():
             rollout = [
                 "kubectl",
@@ -177,7 +179,13 @@ def main() -> int:
                 print(time.strftime("%H:%M:%S"), line, file=progress, flush=True)
 
         command = tuple(options.locust[1:] if options.locust[:1] == ["--"] else options.locust)
-        run_all(jobs, Judge(options.kubeconfig, options.variant, options.results, options.logs, command, say))
+        judge = Judge(options.kubeconfig, options.variant, options.results, options.logs, command, say)
+        try:
+            judge.wait_for_pods(sorted({job.namespace for job in jobs}))
+        except (ClusterError, subprocess.TimeoutExpired) as error:
+            say(f"the samples are not ready: {error}")
+            return 1
+        run_all(jobs, judge)
     return 0
 
 

@@ -6,8 +6,10 @@ import itertools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -332,3 +334,15 @@ def test_a_sample_that_heeds_no_signal_is_not_waited_for() -> None:
     }
     assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter"}
     assert {name: seconds for name, seconds in deaf.items() if seconds > 5} == {}
+
+
+def test_names_outside_the_cluster_lead_to_the_containers_that_run_now() -> None:
+    zone = yaml.safe_load((PROJECT / "roles/samples/vars/main.yml").read_text())["__samples_zone"]
+    environment = jinja2.Environment(trim_blocks=True)  # as Ansible has it  # noqa: S701 - no HTML
+    environment.filters["regex_replace"] = lambda value, pattern, to: re.sub(pattern, to, value)
+    # podman names a container without the slash that docker puts first.
+    addresses = SimpleNamespace(stdout_lines=["/my-lab-books 10.89.0.3", "my-lab-msgd 10.89.0.2"])
+    told = environment.from_string(zone).render(samples_lab="my-lab", __samples_addresses=addresses)
+    records = re.findall(r'template IN A (\S+) \{\n +answer "\{\{ \.Name \}\} 30 IN A (\S+)"\n', told)
+    assert records == [("books.outside.internal", "10.89.0.3"), ("msgd.outside.internal", "10.89.0.2")]
+    assert told.count("{\n") == len(re.findall(r"^ *\}$", told, re.MULTILINE))

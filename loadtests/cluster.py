@@ -26,6 +26,11 @@ class ClusterError(RuntimeError):
     """The cluster did not answer, or refused; the message is one line that says why."""
 
 
+def words_of(error: Exception) -> str:
+    """An error in one line; what the cluster says names itself."""
+    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+
+
 def _failed(asked: str, error: Exception) -> ClusterError:
     """The error in one line; what a server says may be long."""
     why = " ".join(str(getattr(error, "reason", None) or error).split())

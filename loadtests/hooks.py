@@ -15,7 +15,7 @@ import gevent
 from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
 from loadtests import declared, entry, observed, report
-from loadtests.cluster import Cluster, ClusterError
+from loadtests.cluster import Cluster, ClusterError, words_of
 from loadtests.console import web
 from loadtests.question import AT_SERVER, Question
 from loadtests.verdict import Observed, Outcome, Verdict, judge, sent_by_clients
@@ -257,7 +257,7 @@ class MeshRun:
             self.look_until_decided()
         except Exception as error:  # any: a run that nobody watches would never end
             log.exception("the run cannot be judged")
-            self.void.append(_words(error))
+            self.void.append(words_of(error))
             self.judged, self.verdict = self.so_far(), Verdict(Outcome.VOID, tuple(self.void))
         if self.headless:
             runner.quit()
@@ -309,18 +309,13 @@ class MeshRun:
                 self.verdict = self.look(self.other_sources())
         except Exception as error:  # any: a run without a last word has no report
             log.exception("the run cannot be judged")
-            self.verdict = Verdict(Outcome.VOID, (_words(error),))
+            self.verdict = Verdict(Outcome.VOID, (words_of(error),))
         self.finished = True
         facts = report.Facts.of(self)
         for file in report.write(Path(self.options.results) / self.options.entry, self.verdict, facts):
             log.info("report: %s", file)
         told = "; ".join((*self.verdict.reasons, *self.workers.remarks))
         log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, told)
-
-
-def _words(error: Exception) -> str:
-    """An error in words; what the cluster says names itself."""
-    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
 
 
 def on_test_start(environment: Any, **_: Any) -> None:
@@ -332,7 +327,7 @@ def on_test_start(environment: Any, **_: Any) -> None:
         run.begin()
     except Exception as error:  # any: Locust goes on after a listener that raises, and nobody would watch the run
         log.exception("the run cannot start")
-        run.void.append(_words(error))
+        run.void.append(words_of(error))
         run.verdict = Verdict(Outcome.VOID, tuple(run.void))
         run.rules = None
         gevent.spawn(environment.runner.quit if run.headless else environment.runner.stop)

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from loadtests import entry, precheck
-from loadtests.cluster import Cluster, ClusterError
+from loadtests.cluster import Cluster, ClusterError, words_of
 
 LABEL = "istio-lab/policy"
 KINDS = {
@@ -194,7 +194,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:  # any: by itself, Python would end with the status of a refusal
-        print(str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(words_of(error), file=sys.stderr)
         return 2
     if late:
         print(f"the proxies do not hold the rules after {options.wait:.0f} s: {'; '.join(late)}", file=sys.stderr)

@@ -148,6 +148,7 @@ def test_a_process_is_the_tests_by_what_it_was_started_with() -> None:
 
 # A run with nothing to prepare, whose one part goes on for ever and has started something in a session of its own.
 RUN = """
+import signal
 import sys
 from pathlib import Path
 from scripts import gate
@@ -157,6 +158,7 @@ folder = Path(sys.argv[1])
 leftovers.FOLDERS, leftovers.LOCK, leftovers.HOSTS = (), folder / "lock", folder / "hosts"
 leftovers.remove_containers = lambda engine: []
 gate.host_problems = lambda tier: []
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 
 
 class Endless(gate.Gate):

@@ -49,7 +49,7 @@ else
 endif
 
 catalogue: .venv/lab.stamp ## List the entries with their last verdict
-	@$(BIN)/python -m loadtests.summary --results "$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)/results"
+	@$(BIN)/python -m loadtests.reports.summary --results "$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)/results"
 
 verify: .venv/lab.stamp ## Judge every entry, with one report
 	@$(PLAY) playbooks/verify_catalogue.yml
@@ -81,11 +81,11 @@ open: .venv/lab.stamp ## Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zi
 	    --kubeconfig "$$state/kubeconfig" "$(WHAT)"
 
 explain: .venv/lab.stamp ## Explain a pod's sidecar (POD=[namespace/]name)
-	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" $(BIN)/python -m loadtests.explain \
+	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" $(BIN)/python -m loadtests.mesh.explain \
 	    --kubeconfig "$$state/kubeconfig" "$(POD)"
 
 docs: .venv/lab.stamp ## Write one page of all entries: build/catalogue.html
-	@$(BIN)/python -m loadtests.docs build/catalogue.html
+	@$(BIN)/python -m loadtests.reports.docs build/catalogue.html
 
 destroy: .venv/lab.stamp ## Remove the lab (CACHE=1: built artefacts as well)
 	@$(PLAY) -e lab_destroy_cache=$(if $(CACHE),true,false) playbooks/destroy_lab.yml

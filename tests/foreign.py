@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests import entry
+from loadtests.entries import entry
 from tests import lab
 
 CLUSTER = f"{lab.NAME}-foreign"

@@ -13,8 +13,8 @@ from typing import Any
 
 import testinfra
 
-from loadtests import entry, policy
-from loadtests.cluster import Cluster
+from loadtests.entries import entry, policy
+from loadtests.mesh.cluster import Cluster
 
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from loadtests import entry
+from loadtests.entries import entry
 
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS: dict[str, Any] = yaml.safe_load((PROJECT / "tests/tiers.yml").read_text())

@@ -1,6 +1,6 @@
 """The accounts that the console writes rules with: one a namespace, which may write the kinds that rules have, no more.
 
-:mod:`loadtests.access` makes them.
+:mod:`loadtests.console.access` makes them.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from loadtests import policy
-from loadtests.cluster import Cluster
+from loadtests.entries import policy
+from loadtests.mesh.cluster import Cluster
 
 NAME = "istio-lab-console"
 VERBS = ("get", "list", "create", "update", "patch", "delete")

@@ -17,13 +17,15 @@ from typing import Any
 
 import yaml
 
-from loadtests import marker, policy, precheck
-from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import account, drafts
 from loadtests.console.drafts import Change
 from loadtests.console.settings import RefusedError, Service
-from loadtests.declared import Objects, generation, of_kind
-from loadtests.question import GATEWAY
+from loadtests.entries import policy
+from loadtests.entries.question import GATEWAY
+from loadtests.mesh import marker
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules import precheck
+from loadtests.rules.declared import Objects, generation, of_kind
 
 MANAGER = "istio-lab-console"
 """Field manager of what the page writes."""

@@ -34,8 +34,8 @@ from loadtests.console.settings import (
     store,
     subsets,
 )
-from loadtests.declared import Objects, of_kind
-from loadtests.policy import LABEL
+from loadtests.entries.policy import LABEL
+from loadtests.rules.declared import Objects, of_kind
 
 MINE = "console"
 """Value of the label of rules that the page has written; an entry that is put in force removes them, like those of others."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
-from loadtests import docs, entry, policy, summary
-from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import account, settings_page, topology
 from loadtests.console.words import WORDS, language
+from loadtests.entries import entry, policy
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.reports import docs, summary
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 IDLE = ("ready", "stopped", "missing")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.declared import Objects, of_kind
-from loadtests.policy import LABEL
-from loadtests.promises import seconds
+from loadtests.entries.policy import LABEL
+from loadtests.rules.declared import Objects, of_kind
+from loadtests.rules.promises import seconds
 
 Values = dict[str, Any]
 """``routes`` (list), ``destination``, ``rate``, ``mtls`` (by name of field), ``callers`` (list or None), ``egress`` (list)."""

@@ -12,10 +12,10 @@ import yaml
 from flask import Blueprint, Response, jsonify, make_response, request
 from gevent.lock import BoundedSemaphore
 
-from loadtests import entry
-from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import changes, drafts, settings
 from loadtests.console.settings import RefusedError
+from loadtests.entries import entry
+from loadtests.mesh.cluster import Cluster, ClusterError
 
 OPERATOR = "operator"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadtests.cluster import Cluster
-from loadtests.declared import Objects, of_kind, route_for, shares_of, weights
+from loadtests.mesh.cluster import Cluster
+from loadtests.rules.declared import Objects, of_kind, route_for, shares_of, weights
 
 PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query"
 BLOCKED = "BlackHoleCluster"

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
 from flask_login import UserMixin, login_user
 
-from loadtests import report
 from loadtests.console import pages
+from loadtests.reports import report
 from loadtests.verdict import Outcome, Verdict
 
 TAB = "mesh-verdict"

@@ -16,8 +16,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from loadtests import access, entry
-from loadtests.question import AT_SERVER
+from loadtests.console import access
+from loadtests.entries import entry
+from loadtests.entries.question import AT_SERVER
 from tests.unit.test_inputs import PROJECT, plugin
 
 ROLES = sorted(p.name for p in (PROJECT / "roles").iterdir())

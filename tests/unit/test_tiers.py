@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from loadtests import egress, entry, ingress, promises, resilience, security, shadow
-from loadtests.question import Split
+from loadtests.entries import entry
+from loadtests.entries.question import Split
+from loadtests.rules import egress, ingress, promises, resilience, security
+from loadtests.samples import shadow
 from tests import tiers
 from tests.unit.test_inputs import PROJECT
 

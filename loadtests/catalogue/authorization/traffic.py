@@ -1,8 +1,8 @@
 """Reads details by way of productpage, which may, and straight from the gateway, which may not."""
 
-from loadtests.entry import Fetch
-from loadtests.question import Contract
-from loadtests.security import authorized
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.security import authorized
 
 READ = {"policy": "details-readers", "method": "GET", "uri": "/details/0"}
 QUESTION = Contract(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.entry import Fetch
-from loadtests.question import Contract
-from loadtests.resilience import pooled
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import pooled
 
 BURST = 10
 

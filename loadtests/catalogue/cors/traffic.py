@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.entry import Fetch
-from loadtests.promises import shared
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.promises import shared
 
 HOST = "api.lab.internal"
 ORIGINS = {"the shop": "https://shop.lab.internal", "another site": "https://evil.lab.internal"}

@@ -1,6 +1,6 @@
 """Pays while no rule knows msgd, the last hop outside; msgd's own count is the second source."""
 
-from loadtests.billing import MSGD_REACHED, PAY, paid
+from loadtests.samples.billing import MSGD_REACHED, PAY, paid
 
 QUESTION = MSGD_REACHED
 TRAFFIC = {"pay": paid(PAY)}

@@ -1,8 +1,8 @@
 """Pays while calls to msgd must take the egress gateway: msgd tells what mark of a gateway each call had."""
 
-from loadtests.billing import PAY, paid, way
-from loadtests.egress import EGRESS, by_gateway
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.egress import EGRESS, by_gateway
+from loadtests.samples.billing import PAY, paid, way
 
 QUESTION = Contract(
     namespace="billing",

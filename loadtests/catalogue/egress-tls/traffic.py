@@ -1,8 +1,8 @@
 """Asks details v2 for a book; it asks the books API over plain HTTP, and the API tells how the call came."""
 
-from loadtests.books import BOOK_FETCHED, FETCH, HOST
-from loadtests.cluster import Cluster
-from loadtests.credentials import ensure_server_tls
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_server_tls
+from loadtests.samples.books import BOOK_FETCHED, FETCH, HOST
 
 
 def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name

@@ -1,6 +1,6 @@
 """Pays while a wildcard knows msgd."""
 
-from loadtests.billing import MSGD_REACHED, PAY, paid
+from loadtests.samples.billing import MSGD_REACHED, PAY, paid
 
 QUESTION = MSGD_REACHED
 TRAFFIC = {"pay": paid(PAY)}

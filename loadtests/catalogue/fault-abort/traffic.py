@@ -1,8 +1,8 @@
 """Asks productpage for ratings as jason and as nobody; its proxy injects the aborts."""
 
-from loadtests.entry import Fetch
-from loadtests.promises import aborted
-from loadtests.question import Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.promises import aborted
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 QUESTION = Contract(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.entry import Fetch
-from loadtests.promises import page_delayed
-from loadtests.question import Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.promises import page_delayed
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 # Bookinfo's own time-outs, in seconds: productpage's for reviews, which it asks twice, and each version's for ratings.

@@ -1,8 +1,8 @@
 """Times productpage's ratings for jason and for nobody; its proxy injects the delay."""
 
-from loadtests.entry import Fetch
-from loadtests.promises import delayed
-from loadtests.question import Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.promises import delayed
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 QUESTION = Contract(

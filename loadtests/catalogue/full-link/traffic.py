@@ -1,7 +1,7 @@
 """Visits the shop as everybody does, by its test host, and with a forged mark; reads from each answer which way it took."""
 
-from loadtests.entry import Fetch
-from loadtests.shadow import FullLink, linked, stars
+from loadtests.entries.entry import Fetch
+from loadtests.samples.shadow import FullLink, linked, stars
 
 SHOP, TEST = "link.lab.internal", "test.link.lab.internal"
 PATH = "/api/v1/products/0/reviews"

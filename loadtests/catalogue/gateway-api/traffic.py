@@ -1,8 +1,8 @@
 """Asks a host of the Gateway API for paths that its HTTPRoute takes, and for some that it does not."""
 
-from loadtests.entry import Fetch
-from loadtests.ingress import http_routed
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.ingress import http_routed
 
 HOST = "bookinfo.routes.lab.internal"
 ASKED = {

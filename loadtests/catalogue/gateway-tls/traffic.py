@@ -1,10 +1,10 @@
 """HTTPS through the gateway, every request on a connection of its own; the client verifies the certificate."""
 
-from loadtests.cluster import Cluster
-from loadtests.credentials import ensure_tls
-from loadtests.question import GATEWAY, Contract
-from loadtests.secure import SecureFetch
-from loadtests.security import handshaken
+from loadtests.clients.secure import SecureFetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_tls
+from loadtests.rules.security import handshaken
 
 HOST, SECRET = "secure.lab.internal", "lab-gateway-tls"
 

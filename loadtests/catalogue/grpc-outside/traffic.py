@@ -1,8 +1,8 @@
 """A gRPC client outside the cluster says hello through the gateway; which greeter answers is in the answer."""
 
-from loadtests.greeter import Hello
-from loadtests.question import GATEWAY, Contract
-from loadtests.resilience import uniform
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.resilience import uniform
+from loadtests.samples.greeter import Hello
 
 QUESTION = Contract(
     namespace="greeter",

@@ -1,9 +1,9 @@
 """Calls greeter with names to which it is UNAVAILABLE until the third attempt, and until the sixth."""
 
-from loadtests.entry import Fetch
-from loadtests.greeter import code_and_attempt
-from loadtests.question import Contract
-from loadtests.resilience import grpc_attempted
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import grpc_attempted
+from loadtests.samples.greeter import code_and_attempt
 
 WANTED = {"third attempt": 3, "sixth attempt": 6}
 

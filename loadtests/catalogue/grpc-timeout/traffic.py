@@ -1,9 +1,9 @@
 """Calls greeter with a name that it answers at once, and with one that it answers after three seconds."""
 
-from loadtests.entry import Fetch
-from loadtests.greeter import in_time
-from loadtests.question import Contract
-from loadtests.resilience import grpc_timed_out
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import grpc_timed_out
+from loadtests.samples.greeter import in_time
 
 SECONDS = {"at once": 0, "late": 3}
 

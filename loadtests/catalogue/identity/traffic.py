@@ -1,9 +1,9 @@
 """Has client and auditor call echo, which tells whom the certificate of each call names."""
 
-from loadtests.echo import caller_shown
-from loadtests.entry import Fetch
-from loadtests.question import Contract
-from loadtests.security import identified
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.security import identified
+from loadtests.samples.echo import caller_shown
 
 CALLERS = ("auditor", "client")
 

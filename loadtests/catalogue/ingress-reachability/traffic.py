@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.question import Split
+from loadtests.entries.question import Split
 from loadtests.verdict import ERROR
 
 HOST = "books.lab.internal"

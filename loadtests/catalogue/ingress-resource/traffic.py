@@ -1,8 +1,8 @@
 """Asks a host of an Ingress for paths that it takes, and for one that it does not."""
 
-from loadtests.entry import Fetch
-from loadtests.ingress import ingress_routed
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.ingress import ingress_routed
 
 HOST = "ingress.lab.internal"
 ASKED = {"page": "/productpage", "below a prefix": "/api/v1/products/0", "not listed": "/health"}

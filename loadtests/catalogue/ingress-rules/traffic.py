@@ -1,8 +1,8 @@
 """Asks one public host for a moved page, a teapot, a method that is not taken, and a path that is rewritten."""
 
-from loadtests.entry import Fetch
-from loadtests.promises import answered
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.promises import answered
 
 HOST = "shop.lab.internal"
 

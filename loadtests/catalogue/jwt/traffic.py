@@ -1,10 +1,10 @@
 """Brings tokens to echo: none, of a wrong key, expired, for somebody else, of another group, and the right one."""
 
-from loadtests.cluster import Cluster
-from loadtests.credentials import ensure_signing_key
-from loadtests.question import Contract
-from loadtests.security import token_accepted
-from loadtests.tokens import HOUR, ISSUER, TokenFetch
+from loadtests.clients.tokens import HOUR, ISSUER, TokenFetch
+from loadtests.entries.question import Contract
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_signing_key
+from loadtests.rules.security import token_accepted
 
 KEY = "lab-tokens"
 RIGHT = {"iss": ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}

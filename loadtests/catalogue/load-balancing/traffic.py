@@ -1,9 +1,9 @@
 """Rows of twelve calls from client to the three pods of pool: whether each pod has had its turn."""
 
-from loadtests.echo import turns
-from loadtests.entry import Fetch
-from loadtests.question import Contract
-from loadtests.resilience import balanced
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import balanced
+from loadtests.samples.echo import turns
 
 ROW, PODS = 12, 3
 

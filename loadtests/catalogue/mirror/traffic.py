@@ -1,10 +1,10 @@
 """Everybody reads the reviews; how many of the requests arrive at v3 as well is counted by v3's own proxy."""
 
-from loadtests.cluster import Cluster
-from loadtests.entry import Fetch
-from loadtests.observed import inbound_requests, pods_of
-from loadtests.promises import mirrored
-from loadtests.question import Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.observed import inbound_requests, pods_of
+from loadtests.rules.promises import mirrored
 
 REVIEWS = {"virtual_service": "reviews", "uri": "/reviews/0", "method": "GET", "headers": {}}
 

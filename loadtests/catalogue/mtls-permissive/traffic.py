@@ -1,6 +1,6 @@
 """Calls echo from client, which has a sidecar, and from legacy, which has none."""
 
-from loadtests.echo import CALLERS, ENCRYPTED
+from loadtests.samples.echo import CALLERS, ENCRYPTED
 
 QUESTION = ENCRYPTED
 TRAFFIC = CALLERS

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.entry import Fetch, Grows
-from loadtests.question import Contract
-from loadtests.resilience import ejected
+from loadtests.entries.entry import Fetch, Grows
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import ejected
 
 ROW = 20
 SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2}

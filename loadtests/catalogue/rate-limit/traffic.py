@@ -1,8 +1,8 @@
 """Rows of ten requests, each by a user of its own bucket, on a path with a limit and on one without."""
 
-from loadtests.entry import Row
-from loadtests.question import Contract
-from loadtests.resilience import limited
+from loadtests.entries.entry import Row
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import limited
 
 ROW = 10
 LIMIT = {"envoy_filter": "echo-limit", "row": ROW}

@@ -1,8 +1,8 @@
 """Pays, and counts which release of svcb took the call."""
 
-from loadtests.billing import PAY, paid, release
-from loadtests.egress import released
-from loadtests.question import Contract
+from loadtests.entries.question import Contract
+from loadtests.rules.egress import released
+from loadtests.samples.billing import PAY, paid, release
 
 QUESTION = Contract(
     namespace="billing",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.entry import Row
-from loadtests.question import Contract
-from loadtests.resilience import stuck
+from loadtests.entries.entry import Row
+from loadtests.entries.question import Contract
+from loadtests.rules.resilience import stuck
 
 ROW, PODS = 6, 3
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from loadtests.promises import connected
-from loadtests.question import GATEWAY, Contract
-from loadtests.secure import TcpFetch
+from loadtests.clients.secure import TcpFetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.promises import connected
 
 
 def version(response: Any) -> str:

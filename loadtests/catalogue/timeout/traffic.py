@@ -1,8 +1,8 @@
 """Times productpage's reviews: its proxy gives up on reviews before ratings answers; productpage tries twice."""
 
-from loadtests.entry import Fetch
-from loadtests.promises import timed_out
-from loadtests.question import Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.rules.promises import timed_out
 
 QUESTION = Contract(
     about_time=True,

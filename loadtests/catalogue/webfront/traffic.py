@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from loadtests.entry import Fetch
-from loadtests.promises import fronted
-from loadtests.question import GATEWAY, Contract
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import GATEWAY, Contract
+from loadtests.rules.promises import fronted
 
 REQUEST = {"virtual_service": "webfront", "uri": "/page/", "method": "GET", "headers": {}}
 

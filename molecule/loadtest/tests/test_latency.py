@@ -42,7 +42,7 @@ def fortio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def open_loop(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     url = f"{lab.gateway_url()}{PATH}"
-    command = [sys.executable, "-m", "loadtests.open_loop", url, "--host", HOST, "--results", str(folder), *arguments]
+    command = [sys.executable, "-m", "loadtests.latency.open_loop", url, "--host", HOST, "--results", str(folder), *arguments]
     done = subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False, timeout=200)
     return done, json.loads((folder / "latency.json").read_text())
 

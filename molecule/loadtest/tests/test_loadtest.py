@@ -22,7 +22,8 @@ ENTRIES = tiers.entries()
 
 def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [
-        sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--headless", "--host", lab.gateway_url(),
+        sys.executable, "-m", "locust", "--locustfile", "loadtests/run/locustfile.py", "--headless",
+        "--host", lab.gateway_url(),
         "--gateway-https", lab.gateway_address("https"), "--gateway-tcp", lab.gateway_address("tcp"),
         "--users", "20", "--spawn-rate", "20", "--entry", name, "--kubeconfig", str(lab.KUBECONFIG), "--only-summary",
         "--results", str(results), *arguments,
@@ -151,7 +152,7 @@ def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
     port = str(lab.free_port())
     master = locust("reviews-50-50", tmp_path, "--master", "--expect-workers", "2", "--master-bind-port", port)
     worker = [
-        sys.executable, "-m", "locust", "--locustfile", "loadtests/locustfile.py", "--worker", "--master-port", port,
+        sys.executable, "-m", "locust", "--locustfile", "loadtests/run/locustfile.py", "--worker", "--master-port", port,
         "--kubeconfig", str(lab.KUBECONFIG),
     ]  # fmt: skip
     with open(tmp_path / "workers.log", "w") as log:

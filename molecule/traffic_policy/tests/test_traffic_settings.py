@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from loadtests.cluster import Cluster, ClusterError
 from loadtests.console import account, changes, drafts, settings
+from loadtests.mesh.cluster import Cluster, ClusterError
 from tests import lab
 
 CLUSTER = Cluster(str(lab.KUBECONFIG), "bookinfo")
@@ -22,7 +22,7 @@ CLUSTER = Cluster(str(lab.KUBECONFIG), "bookinfo")
 @pytest.fixture(scope="module")
 def account_there() -> None:
     """As the page has it when it starts: an account for what it does."""
-    made = [sys.executable, "-m", "loadtests.access", "--kubeconfig", str(lab.KUBECONFIG)]
+    made = [sys.executable, "-m", "loadtests.console.access", "--kubeconfig", str(lab.KUBECONFIG)]
     subprocess.run(made, cwd=lab.PROJECT, check=True, timeout=120)
 
 

@@ -1,0 +1,1 @@
+"""Clients, one protocol a file."""

@@ -1,0 +1,121 @@
+"""Clients of the gateway's other ports: HTTPS with the lab's certificates, and plain TCP."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from loadtests.mesh import credentials
+from loadtests.mesh.cluster import Cluster
+from loadtests.verdict import ERROR
+
+TIMEOUT_SECONDS = 10.0
+
+
+def context(cluster: Cluster, secret: str, with_certificate: bool) -> ssl.SSLContext:
+    """Trusts the authority in ``secret`` alone; shows the certificate in it when asked to.
+
+    :raises KeyError: if the Secret is not there
+    """
+    data = credentials.read(cluster, secret, cluster.namespace)
+    made = ssl.create_default_context(cadata=data["ca.crt"].decode())
+    if with_certificate:
+        # ssl reads files only; these are 0600 and gone at once.
+        with tempfile.TemporaryDirectory() as folder:
+            chain, key = Path(folder) / "crt", Path(folder) / "key"
+            chain.write_bytes(data["tls.crt"])
+            key.touch(mode=0o600)
+            key.write_bytes(data["tls.key"])
+            made.load_cert_chain(chain, key)
+    return made
+
+
+def failure(error: Exception) -> str:
+    """Why no answer came, in words that do not change with the OpenSSL at hand."""
+    told = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in told or "Hostname mismatch" in told:
+        return "the client refused the certificate"
+    # In TLS 1.3 the server looks at the client's certificate when the client takes the handshake for done: the refusal comes
+    # as an alert, or as the end of the connection when that is quicker.
+    closed = isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError))
+    return "the gateway refused the client" if closed else ERROR
+
+
+def told(client: Any, name: str, started: float, error: Exception | None = None) -> None:
+    """Tell Locust of one request."""
+    client.environment.events.request.fire(
+        request_type="TLS" if name.startswith("https") else "TCP", name=name, response_length=0, exception=error,
+        response_time=(time.monotonic() - started) * 1000, context={},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SecureFetch:
+    """One HTTPS request, each on a connection of its own, so that each one is a handshake.
+
+    :param secret: Secret with the authority to trust, and the client's certificate
+    """
+
+    host: str
+    secret: str
+    path: str
+    namespace: str
+    with_certificate: bool = False
+
+    def start(self, client: Any) -> None:
+        """Read the certificates."""
+        options = client.environment.parsed_options
+        client.tls = context(Cluster(options.kubeconfig, self.namespace), self.secret, self.with_certificate)
+
+    def visit(self, client: Any) -> str:
+        """The status, or who refused whom."""
+        options, started = client.environment.parsed_options, time.monotonic()
+        address, _, port = options.gateway_https.partition(":")
+        pool = urllib3.HTTPSConnectionPool(
+            address, int(port), ssl_context=client.tls, server_hostname=self.host, assert_hostname=self.host,
+            timeout=TIMEOUT_SECONDS, retries=False,
+        )  # fmt: skip
+        name = f"https {self.host}{self.path}"
+        try:
+            response = pool.request("GET", self.path, headers={"Host": self.host, "Connection": "close"})
+        except urllib3.exceptions.HTTPError as error:
+            outcome = failure(error)
+            told(client, name, started, error if outcome == ERROR else None)
+            return outcome
+        finally:
+            pool.close()
+        told(client, name, started)
+        return f"HTTP {response.status}"
+
+
+@dataclass(frozen=True)
+class TcpFetch:
+    """One request to an HTTP server through the gateway's TCP port, where no proxy reads it."""
+
+    path: str
+    label: Callable[[Any], str]
+
+    def start(self, client: Any) -> None:
+        """Nothing to prepare."""
+
+    def visit(self, client: Any) -> str:
+        """The outcome; ``ERROR`` when no answer came."""
+        started, name = time.monotonic(), f"tcp {self.path}"
+        address, _, port = client.environment.parsed_options.gateway_tcp.partition(":")
+        pool = urllib3.HTTPConnectionPool(address, int(port), timeout=TIMEOUT_SECONDS, retries=False)
+        try:
+            outcome = self.label(pool.request("GET", self.path, headers={"Connection": "close"}))
+        except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as error:
+            told(client, name, started, error)
+            return ERROR
+        finally:
+            pool.close()
+        told(client, name, started)
+        return outcome

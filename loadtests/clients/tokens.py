@@ -1,0 +1,53 @@
+"""Clients that bring a token (JWT), signed with the lab's own key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from loadtests.entries.entry import Fetch
+from loadtests.mesh import credentials
+from loadtests.mesh.cluster import Cluster
+
+ISSUER = "https://tokens.lab.internal"
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class TokenFetch:
+    """Reads echo with a token.
+
+    :param secret: Secret with the signing key
+    :param claims: what the token says; None for no token
+    :param forged: signed by a key that nobody knows
+    """
+
+    secret: str
+    claims: Mapping[str, str] | None
+    forged: bool = False
+    valid_seconds: int = HOUR
+    namespace: str = "echo"
+
+    def start(self, client: Any) -> None:
+        """Sign the token."""
+        client.bearer = {}
+        if self.claims is None:
+            return
+        key: Any = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        if not self.forged:
+            cluster = Cluster(client.environment.parsed_options.kubeconfig, self.namespace)
+            key = load_pem_private_key(credentials.read(cluster, self.secret, self.namespace)["key.pem"], password=None)
+        token = jwt.encode(
+            {**self.claims, "exp": int(time.time()) + self.valid_seconds}, key, algorithm="RS256", headers={"kid": self.secret}
+        )
+        client.bearer = {"Authorization": f"Bearer {token}"}
+
+    def visit(self, client: Any) -> str:
+        """The status."""
+        return Fetch("/", "echo.lab.internal", headers=client.bearer).visit(client)

@@ -1,0 +1,1 @@
+"""Catalogue entries: the loader, their questions, apply and verify."""

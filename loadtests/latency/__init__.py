@@ -1,0 +1,1 @@
+"""Latency at a given rate: generator, statistics, hops and charts."""

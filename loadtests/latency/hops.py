@@ -1,0 +1,147 @@
+"""What each hop of a way did in a span of time: throughput, errors and latency by its proxy's access log, cores by the kubelet.
+
+A hop is an app in one version, all its pods together; a store that is reached by TCP is one as well, a connection counting as a
+request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from loadtests.latency.statistics import quantiles
+from loadtests.mesh.cluster import Cluster
+
+# The access log's line of what a proxy handed to its own workload, a request or a connection: start, status, flags, duration.
+LINE = re.compile(r'^\[(\S+)\] "[^"]*" (\d+) (\S+) \S+ \S+ "[^"]*" \d+ \d+ (\d+) .* inbound\|\d+\|\| ', re.MULTILINE)
+PROXY = "istio-proxy"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One hop in one span; times in milliseconds."""
+
+    name: str
+    requests: int
+    errors: int
+    """Answers of 500 and more, and connections that ended in another way than by their ends' own will."""
+    rate: float
+    """Requests per second that arrived."""
+    latency: dict[str, float]
+    """As its own proxy saw it: p50, p90, p99, p99.9, max."""
+    under_way: float
+    """Requests that were being answered at once, on average (Little's law)."""
+    cores: float | None
+    """Of its workload; None where the kubelet has not looked often enough."""
+    proxy_cores: float | None
+    """Of its proxy."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """CPU time of one container, in seconds since it started, at one moment (seconds of the epoch)."""
+
+    at: float
+    seconds: float
+
+
+def requests_of(log: str, since: float, until: float) -> list[tuple[float, bool]]:
+    """Seconds that each request took which began in the span, and whether it failed.
+
+    :param log: lines in the format that role istio pins
+    :param since: seconds of the epoch, by the node's clock; ``until`` likewise
+    """
+    return [
+        (int(milliseconds) / 1000, int(status) >= 500 or (status == "0" and flags != "-"))
+        for begun, status, flags, milliseconds in LINE.findall(log)
+        if since <= datetime.fromisoformat(begun).timestamp() < until
+    ]
+
+
+def uses_of(summary: Mapping[str, Any], namespace: str) -> dict[tuple[str, str], Use]:
+    """(pod, container) -> CPU time, from a kubelet's ``/stats/summary``."""
+    return {
+        (pod["podRef"]["name"], container["name"]): Use(
+            datetime.fromisoformat(container["cpu"]["time"]).timestamp(), container["cpu"]["usageCoreNanoSeconds"] / 1e9
+        )
+        for pod in summary.get("pods", [])
+        if pod["podRef"]["namespace"] == namespace
+        for container in pod.get("containers", [])
+        if "usageCoreNanoSeconds" in container.get("cpu", {})
+    }
+
+
+def cores(
+    before: Mapping[tuple[str, str], Use], after: Mapping[tuple[str, str], Use], pods: Iterable[str], proxy: bool
+) -> float | None:
+    """Cores that the pods' workloads, or their proxies, used between two looks; None if the kubelet has looked but once."""
+    total = 0.0
+    for pod, container in after:
+        if pod in pods and (container == PROXY) is proxy:
+            first, last = before.get((pod, container)), after[pod, container]
+            if first is None or last.at <= first.at:
+                return None
+            total += (last.seconds - first.seconds) / (last.at - first.at)
+    return round(total, 3)
+
+
+def hop_of(name: str, taken: Sequence[tuple[float, bool]], seconds: float, used: tuple[float | None, float | None]) -> Hop:
+    """One hop of its requests in a span of ``seconds``."""
+    times = [t for t, _ in taken]
+    return Hop(
+        name=name, requests=len(taken), errors=sum(failed for _, failed in taken), rate=round(len(taken) / seconds, 2),
+        latency=quantiles(times), under_way=round(sum(times) / seconds, 2), cores=used[0], proxy_cores=used[1],
+    )  # fmt: skip
+
+
+class Watch:
+    """Looks at the hops of one namespace, from ``begin`` to ``end`` again and again."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Find its pods: those with a proxy, by app and version.
+
+        :raises ClusterError: if the cluster does not answer
+        """
+        self.cluster = cluster
+        self.hops: dict[str, list[str]] = {}
+        nodes = set()
+        for pod in cluster.items("pods"):
+            containers = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+            labels = pod["metadata"].get("labels", {})
+            if pod["status"].get("phase") == "Running" and any(c["name"] == PROXY for c in containers):
+                name = " ".join(filter(None, (labels.get("app", pod["metadata"]["name"]), labels.get("version"))))
+                self.hops.setdefault(name, []).append(pod["metadata"]["name"])
+                nodes.add(pod["spec"]["nodeName"])
+        self.nodes = sorted(nodes)
+        self.before: dict[tuple[str, str], Use] = {}
+
+    def uses(self) -> dict[tuple[str, str], Use]:
+        """CPU time of every container of the namespace so far."""
+        found: dict[tuple[str, str], Use] = {}
+        for node in self.nodes:
+            found |= uses_of(self.cluster.ask(f"/api/v1/nodes/{node}/proxy/stats/summary"), self.cluster.namespace)
+        return found
+
+    def begin(self) -> None:
+        """A span begins."""
+        self.before = self.uses()
+
+    def end(self, since: float, until: float) -> list[Hop]:
+        """What each hop that took part did since ``begin``; of requests that began between ``since`` and ``until`` (epoch)."""
+        after, found = self.uses(), []
+        asked_from = datetime.fromtimestamp(since - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for name, pods in sorted(self.hops.items()):
+            taken = [
+                request
+                for pod in pods
+                for request in requests_of(
+                    self.cluster.kubectl("logs", pod, "--container", PROXY, "--since-time", asked_from), since, until
+                )
+            ]
+            if taken:
+                used = cores(self.before, after, pods, False), cores(self.before, after, pods, True)
+                found.append(hop_of(name, taken, until - since, used))
+        return found

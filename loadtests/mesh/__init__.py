@@ -1,0 +1,1 @@
+"""Every call to the cluster: its client, propagation, counters, credentials."""

@@ -1,0 +1,1 @@
+"""Reports of verdicts, and the catalogue's pages."""

@@ -1,0 +1,114 @@
+"""The catalogue with the last verdict of each entry: ``python -m loadtests.reports.summary --results FOLDER``.
+
+Prints a table. With ``--since`` (what `make verify` calls) it also writes catalogue.json, catalogue.xml (JUnit) and
+catalogue.html beside the entries' own reports, and ends with 1 unless every entry (of ``--entries``) has passed since then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from jinja2 import Environment, FileSystemLoader
+
+from loadtests.entries import entry
+from loadtests.reports.report import TEMPLATES, write_whole
+
+NEVER = "not run"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One entry and its last verdict."""
+
+    entry: str
+    aim: str
+    outcome: str
+    n: int
+    started: str
+    reasons: tuple[str, ...]
+    readme: str
+
+
+def aim_of(readme: str) -> str:
+    """The one line that an entry's README gives as its aim."""
+    found = re.search(r"^\*\*Aim\.\*\* (.+)$", readme, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def line_of(name: str, verdict: dict[str, Any] | None) -> Line:
+    """An entry with its verdict, as ``report.plain`` has written it; None when there is none (that counts)."""
+    readme = (entry.CATALOGUE / name / "README.md").read_text()
+    if verdict is None:
+        return Line(name, aim_of(readme), NEVER, 0, "", (), readme)
+    started = verdict["facts"]["started"]
+    return Line(name, aim_of(readme), verdict["outcome"], verdict["n"], started, tuple(verdict["reasons"]), readme)
+
+
+def read(results: Path, name: str, since: float) -> dict[str, Any] | None:
+    """The verdict that lies in ``results`` for an entry, unless it is older than ``since`` (seconds of the epoch)."""
+    file = results / name / "verdict.json"
+    if not file.exists() or file.stat().st_mtime < since:
+        return None
+    told: dict[str, Any] = json.loads(file.read_text())
+    return told
+
+
+def junit(lines: list[Line]) -> str:
+    """One test case for each entry; what is neither PASS nor FAIL is an error."""
+    bad = [line for line in lines if line.outcome != "PASS"]
+    failures = sum(line.outcome == "FAIL" for line in bad)
+    counts = {"tests": len(lines), "failures": failures, "errors": len(bad) - failures}
+    suite = ElementTree.Element("testsuite", {"name": "istio-lab catalogue", **{k: str(v) for k, v in counts.items()}})
+    for line in lines:
+        case = ElementTree.SubElement(suite, "testcase", classname="istio-lab", name=line.entry)
+        if line.outcome != "PASS":
+            kind = "failure" if line.outcome == "FAIL" else "error"
+            ElementTree.SubElement(case, kind, message=f"{line.outcome}: {'; '.join(line.reasons)}")
+    return ElementTree.tostring(suite, encoding="unicode")
+
+
+def write(results: Path, lines: list[Line]) -> None:
+    """The three reports."""
+    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("catalogue.html")
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    texts = {
+        "catalogue.json": json.dumps([asdict(line) for line in lines], indent=2) + "\n",
+        "catalogue.xml": junit(lines),
+        "catalogue.html": page.render(lines=lines, at=at),
+    }
+    write_whole(results, texts)
+
+
+def table(lines: list[Line]) -> list[str]:
+    """One line an entry: name, last verdict, aim."""
+    width = max((len(line.entry) for line in lines), default=0)
+    return [f"{line.entry:<{width}}  {line.outcome:<12}  {line.aim}" for line in lines]
+
+
+def main() -> int:
+    """0; with ``--since`` 1 unless every entry has passed since then."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--since", type=float)
+    parser.add_argument("--entries", default="", help="names, with commas between; all when empty")
+    options = parser.parse_args()
+    wanted = [name for name in entry.names() if name in options.entries.split(",") or not options.entries]
+    lines = [line_of(name, read(options.results, name, options.since or 0.0)) for name in wanted]
+    print("\n".join(table(lines)))
+    if options.since is None:
+        return 0
+    write(options.results, lines)
+    print(f"report: {options.results}/catalogue.html")
+    return 0 if lines and all(line.outcome == "PASS" for line in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Finds what makes manifests impossible to hold, before they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from loadtests.mesh.cluster import Cluster
+from loadtests.rules.declared import Objects, contradictions, of_kind
+
+
+def empty_subsets(objects: Objects, services: Objects, pods: Objects) -> Iterable[str]:
+    """Subsets that a route sends to and that select no pod of their service."""
+    selectors = {s["metadata"]["name"]: s["spec"].get("selector", {}) for s in services}
+    used = {
+        (d["destination"]["host"].split(".")[0], d["destination"].get("subset", ""))
+        for v in of_kind(objects, "VirtualService")
+        for route in v["spec"].get("http", [])
+        for d in route.get("route", [])
+    }
+    for rule in of_kind(objects, "DestinationRule"):
+        host = rule["spec"]["host"].split(".")[0]
+        for subset in rule["spec"].get("subsets", []):
+            wanted = (selectors.get(host, {}) | subset.get("labels", {})).items()
+            asked = (host, subset["name"]) in used and host in selectors
+            if asked and not any(wanted <= p["metadata"].get("labels", {}).items() for p in pods):
+                yield f"DestinationRule {rule['metadata']['name']}: subset {subset['name']} selects no pod of {host}"
+
+
+def serves(server_host: str, host: str) -> bool:
+    """Whether a Gateway's server host (``*``, ``*.lab``, ``ns/books.lab``) covers a VirtualService's host."""
+    pattern = server_host.rpartition("/")[2]
+    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+
+
+def unserved_hosts(objects: Objects, gateways: Objects) -> Iterable[str]:
+    """Hosts of VirtualServices that are bound to a gateway which does not serve them, or is not there."""
+    known = {g["metadata"]["name"]: g for g in (*gateways, *of_kind(objects, "Gateway"))}
+    for service in of_kind(objects, "VirtualService"):
+        for name in service["spec"].get("gateways", []):
+            if name == "mesh" or "/" in name:
+                continue
+            told = f"VirtualService {service['metadata']['name']}"
+            if name not in known:
+                yield f"{told}: there is no Gateway {name}"
+                continue
+            hosts = [h for server in known[name]["spec"].get("servers", []) for h in server.get("hosts", [])]
+            for host in service["spec"].get("hosts", []):
+                if not any(serves(h, host) for h in hosts):
+                    yield f"{told}: Gateway {name} does not serve {host}"
+
+
+def unknown_destinations(objects: Objects, services: Objects) -> Iterable[str]:
+    """Services of the same namespace that a VirtualService sends to, or mirrors to, and that are not there."""
+    known = {s["metadata"]["name"] for s in services}
+    for service in of_kind(objects, "VirtualService"):
+        spec = service["spec"]
+        routes = [r for kind in ("http", "tcp", "tls") for r in spec.get(kind, [])]
+        sent = [d["destination"]["host"] for r in routes for d in r.get("route", [])]
+        mirrored = [r["mirror"]["host"] for r in routes if "mirror" in r] + [
+            m["destination"]["host"] for r in routes for m in r.get("mirrors", [])
+        ]
+        for host in sent + mirrored:
+            # A name with dots may be a ServiceEntry's, or another namespace's.
+            if "." not in host and host not in known:
+                yield f"VirtualService {service['metadata']['name']}: there is no Service {host}"
+
+
+def unknown_backends(objects: Objects, services: Objects) -> Iterable[str]:
+    """Services that an HTTPRoute or an Ingress leads to and that are not there."""
+    known = {s["metadata"]["name"] for s in services}
+    for route in of_kind(objects, "HTTPRoute"):
+        for name in (b["name"] for rule in route["spec"].get("rules", []) for b in rule.get("backendRefs", [])):
+            if name not in known:
+                yield f"HTTPRoute {route['metadata']['name']}: there is no Service {name}"
+    for ingress in of_kind(objects, "Ingress"):
+        paths = [p for rule in ingress["spec"].get("rules", []) for p in rule.get("http", {}).get("paths", [])]
+        for name in (p["backend"]["service"]["name"] for p in paths):
+            if name not in known:
+                yield f"Ingress {ingress['metadata']['name']}: there is no Service {name}"
+
+
+def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects) -> list[str]:
+    """Every contradiction in ``objects``, given what is in the cluster; empty when they can be held."""
+    rules = of_kind(objects, "DestinationRule")
+    found = [c for v in of_kind(objects, "VirtualService") for c in contradictions(v, rules)]
+    return [
+        *found,
+        *empty_subsets(objects, services, pods),
+        *unserved_hosts(objects, gateways),
+        *unknown_destinations(objects, services),
+        *unknown_backends(objects, services),
+    ]
+
+
+def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
+    """Every contradiction in ``objects``, given what is in the cluster now; empty when they can be held.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    there = cluster.items("services", "pods", "gateways.networking.istio.io")
+    try:
+        found = check(objects, of_kind(there, "Service"), of_kind(there, "Pod"), of_kind(there, "Gateway"))
+    except (KeyError, TypeError) as error:
+        found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+    return list(dict.fromkeys(found))

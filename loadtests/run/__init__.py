@@ -1,0 +1,1 @@
+"""One run: Locust's listeners, users and workers."""

@@ -1,0 +1,9 @@
+"""What `locust -f` is given: the user and the hooks."""
+
+from locust import events
+
+from loadtests.run.hooks import install
+from loadtests.run.users import MeshUser
+
+__all__ = ["MeshUser"]
+install(events)

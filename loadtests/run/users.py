@@ -1,0 +1,53 @@
+"""The Locust user: behaves as the entry's traffic classes say, at a steady rate of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from types import MethodType
+from typing import Any, ClassVar
+
+from locust import FastHttpUser, constant_throughput, task
+
+from loadtests.entries.entry import Entry, load
+
+
+class MeshUser(FastHttpUser):
+    """One client of the mesh.
+
+    Users take the entry's traffic classes in turn, and leave one that has passed for one that has not.
+    """
+
+    connection_timeout = 10.0
+    network_timeout = 15.0
+    turn: ClassVar[Any] = itertools.count()
+
+    def on_start(self) -> None:
+        """Take a traffic class; log in if it has a user."""
+        self.entry: Entry = load(self.environment.parsed_options.entry)
+        # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
+        self.wait_time = MethodType(constant_throughput(self.entry.question.pace), self)
+        # Clients of other ports than the gateway's first one ask the options where those are.
+        self.client.environment = self.environment
+        self.take(sorted(self.entry.traffic))
+
+    def take(self, classes: Sequence[str]) -> None:
+        """Behave from now on as the next of ``classes`` says, as a client that nobody knows yet."""
+        self.traffic_class = classes[next(MeshUser.turn) % len(classes)]
+        self.traffic = self.entry.traffic[self.traffic_class]
+        self.client.cookiejar.clear()
+        self.traffic.start(self.client)
+
+    @task
+    def visit(self) -> None:
+        """One request, counted for its class."""
+        mesh = self.environment.mesh
+        # Where answers hang on how many requests there are of each class, that number stays as it is.
+        left = sorted(self.entry.traffic.keys() - mesh.settled)
+        if left and self.traffic_class in mesh.settled and not self.entry.question.about_rate:
+            self.take(left)
+        epoch = mesh.epoch
+        outcome = self.traffic.visit(self.client)
+        # What was on its way when counting started may have been counted at the far end before.
+        if mesh.epoch == epoch:
+            mesh.count(self.traffic_class, outcome)

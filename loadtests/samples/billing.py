@@ -1,0 +1,56 @@
+"""The billing sample as entries see it: how to pay, and what the answer and msgd's own count tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from loadtests.entries.entry import Fetch
+from loadtests.entries.question import Contract
+from loadtests.mesh.cluster import Cluster
+from loadtests.rules.egress import reached
+
+HOST = "billing.lab.internal"
+MSGD = "http://msgd.outside.internal:9997"
+PAY = "/pay/load"
+
+
+def outcome(response: Any) -> str:
+    """Status, and where the chain broke: ``HTTP 500 at http://msgd...``."""
+    failed = response.json().get("failed")
+    return f"HTTP {response.status_code}" + (f" at {failed}" if failed else "")
+
+
+def way(response: Any) -> str:
+    """Status, and the gateway whose mark the last call had."""
+    by = response.json().get("by")
+    return f"{outcome(response)} by {by}" if by else outcome(response)
+
+
+def release(response: Any) -> str:
+    """The release of svcb that took the call."""
+    return str(response.json()["svcb"])
+
+
+def paid(path: str, label: Callable[[Any], str] = outcome) -> Fetch:
+    """A payment by way of the gateway."""
+    return Fetch(path, HOST, label=label)
+
+
+def sent_to_msgd(cluster: Cluster) -> int:
+    """Payments that msgd was sent so far, as it says itself to a pod that has no sidecar."""
+    ask = f"import urllib.request; print(urllib.request.urlopen('{MSGD}/received/load', timeout=10).read().decode())"
+    return int(json.loads(cluster.kubectl("exec", "deploy/witness", "--", "python3", "-c", ask))["received"])
+
+
+TO_MSGD = {"host": "msgd.outside.internal", "port": 9997}
+MSGD_REACHED = Contract(
+    namespace="billing",
+    kinds=("serviceentries.networking.istio.io", "sidecars.networking.istio.io"),
+    promise=reached,
+    classes={"pay": TO_MSGD},
+    server=sent_to_msgd,
+    at_server={**TO_MSGD, "at_server": True},
+)
+"""Whether payments reach msgd, as their answers tell and msgd itself."""

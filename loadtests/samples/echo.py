@@ -1,0 +1,45 @@
+"""The echo sample as entries see it: callers with and without a sidecar, and what a row of calls tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from loadtests.entries.entry import Fetch, called
+from loadtests.entries.question import Contract
+from loadtests.rules.security import encrypted
+
+NAMESPACE_MODE = {"peer_authentication": "default"}
+ENCRYPTED = Contract(
+    namespace="echo",
+    kinds=("peerauthentications.security.istio.io",),
+    promise=encrypted,
+    classes={
+        "with a sidecar": {**NAMESPACE_MODE, "sidecar": True},
+        "without a sidecar": {**NAMESPACE_MODE, "sidecar": False},
+    },
+)
+"""Whether echo answers callers that can, and cannot, show a certificate of the mesh."""
+CALLERS = {
+    "with a sidecar": Fetch("/call/echo/", "client.lab.internal", label=called),
+    "without a sidecar": Fetch("/call/echo/", "legacy.lab.internal", label=called),
+}
+
+
+def caller_shown(response: Any) -> str:
+    """Whom the caller's certificate named, as the callee's sidecar told it; ``nobody`` without one."""
+    body = response.json()["body"]
+    told = body["headers"].get("x-forwarded-client-cert", "") if isinstance(body, dict) else ""
+    found = re.findall(r"URI=([^;,]+)", told)
+    return str(found[-1]) if found else "nobody"
+
+
+def turns(row: int, pods: int) -> Callable[[Any], str]:
+    """Label of a row of calls that tells its ``pods``: whether each of so many pods had as many calls."""
+
+    def told(response: Any) -> str:
+        answered = response.json()["pods"]
+        return "in turn" if sorted(answered.count(p) for p in set(answered)) == [row // pods] * pods else "not in turn"
+
+    return told

@@ -1,0 +1,89 @@
+"""The adapter to the cluster: what becomes of a server that does not answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from loadtests.entries import policy
+from loadtests.mesh import cluster
+from loadtests.mesh.cluster import Cluster, ClusterError
+from tests import kubeconfig
+
+
+def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = Cluster(kubeconfig.written(tmp_path, server.getsockname()[1]), "bookinfo")
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: TimeoutError: "):
+            asked.proxy_dump("pod-1", "x")
+        with pytest.raises(ClusterError, match=r"^GET /version: .*[Tt]imed out"):
+            asked.ask("/version")
+        assert time.monotonic() - began < 10
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    asked = Cluster(kubeconfig.written(tmp_path, 9), "bookinfo")
+    with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: ApiException: .*Connection refused"):
+        asked.proxy_dump("pod-1", "x")
+    with pytest.raises(ClusterError, match=r"^GET /version: MaxRetryError: .*Connection refused"):
+        asked.ask("/version")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("pods", "/api/v1/namespaces/bookinfo/pods"),
+        ("virtualservices.networking.istio.io", "/apis/networking.istio.io/v1/namespaces/bookinfo/virtualservices"),
+        ("envoyfilters.networking.istio.io", "/apis/networking.istio.io/v1alpha3/namespaces/bookinfo/envoyfilters"),
+        ("ingresses.networking.k8s.io", "/apis/networking.k8s.io/v1/namespaces/bookinfo/ingresses"),
+    ],
+)
+def test_a_kind_is_listed_where_the_api_server_has_it(kind: str, path: str) -> None:
+    assert cluster.path_of(kind, "bookinfo") == path
+
+
+def test_every_kind_that_rules_may_have_is_listed_at_the_version_that_they_are_written_in() -> None:
+    for kind, api in policy.KINDS.items():
+        assert cluster.path_of(kind, "x").startswith(f"/apis/{api.rpartition('/')[0]}/"), kind
+
+
+class Lists(BaseHTTPRequestHandler):
+    """An API server that lists pods as a real one does: items of a built-in kind do not say what they are."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        Lists.asked.append((self.path, self.headers["Impersonate-User"]))
+        known, pod = self.path.endswith("/pods"), {"metadata": {"name": "one"}}
+        body = json.dumps({"apiVersion": "v1", "kind": "PodList", "items": [pod]} if known else {"kind": "Status"}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_objects_are_listed_with_their_kind_by_the_rights_of_who_asks(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lists) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            asked = Cluster(kubeconfig.written(tmp_path, server.server_port), "bookinfo")
+            assert asked.items("pods") == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}}]
+            replace(asked, user="somebody").items("pods", namespace="other")
+            with pytest.raises(ClusterError, match=r"^GET /api/v1/namespaces/bookinfo/nothing: .*404"):
+                asked.items("nothing")
+        finally:
+            server.shutdown()
+    assert Lists.asked[:2] == [("/api/v1/namespaces/bookinfo/pods", None), ("/api/v1/namespaces/other/pods", "somebody")]

@@ -1,0 +1,170 @@
+"""Reading promises from rules, and rules from proxies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from loadtests.entries.question import Split
+from loadtests.mesh.observed import arrived_of, by_version, distinct, inbound_requests, logged_since, route_in_proxy
+from loadtests.rules.declared import matches, promise
+from loadtests.verdict import ERROR
+
+QUESTION = Split(
+    "reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage"
+)
+
+
+def destination_rule(*subsets: str) -> dict[str, Any]:
+    return {
+        "kind": "DestinationRule",
+        "metadata": {"name": "reviews", "uid": "d", "generation": 1},
+        "spec": {"host": "reviews", "subsets": [{"name": s, "labels": {"version": s}} for s in subsets]},
+    }
+
+
+def virtual_service(
+    *routes: tuple[str, list[tuple[str, int | None]]], generation: int = 1, name: str = "reviews"
+) -> dict[str, Any]:
+    http = []
+    for user, destinations in routes:
+        route: dict[str, Any] = {
+            "route": [
+                {"destination": {"host": "reviews", "subset": s}} | ({} if w is None else {"weight": w})
+                for s, w in destinations
+            ]
+        }
+        if user:
+            route["match"] = [{"headers": {"end-user": {"exact": user}}}]
+        http.append(route)
+    return {
+        "kind": "VirtualService",
+        "metadata": {"name": name, "uid": name, "generation": generation},
+        "spec": {"hosts": ["reviews"], "http": http},
+    }
+
+
+def test_weights_become_shares() -> None:
+    rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
+    assert rules.declared.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
+    assert rules.declared.broken == ()
+    assert rules.routes == ((("v1", 80), ("v3", 20)),)
+
+
+def test_each_class_gets_the_first_route_that_takes_it() -> None:
+    objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
+    shares = promise(QUESTION, objects).declared.shares
+    assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        ([destination_rule("v1")], "no VirtualService reviews is in force"),
+        ([virtual_service(("", [("v1", 80), ("v3", 10)])), destination_rule("v1", "v3")], "weights sum to 90"),
+        (
+            [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")],
+            "no DestinationRule of reviews has a subset v3",
+        ),
+        ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "no route for anonymous"),
+    ],
+)
+def test_a_promise_that_cannot_be_held_is_broken(objects: list[dict[str, Any]], words: str) -> None:
+    assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
+
+
+def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
+    base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
+    edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
+    second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
+    assert len({promise(QUESTION, o).generation for o in (base, edited, second)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("condition", "request_", "expected"),
+    [
+        ({}, {}, True),
+        ({"headers": {"end-user": {"exact": "jason"}}}, {"headers": {}}, False),
+        ({"headers": {"end-user": {}}}, {"headers": {"end-user": "x"}}, True),
+        ({"uri": {"prefix": "/rev"}}, {"uri": "/reviews/0"}, True),
+        ({"uri": {"regex": "/reviews/[0-9]"}}, {"uri": "/reviews/0"}, True),
+        ({"uri": {"regex": "/reviews"}}, {"uri": "/reviews/0"}, False),
+        ({"method": {"exact": "POST"}}, {"method": "GET"}, False),
+        ({"withoutHeaders": {"end-user": {"exact": "jason"}}}, {"headers": {"end-user": "jason"}}, False),
+    ],
+)
+def test_matches_as_istio_does(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
+    assert matches(condition, request_) is expected
+
+
+def test_routes_are_read_from_a_proxy_by_the_rule_that_made_them() -> None:
+    def route(name: str, action: dict[str, Any]) -> dict[str, Any]:
+        config = f"/apis/networking.istio.io/v1/namespaces/bookinfo/virtual-service/{name}"
+        return {"metadata": {"filter_metadata": {"istio": {"config": config}}}, "route": action}
+
+    split = {
+        "weighted_clusters": {
+            "clusters": [
+                {"name": "outbound|9080|v1|reviews.bookinfo.svc.cluster.local", "weight": 80},
+                {"name": "outbound|9080|v3|reviews.bookinfo.svc.cluster.local", "weight": 20},
+            ]
+        }
+    }
+    dump = {"configs": [{"route_config": {"virtual_hosts": [{"routes": [route("reviews", split)]}]}}]}
+    assert route_in_proxy(dump, "reviews", "bookinfo") == ((("v1", 80), ("v3", 20)),)
+    assert route_in_proxy(dump, "views", "bookinfo") == ()
+
+
+def test_distinct_ignores_order_and_zero_weights_only() -> None:
+    assert distinct(((("v3", 20), ("v1", 80)),)) == distinct(((("v1", 80), ("v2", 0), ("v3", 20)),))
+    assert distinct(((("v1", 80), ("v3", 20)),)) != distinct(((("v1", 90), ("v3", 10)),))
+
+
+def test_counts_go_by_version_and_strangers_stay_visible() -> None:
+    counts = {"anonymous": {"reviews-v1-a": 2, "reviews-v1-b": 3, "gone": 1, ERROR: 4}}
+    versions = {"reviews-v1-a": "v1", "reviews-v1-b": "v1"}
+    assert by_version(counts, versions, False) == {"anonymous": {"v1": 5, "unknown pod gone": 1, ERROR: 4}}
+    assert by_version(counts, versions, True) == {"anonymous": {"": 6, ERROR: 4}}
+
+
+@pytest.mark.parametrize(
+    ("counted", "loose", "share", "arrived"),
+    [
+        (560, 80, 0.5, 500),  # the surplus is within what is loose
+        (620, 80, 0.5, 540),  # and here it is not, all of it
+        (430, 80, 0.5, 430),  # what is loose can only be too much
+        (1030, 80, 1.0, 1000),
+        (3, 80, 0.0, 3),  # where none may arrive, every one counts
+        (0, 80, 0.5, 0),
+    ],
+)
+def test_what_is_loose_at_the_far_end_rejects_no_true_declaration(counted: int, loose: int, share: float, arrived: int) -> None:
+    assert arrived_of(1000, counted, loose, share) == arrived
+
+
+def test_an_access_log_tells_what_came_since_a_moment_if_it_reaches_back() -> None:
+    def line(second: int, cluster: str) -> str:
+        start = f'[2026-11-21T18:00:{second:02}.500Z] "GET /reviews/0 HTTP/1.1" 200 - via_upstream - "-" 0 358 12 11 "-" "-"'
+        return (
+            f'{start} "a1b2" "reviews:9080" "10.244.0.11:9080" {cluster} 127.0.0.6:1 10.244.0.11:9080 10.244.0.4:2 - default\n'
+        )
+
+    inbound, outbound = "inbound|9080||", "outbound|9080||ratings.bookinfo.svc.cluster.local"
+    log = "2026-11-21T18:00:00.0Z\tinfo\tReadiness succeeded\n" + "".join(
+        [line(1, inbound), line(2, inbound), line(2, outbound), line(3, inbound), line(4, outbound)]
+    )
+    since = datetime.fromisoformat("2026-11-21T18:00:02Z").timestamp()
+    assert logged_since(log, since) == 2
+    assert logged_since(log, since - 2) is None, "what came before may be in a file that is gone"
+    assert logged_since("", since) == 0
+
+
+def test_inbound_requests_leave_outbound_ones_out() -> None:
+    text = (
+        'envoy_cluster_upstream_rq_total{cluster_name="inbound|9080||"} 12\n'
+        'envoy_cluster_upstream_rq_total{cluster_name="outbound|9080||ratings"} 7\n'
+        'envoy_cluster_upstream_rq_completed{cluster_name="inbound|9080||"} 11\n'
+    )
+    assert inbound_requests(text) == 12

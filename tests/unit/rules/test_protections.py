@@ -1,0 +1,278 @@
+"""What rules about resilience, security and egress promise, case by case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loadtests.entries.question import within
+from loadtests.rules import egress, resilience, security
+from loadtests.rules.declared import BrokenPromiseError
+from loadtests.rules.promises import connected
+
+
+def thing(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def retrying(**retries: Any) -> list[dict[str, Any]]:
+    return [thing("VirtualService", "echo", http=[{"retries": retries, "route": [{"destination": {"host": "echo"}}]}])]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wanted", "outcome"),
+    [
+        (4, 3, "HTTP 200 at attempt 3"),
+        (2, 3, "HTTP 200 at attempt 3"),
+        (1, 3, "HTTP 503 at attempt 2"),
+        (0, 1, "HTTP 200 at attempt 1"),
+    ],
+)
+def test_attempts_as_the_server_counts_them(attempts: int, wanted: int, outcome: str) -> None:
+    request = {"virtual_service": "echo", "wanted": wanted}
+    assert resilience.attempted(retrying(attempts=attempts), request) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(("limit", "attempt"), [("0.3s", 2), ("2s", 1)])
+def test_a_late_try_is_given_up_only_where_its_limit_is_shorter(limit: str, attempt: int) -> None:
+    request = {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}
+    told = resilience.attempted(retrying(attempts=4, perTryTimeout=limit), request)
+    assert told == {f"HTTP 200 at attempt {attempt}": 1.0}
+
+
+def test_a_rule_without_retries_promises_none() -> None:
+    rule = thing("VirtualService", "echo", http=[{"route": []}])
+    with pytest.raises(BrokenPromiseError, match="nothing about retries"):
+        resilience.attempted([rule], {"virtual_service": "echo", "wanted": 1})
+
+
+def destination(**policy: Any) -> list[dict[str, Any]]:
+    return [thing("DestinationRule", "echo", host="echo", trafficPolicy=policy)]
+
+
+ASKED = {"destination_rule": "echo", "burst": 10, "row": 12, "pods": 3, "header": "x-user"}
+
+
+@pytest.mark.parametrize(
+    ("pool", "outcome"),
+    [
+        ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}, "2 of 10 served, 8 turned away"),
+        ({"tcp": {"maxConnections": 4}, "http": {"http1MaxPendingRequests": 3}}, "7 of 10 served, 3 turned away"),
+        ({}, "10 of 10 served, 0 turned away"),
+    ],
+)
+def test_pools(pool: dict[str, Any], outcome: str) -> None:
+    assert resilience.pooled(destination(connectionPool=pool), ASKED) == {outcome: 1.0}
+
+
+def test_ejections() -> None:
+    detecting = destination(outlierDetection={"consecutive5xxErrors": 3})
+    assert resilience.ejected(detecting, ASKED) == {"at most 3 of 12 failed": 1.0}
+    assert resilience.ejected(detecting, {**ASKED, "later": True}) == {"grows": 1.0}
+    with pytest.raises(BrokenPromiseError, match="nothing about outlier detection"):
+        resilience.ejected(destination(), ASKED)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "bound", "held"),
+    [
+        ("3 of 20 failed", "at most 3 of 20 failed", True),
+        ("0 of 20 failed", "at most 3 of 20 failed", True),
+        ("4 of 20 failed", "at most 3 of 20 failed", False),
+        ("3 of 10 failed", "at most 3 of 20 failed", False),
+        ("3 of 20 failed", "3 of 20 failed", False),
+        ("error", "at most 3 of 20 failed", False),
+    ],
+)
+def test_bounds(outcome: str, bound: str, held: bool) -> None:
+    assert within(outcome, bound) is held
+
+
+@pytest.mark.parametrize(("uri", "outcome"), [("/limited", "5 of 12 answered"), ("/free", "12 of 12 answered")])
+def test_limits_by_path(uri: str, outcome: str) -> None:
+    limit = {"entries": [{"key": "path", "value": "/limited"}, {"key": "user"}], "token_bucket": {"max_tokens": 5}}
+    patch = {"patch": {"value": {"typed_config": {"descriptors": [limit]}}}}
+    objects = [thing("EnvoyFilter", "limit", configPatches=[patch])]
+    assert resilience.limited(objects, {"envoy_filter": "limit", "row": 12, "uri": uri}) == {outcome: 1.0}
+
+
+def test_load_balancers() -> None:
+    assert resilience.balanced(destination(loadBalancer={"simple": "ROUND_ROBIN"}), ASKED) == {"in turn": 1.0}
+    by_chance = resilience.balanced(destination(loadBalancer={"simple": "RANDOM"}), ASKED)
+    assert by_chance == pytest.approx({"in turn": 34650 / 531441, "not in turn": 1 - 34650 / 531441})
+    with pytest.raises(BrokenPromiseError, match="LEAST_REQUEST promises no turns"):
+        resilience.balanced(destination(loadBalancer={"simple": "LEAST_REQUEST"}), ASKED)
+
+
+def test_hashes_hold_only_by_the_header_that_is_sent() -> None:
+    def hashed(header: str) -> dict[str, float]:
+        return resilience.stuck(destination(loadBalancer={"consistentHash": {"httpHeaderName": header}}), {**ASKED, "row": 3})
+
+    assert hashed("x-user") == {"one pod": 1.0}
+    assert hashed("x-other") == pytest.approx({"one pod": 1 / 9, "several pods": 8 / 9})
+
+
+@pytest.mark.parametrize(
+    ("mode", "with_sidecar", "without"),
+    [("STRICT", "HTTP 200", "refused"), ("PERMISSIVE", "HTTP 200", "HTTP 200"), ("DISABLE", "refused", "HTTP 200")],
+)
+def test_peer_authentication(mode: str, with_sidecar: str, without: str) -> None:
+    objects = [thing("PeerAuthentication", "default", mtls={"mode": mode})]
+    for sidecar, outcome in ((True, with_sidecar), (False, without)):
+        assert security.encrypted(objects, {"peer_authentication": "default", "sidecar": sidecar}) == {outcome: 1.0}
+
+
+def policy(name: str, action: str, app: str, *rules: dict[str, Any]) -> dict[str, Any]:
+    return thing("AuthorizationPolicy", name, action=action, selector={"matchLabels": {"app": app}}, rules=list(rules))
+
+
+CLIENT = "cluster.local/ns/echo/sa/client"
+FROM_CLIENT = {"from": [{"source": {"principals": [CLIENT]}}]}
+
+
+@pytest.mark.parametrize(
+    ("policies", "app", "uri", "allowed"),
+    [
+        ([], "echo", "/", True),
+        ([thing("AuthorizationPolicy", "nothing")], "echo", "/", False),
+        ([thing("AuthorizationPolicy", "nothing"), policy("a", "ALLOW", "echo", FROM_CLIENT)], "echo", "/", True),
+        ([thing("AuthorizationPolicy", "nothing"), policy("a", "ALLOW", "echo", FROM_CLIENT)], "pool", "/", False),
+        ([policy("d", "DENY", "echo", {"to": [{"operation": {"paths": ["/private/*"]}}]})], "echo", "/private/1", False),
+        ([policy("d", "DENY", "echo", {"to": [{"operation": {"paths": ["/private/*"]}}]})], "echo", "/", True),
+        ([policy("a", "ALLOW", "echo", {"from": [{"source": {"namespaces": ["other"]}}]})], "echo", "/", False),
+    ],
+)
+def test_policies_together(policies: list[dict[str, Any]], app: str, uri: str, allowed: bool) -> None:
+    request = {"principal": CLIENT, "app": app, "method": "GET", "uri": uri}
+    assert security.permitted(policies, request) == {"HTTP 200" if allowed else "HTTP 403": 1.0}
+
+
+def test_a_caller_without_a_certificate_has_no_namespace() -> None:
+    rule = {"from": [{"source": {"namespaces": ["*"]}}]}
+    request = {"principal": "", "app": "echo", "method": "GET", "uri": "/"}
+    assert security.permitted([policy("a", "ALLOW", "echo", rule)], request) == {"HTTP 403": 1.0}
+
+
+TOKEN = {"iss": "https://t", "sub": "reader", "aud": "echo", "group": "readers"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "sound", "status"),
+    [
+        (TOKEN, True, 200), (None, True, 403), (TOKEN, False, 401), ({**TOKEN, "iss": "https://u"}, True, 401),
+        ({**TOKEN, "aud": "pool"}, True, 403), ({**TOKEN, "group": "writers"}, True, 403),
+    ],
+)  # fmt: skip
+def test_tokens(claims: dict[str, str] | None, sound: bool, status: int) -> None:
+    needed = {
+        "from": [{"source": {"requestPrincipals": ["https://t/*"]}}],
+        "when": [{"key": "request.auth.claims[group]", "values": ["readers"]}],
+    }
+    objects = [
+        thing("RequestAuthentication", "echo", jwtRules=[{"issuer": "https://t", "audiences": ["echo"]}]),
+        policy("readers", "ALLOW", "echo", needed),
+    ]
+    request = {"request_authentication": "echo", "policy": "readers", "claims": claims, "sound": sound}
+    assert security.token_accepted(objects, request) == {f"HTTP {status}": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("mode", "certificate", "outcome"),
+    [("SIMPLE", False, "HTTP 200"), ("MUTUAL", True, "HTTP 200"), ("MUTUAL", False, "the gateway refused the client")],
+)
+def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
+    objects = [thing("Gateway", "secure", servers=[{"tls": {"mode": mode}}])]
+    assert security.handshaken(objects, {"gateway": "secure", "certificate": certificate}) == {outcome: 1.0}
+
+
+MSGD = {"host": "msgd.outside.internal", "port": 9997}
+
+
+@pytest.mark.parametrize(
+    ("objects", "reached"),
+    [
+        ([], False),
+        ([thing("ServiceEntry", "m", hosts=["msgd.outside.internal"], ports=[{"number": 9997}])], True),
+        ([thing("ServiceEntry", "m", hosts=["*.outside.internal"], ports=[{"number": 9997}])], True),
+        ([thing("ServiceEntry", "m", hosts=["msgd.outside.internal"], ports=[{"number": 443}])], False),
+        ([thing("ServiceEntry", "m", hosts=["other.internal"], ports=[{"number": 9997}])], False),
+        ([thing("Sidecar", "default", outboundTrafficPolicy={"mode": "ALLOW_ANY"})], True),
+        ([thing("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"})], False),
+        ([thing("Sidecar", "x", workloadSelector={}, outboundTrafficPolicy={"mode": "ALLOW_ANY"})], False),
+    ],
+)
+def test_hosts_outside(objects: list[dict[str, Any]], reached: bool) -> None:
+    (outcome,) = egress.reached(objects, MSGD)
+    assert outcome == ("HTTP 200" if reached else "HTTP 500 at http://msgd.outside.internal:9997/send")
+    assert egress.reached(objects, {**MSGD, "at_server": True}) == {"arrived" if reached else "did not arrive": 1.0}
+
+
+def test_releases_have_the_names_of_their_labels() -> None:
+    weighted = [{"destination": {"host": "b", "subset": s}, "weight": w} for s, w in (("v01", 25), ("v02", 75))]
+    subsets = [{"name": "v01", "labels": {"version": "v0.1"}}, {"name": "v02", "labels": {"version": "v0.2"}}]
+    objects = [
+        thing("VirtualService", "b", http=[{"route": weighted}], tcp=[{"match": [{"port": 31400}], "route": weighted}]),
+        thing("DestinationRule", "b", host="b", subsets=subsets),
+    ]
+    request = {"virtual_service": "b", "destination_rule": "b", "port": 31400, "headers": {}}
+    assert egress.released(objects, request) == {"v0.1": 0.25, "v0.2": 0.75}
+    assert connected(objects, request) == {"v01": 0.25, "v02": 0.75}
+    with pytest.raises(BrokenPromiseError, match="no route for port 1"):
+        connected(objects, {**request, "port": 1})
+
+
+def test_the_way_by_a_gateway_needs_its_mark() -> None:
+    mark = {"headers": {"request": {"set": {"x-by": "egressgateway"}}}}
+    to_gateway = {
+        "match": [{"gateways": ["mesh"]}],
+        "route": [{"destination": {"host": "istio-egressgateway.istio-system.svc"}}],
+    }
+    request = {"virtual_service": "m", "gateway": "egress"}
+    for routes, outcome in (
+        ([to_gateway, {"match": [{"gateways": ["egress"]}], **mark}], "HTTP 200 by egressgateway"),
+        ([to_gateway, {"match": [{"gateways": ["egress"]}]}], "HTTP 200"),
+        ([{"match": [{"gateways": ["egress"]}], **mark}], "HTTP 200"),
+    ):
+        assert egress.by_gateway([thing("VirtualService", "m", http=routes)], request) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "outcome"),
+    [("1s", 3, "out of time after 1 s"), ("1s", 0, "OK after 0 s"), ("0s", 3, "OK after 3 s"), ("5s", 3, "OK after 3 s")],
+)
+def test_time_outs_of_grpc(limit: str, seconds: int, outcome: str) -> None:
+    rule = thing("VirtualService", "greeter", http=[{"timeout": limit, "route": [{"destination": {"host": "greeter"}}]}])
+    assert resilience.grpc_timed_out([rule], {"virtual_service": "greeter", "seconds": seconds}) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(("attempts", "outcome"), [(3, "OK at attempt 3"), (1, "UNAVAILABLE at attempt 2")])
+def test_retries_of_grpc(attempts: int, outcome: str) -> None:
+    request = {"virtual_service": "echo", "wanted": 3}
+    assert resilience.grpc_attempted(retrying(attempts=attempts), request) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("port", "mode", "outcome"),
+    [
+        (80, "SIMPLE", "HTTP 200 over https"),
+        (80, "DISABLE", "HTTP 200 over http"),
+        (443, "SIMPLE", "HTTP 200 over http"),
+    ],
+)
+def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, outcome: str) -> None:
+    request = {"host": "books.out", "port": 80, "destination_rule": "books"}
+    registered = thing("ServiceEntry", "books", hosts=["books.out"], ports=[{"number": 80}])
+    settings = {"portLevelSettings": [{"port": {"number": port}, "tls": {"mode": mode}}]}
+    rule = thing("DestinationRule", "books", host="books.out", trafficPolicy=settings)
+    assert egress.book_fetched([registered, rule], request) == {outcome: 1.0}
+    assert egress.book_fetched([rule], request) == {"HTTP 500": 1.0}
+
+
+def test_identities_are_those_of_the_accounts_where_certificates_are_asked_for() -> None:
+    request = {"peer_authentication": "default", "deployment": "client", "namespace": "echo"}
+    strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
+    client = thing("Deployment", "client", template={"spec": {"serviceAccountName": "c"}})
+    assert security.identified([strict, client], request) == {"spiffe://cluster.local/ns/echo/sa/c": 1.0}
+    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody"):
+        security.identified([thing("PeerAuthentication", "default"), client], request)

@@ -1,0 +1,63 @@
+"""Which traffic class a user behaves as: one that still needs requests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.test_inputs import PROJECT
+
+# In a process of its own: Locust patches the standard library.
+SCRIPT = """
+import json, sys
+from types import SimpleNamespace
+from loadtests.run import users
+from loadtests.entries.question import Contract
+
+settled, about_rate = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+started, counted = [], []
+class Traffic:
+    def __init__(self, name): self.name = name
+    def start(self, client): started.append((self.name, len(list(client.cookiejar))))
+    def visit(self, client):
+        client.cookiejar.set_cookie(cookie)
+        return "HTTP 200"
+from http.cookiejar import Cookie
+cookie = Cookie(0, "user", "jason", None, False, "lab", False, False, "/", False, False, None, False, None, None, {})
+question = Contract(kinds=(), promise=None, classes={}, about_rate=about_rate)
+users.load = lambda name: SimpleNamespace(question=question, traffic={n: Traffic(n) for n in ("a", "b", "c")})
+mesh = SimpleNamespace(epoch=1, settled=frozenset(), count=lambda name, outcome: counted.append(name))
+environment = SimpleNamespace(
+    parsed_options=SimpleNamespace(entry="x"), mesh=mesh, events=SimpleNamespace(request=None))
+users.MeshUser.host = "http://lab"
+user = users.MeshUser(environment)
+user.on_start()
+user.visit()
+mesh.settled = frozenset(settled)
+user.visit()
+user.visit()
+print(json.dumps([started, counted]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("settled", "about_rate", "started", "counted"),
+    [
+        ([], False, ["a"], ["a", "a", "a"]),
+        (["b"], False, ["a"], ["a", "a", "a"]),
+        (["a", "c"], False, ["a", "b"], ["a", "b", "b"]),
+        (["a", "b", "c"], False, ["a"], ["a", "a", "a"]),
+        (["a", "c"], True, ["a"], ["a", "a", "a"]),
+    ],
+    ids=["none has passed", "another has passed", "its own has passed", "all have passed", "the number matters"],
+)
+def test_a_user_leaves_a_class_that_has_passed(
+    settled: list[str], about_rate: bool, started: list[str], counted: list[str]
+) -> None:
+    command = [sys.executable, "-c", SCRIPT, json.dumps(settled), json.dumps(about_rate)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    # A class begins as a client without cookies, whoever was logged in before.
+    assert json.loads(done.stdout) == [[[name, 0] for name in started], counted]

@@ -1,0 +1,88 @@
+"""Marked traffic: what the rules promise it, and what the answers and the other sources are compared by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from loadtests.entries import entry
+from loadtests.rules.declared import BrokenPromiseError, Rules, string_match
+from loadtests.samples import shadow
+from loadtests.verdict import ERROR, Declared, Observed, Outcome, judge
+from tests.unit.test_inputs import PROJECT
+
+PODS = {"reviews-normal-1": "normal", "reviews-shadow-1": "shadow", "ratings-normal-1": "normal", "mysqldb-shadow-0": "shadow"}
+QUESTION: Any = entry.load("full-link").question
+
+
+def objects(variant: str = "policy") -> list[dict[str, Any]]:
+    rules = list(yaml.safe_load_all((entry.CATALOGUE / f"full-link/{variant}.yaml").read_text()))
+    sample = list(yaml.safe_load_all((PROJECT / "samples/shadow/shadow.yaml").read_text()))
+    return [*rules, *(o for o in sample if o["kind"] == "Deployment")]
+
+
+def rule(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(o for o in found if o["kind"] == "VirtualService" and o["metadata"]["name"] == name)
+
+
+@pytest.mark.parametrize(("visit", "way"), [("everybody", "normal"), ("test traffic", "shadow"), ("forged mark", "normal")])
+def test_the_gateway_alone_marks(visit: str, way: str) -> None:
+    assert shadow.linked(objects(), QUESTION.classes[visit]) == {way: 1.0}
+
+
+def test_a_gateway_that_lets_marks_in_promises_the_forger_the_shadow() -> None:
+    found = objects()
+    del rule(found, "full-link")["spec"]["http"][1]["headers"]
+    assert shadow.linked(found, QUESTION.classes["forged mark"]) == {"shadow": 1.0}
+
+
+def test_a_rule_that_forgets_the_mark_promises_a_mixed_way() -> None:
+    found = objects()
+    del rule(found, "ratings")["spec"]["http"][0]
+    assert shadow.linked(found, QUESTION.classes["test traffic"]) == {"reviews shadow, store normal": 1.0}
+
+
+def test_the_mark_is_found_among_other_baggage() -> None:
+    match = rule(objects(), "reviews")["spec"]["http"][0]["match"][0]["headers"]["baggage"]
+    values = {
+        "lab-traffic=test": True, "user=7, lab-traffic=test;ttl=3": True, "lab-traffic=test , x=y": True,
+        "lab-traffic=tester": False, "no-lab-traffic=test": False, "x=lab-traffic=test": False,
+    }  # fmt: skip
+    assert {value: string_match(match, value) for value in values} == values
+
+
+def test_a_version_whose_store_nobody_names_breaks_the_promise() -> None:
+    found = [o for o in objects() if o["metadata"]["name"] != "ratings-shadow"]
+    with pytest.raises(BrokenPromiseError, match="ratings shadow"):
+        shadow.linked(found, QUESTION.classes["test traffic"])
+
+
+def test_answers_and_sources_are_named_by_version() -> None:
+    rules = Rules(Declared({}), (), "")
+    told = QUESTION.label(
+        {
+            "test traffic": {"reviews-shadow-1 1,1": 5, "reviews-shadow-1 5,4": 2, "reviews-shadow-1 3,3": 1, ERROR: 1},
+            "the stores": {"mysqldb-shadow-0": 7, "reviews-gone-2": 1},
+        },
+        PODS,
+        rules,
+    )
+    assert told == {
+        "test traffic": {"shadow": 5, "reviews shadow, store normal": 2, "reviews shadow, store unknown (3,3)": 1, ERROR: 1},
+        "the stores": {"shadow": 7, "unknown pod reviews-gone-2": 1},
+    }
+
+
+def test_each_source_is_compared_with_its_part_of_the_way() -> None:
+    sent = {"normal": 200, "reviews shadow, store normal": 100}
+    views = QUESTION.views(sent)
+    assert views["the proxies of reviews"] == views["the access logs"] == {"normal": 200, "shadow": 100}
+    assert views["the stores"] == views["the proxies of ratings"] == {"normal": 300}
+    declared = Declared({"a": {"normal": 1.0}, "b": {"shadow": 1.0}})
+    counts = {"a": {"normal": 200}, "b": {"reviews shadow, store normal": 100}}
+    right = {"the proxies of reviews": {"normal": 200, "shadow": 100}, "the stores": {"normal": 300}}
+    assert judge(declared, Observed(counts, sources=right, views=views)).outcome is Outcome.FAIL, "all sources saw the leak"
+    wrong = right | {"the stores": {"normal": 200, "shadow": 100}}
+    assert judge(declared, Observed(counts, sources=wrong, views=views)).outcome is Outcome.VOID, "the stores did not"

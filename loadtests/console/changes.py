@@ -24,7 +24,6 @@ from loadtests.entries import policy
 from loadtests.entries.question import GATEWAY
 from loadtests.mesh import marker
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.rules import precheck
 from loadtests.rules.declared import Objects, generation, of_kind
 
 MANAGER = "istio-lab-console"
@@ -133,7 +132,7 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     after = [c.after for c in found if c.after]
     ours = {(c.object["kind"], c.object["metadata"]["name"]) for c in found}
     subsets = [o for o in of_kind(state.objects, "DestinationRule") if ("DestinationRule", o["metadata"]["name"]) not in ours]
-    if contradictions := precheck.contradictions_with(cluster, [*after, *subsets]):
+    if contradictions := policy.contradictions_with(cluster, [*after, *subsets]):
         raise RefusedError("; ".join(contradictions))
     put(account.of(cluster), found, state.objects, dry_run=True)
     others = [o for o in state.objects if (o["kind"], o["metadata"]["name"]) not in ours]

@@ -18,6 +18,7 @@ import yaml
 from loadtests.entries import entry
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.rules import precheck
+from loadtests.rules.declared import Objects, of_kind
 
 LABEL = "istio-lab/policy"
 KINDS = {
@@ -45,6 +46,19 @@ REFUSALS = (
 
 class RefusedError(Exception):
     """The rules cannot be held; nothing was changed. The message says why."""
+
+
+def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
+    """Every contradiction in ``objects``, given what is in the cluster now; empty when they can be held.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    there = cluster.items("services", "pods", "gateways.networking.istio.io")
+    try:
+        found = precheck.check(objects, of_kind(there, "Service"), of_kind(there, "Pod"), of_kind(there, "Gateway"))
+    except (KeyError, TypeError) as error:
+        found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+    return list(dict.fromkeys(found))
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -155,7 +169,7 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
     """
     found = entry.load(name)
     objects = read(catalogue / name / f"{variant}.yaml")
-    if contradictions := precheck.contradictions_with(cluster, objects):
+    if contradictions := contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
     wanted = labelled(objects, f"{name}.{variant}")
     before = [rule for rule in cluster.items(*KINDS) if owner(rule)]

@@ -26,8 +26,8 @@ from loadtests.latency import chart, statistics
 from loadtests.latency.hops import Watch
 from loadtests.latency.statistics import Request, Step
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.mesh.observed import LOG_FLUSH_SECONDS
 from loadtests.reports.report import write_whole
-from loadtests.run.hooks import LOG_FLUSH_SECONDS
 
 MOST_REQUESTS = 200_000
 MOST_SECONDS = 900.0

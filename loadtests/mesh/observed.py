@@ -32,6 +32,8 @@ class AboutCallers(Protocol):
 LOGGED = re.compile(r"^\[(\S+)\] .* inbound\|\d+\|\| ", re.MULTILINE)
 # Traffic that is not counted comes first, so a log that is whole has lines from before counting started.
 LOG_REACH_SECONDS = 10.0
+# Proxies write their access logs once a second.
+LOG_FLUSH_SECONDS = 1.5
 INBOUND = re.compile(r'^envoy_cluster_upstream_rq_total\{(?=[^}]*cluster_name="inbound\|)[^}]*\}\s+(\d+)', re.MULTILINE)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loadtests.mesh.cluster import Cluster
 from loadtests.rules.declared import Objects, contradictions, of_kind
 
 
@@ -90,16 +89,3 @@ def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects)
         *unknown_destinations(objects, services),
         *unknown_backends(objects, services),
     ]
-
-
-def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
-    """Every contradiction in ``objects``, given what is in the cluster now; empty when they can be held.
-
-    :raises ClusterError: if the cluster does not answer
-    """
-    there = cluster.items("services", "pods", "gateways.networking.istio.io")
-    try:
-        found = check(objects, of_kind(there, "Service"), of_kind(there, "Pod"), of_kind(there, "Gateway"))
-    except (KeyError, TypeError) as error:
-        found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
-    return list(dict.fromkeys(found))

@@ -1,7 +1,7 @@
 """What routing rules promise for one request, outcome by outcome: pure functions for ``question.Contract``.
 
 Each takes the objects that are in force and one request as the rules see it, and returns the share of every outcome, as
-``entry.Fetch`` words it. The request names the rule that is judged; its numbers are read from the object.
+``clients.http.Fetch`` words it. The request names the rule that is judged; its numbers are read from the object.
 """
 
 from __future__ import annotations

@@ -30,8 +30,6 @@ STEP_SECONDS = 30.0
 # A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (2 s in the lab);
 # then it closes them. Traffic of this length, not counted, outlasts that; it is the same for every run, whatever it shows.
 WARM_UP_SECONDS = 3.0
-# Proxies write their access logs once a second.
-LOG_FLUSH_SECONDS = 1.5
 
 
 class MeshRun:
@@ -190,7 +188,7 @@ class MeshRun:
         assert self.rules is not None
         if not self.baseline or self.void:
             return {}
-        gevent.sleep(LOG_FLUSH_SECONDS)
+        gevent.sleep(observed.LOG_FLUSH_SECONDS)
         now = self.question.counters(self.cluster, self.pods)
         read = {
             name: {pod: n - self.baseline.get(name, {}).get(pod, 0) for pod, n in counted.items()}

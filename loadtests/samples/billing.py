@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.egress import reached

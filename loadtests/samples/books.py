@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtests.entries.entry import Fetch, status
+from loadtests.clients.http import Fetch, status
 from loadtests.entries.question import Contract
 from loadtests.rules.egress import book_fetched
 

@@ -6,9 +6,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from loadtests.entries.entry import Fetch, called
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
-from loadtests.rules.security import encrypted
+from loadtests.rules.security import REFUSED, encrypted
+
+
+def called(response: Any) -> str:
+    """What a caller of the echo sample was told: its status, or ``refused`` when no answer came."""
+    status = response.json()["status"]
+    return f"HTTP {status}" if status else REFUSED
+
 
 NAMESPACE_MODE = {"peer_authentication": "default"}
 ENCRYPTED = Contract(

@@ -1,6 +1,6 @@
 """Reads details by way of productpage, which may, and straight from the gateway, which may not."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.security import authorized
 

@@ -1,8 +1,9 @@
 """Asks productpage for ratings as jason and as nobody; its proxy injects the aborts."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.promises import aborted
+from loadtests.samples.bookinfo import UserFetch
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 QUESTION = Contract(
@@ -11,4 +12,4 @@ QUESTION = Contract(
     classes={"anonymous": {**RATINGS, "headers": {}}, "jason": {**RATINGS, "headers": {"end-user": "jason"}}},
 )
 PATH = "/api/v1/products/0/ratings"
-TRAFFIC = {"anonymous": Fetch(PATH), "jason": Fetch(PATH, user="jason")}
+TRAFFIC = {"anonymous": Fetch(PATH), "jason": UserFetch(PATH, user="jason")}

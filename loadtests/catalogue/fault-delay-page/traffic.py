@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.promises import page_delayed
+from loadtests.samples.bookinfo import UserFetch
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 # Bookinfo's own time-outs, in seconds: productpage's for reviews, which it asks twice, and each version's for ratings.
@@ -36,7 +37,7 @@ QUESTION = Contract(
 )
 BY_V3 = {"User-Agent": "reviews-v3"}
 TRAFFIC = {
-    "jason, reviews v2": Fetch("/productpage", user="jason", label=shown, timed=True),
-    "jason, reviews v3": Fetch("/productpage", user="jason", headers=BY_V3, label=shown, timed=True),
+    "jason, reviews v2": UserFetch("/productpage", user="jason", label=shown, timed=True),
+    "jason, reviews v3": UserFetch("/productpage", user="jason", headers=BY_V3, label=shown, timed=True),
     "anonymous, reviews v2": Fetch("/productpage", label=shown, timed=True),
 }

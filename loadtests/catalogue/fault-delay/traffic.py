@@ -1,8 +1,9 @@
 """Times productpage's ratings for jason and for nobody; its proxy injects the delay."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.promises import delayed
+from loadtests.samples.bookinfo import UserFetch
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 QUESTION = Contract(
@@ -12,4 +13,4 @@ QUESTION = Contract(
     classes={"anonymous": {**RATINGS, "headers": {}}, "jason": {**RATINGS, "headers": {"end-user": "jason"}}},
 )
 PATH = "/api/v1/products/0/ratings"
-TRAFFIC = {"anonymous": Fetch(PATH, timed=True), "jason": Fetch(PATH, user="jason", timed=True)}
+TRAFFIC = {"anonymous": Fetch(PATH, timed=True), "jason": UserFetch(PATH, user="jason", timed=True)}

@@ -1,6 +1,6 @@
 """Visits the shop as everybody does, by its test host, and with a forged mark; reads from each answer which way it took."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.samples.shadow import FullLink, linked, stars
 
 SHOP, TEST = "link.lab.internal", "test.link.lab.internal"

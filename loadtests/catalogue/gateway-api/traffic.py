@@ -1,6 +1,6 @@
 """Asks a host of the Gateway API for paths that its HTTPRoute takes, and for some that it does not."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.ingress import http_routed
 

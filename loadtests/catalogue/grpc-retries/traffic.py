@@ -1,6 +1,6 @@
 """Calls greeter with names to which it is UNAVAILABLE until the third attempt, and until the sixth."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import grpc_attempted
 from loadtests.samples.greeter import code_and_attempt

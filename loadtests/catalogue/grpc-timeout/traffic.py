@@ -1,6 +1,6 @@
 """Calls greeter with a name that it answers at once, and with one that it answers after three seconds."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import grpc_timed_out
 from loadtests.samples.greeter import in_time

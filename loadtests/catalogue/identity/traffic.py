@@ -1,6 +1,6 @@
 """Has client and auditor call echo, which tells whom the certificate of each call names."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.security import identified
 from loadtests.samples.echo import caller_shown

@@ -1,6 +1,6 @@
 """Asks a host of an Ingress for paths that it takes, and for one that it does not."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.ingress import ingress_routed
 

@@ -1,6 +1,6 @@
 """Asks one public host for a moved page, a teapot, a method that is not taken, and a path that is rewritten."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.promises import answered
 

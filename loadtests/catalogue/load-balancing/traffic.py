@@ -1,6 +1,6 @@
 """Rows of twelve calls from client to the three pods of pool: whether each pod has had its turn."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import balanced
 from loadtests.samples.echo import turns

@@ -1,6 +1,6 @@
 """Everybody reads the reviews; how many of the requests arrive at v3 as well is counted by v3's own proxy."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.observed import inbound_requests, pods_of

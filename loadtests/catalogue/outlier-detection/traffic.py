@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loadtests.entries.entry import Fetch, Grows
+from loadtests.clients.http import Fetch, Grows
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import ejected
 

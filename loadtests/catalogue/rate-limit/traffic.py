@@ -1,6 +1,6 @@
 """Rows of ten requests, each by a user of its own bucket, on a path with a limit and on one without."""
 
-from loadtests.entries.entry import Row
+from loadtests.clients.http import Row
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import limited
 

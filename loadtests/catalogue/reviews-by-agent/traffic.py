@@ -1,7 +1,7 @@
 """A phone and a desk computer read the reviews; productpage hands their User-Agent on."""
 
-from loadtests.entries.entry import ReadReviews
 from loadtests.entries.question import Split
+from loadtests.samples.bookinfo import ReadReviews
 
 AGENTS = {"phone": "Lab/1.0 (Mobile)", "desk": "Lab/1.0"}
 QUESTION = Split(

@@ -1,7 +1,7 @@
 """jason logs in through the page, everybody else does not."""
 
-from loadtests.entries.entry import REVIEWS_CLASSES, ReadReviews
 from loadtests.entries.question import Split
+from loadtests.samples.bookinfo import REVIEWS_CLASSES, ReadReviews
 
 QUESTION = Split(
     virtual_service="reviews",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loadtests.entries.entry import Row
+from loadtests.clients.http import Row
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import stuck
 

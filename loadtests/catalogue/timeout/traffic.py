@@ -1,6 +1,6 @@
 """Times productpage's reviews: its proxy gives up on reviews before ratings answers; productpage tries twice."""
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.promises import timed_out
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from loadtests.entries.entry import Fetch
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.promises import fronted
 

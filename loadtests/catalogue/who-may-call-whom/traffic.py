@@ -1,8 +1,9 @@
 """Every caller calls every service, in the ways that the policies tell apart: the table is read from all policies in force."""
 
-from loadtests.entries.entry import Fetch, called
+from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.security import permitted
+from loadtests.samples.echo import called
 
 CALLERS = {"client": "cluster.local/ns/echo/sa/client", "auditor": "cluster.local/ns/echo/sa/auditor", "legacy": ""}
 CALLS = (("echo", "GET", "/books"), ("echo", "POST", "/books"), ("pool", "GET", "/books"), ("pool", "GET", "/private/1"))

@@ -1,0 +1,61 @@
+"""Each package of the load tests imports only those below it, so that a reader of one need not know those above."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+# From the ground floor up. The catalogue's entries may use all of them but the last four.
+FLOORS = ("verdict", "rules", "mesh", "clients", "entries", "samples", "reports", "latency", "console", "run")
+PURE = {"verdict", "rules"}
+IMPURE = {"loadtests.mesh", "kubernetes", "requests", "urllib3", "locust", "gevent", "subprocess", "socket", "time"}
+MODULES = sorted(f.relative_to(PROJECT) for f in (PROJECT / "loadtests").rglob("*.py") if f.name != "__init__.py")
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """Every module that is imported, wherever in the file; ``from loadtests import x`` counts as ``loadtests.x``."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{a.name}" for a in node.names] if node.module == "loadtests" else [node.module]
+    return found
+
+
+def upward(module: Path, names: list[str]) -> list[str]:
+    """Imports of ``module`` (relative to the project) that point to a package above its own."""
+    floor = module.parts[1].removesuffix(".py")
+    height = FLOORS.index("samples") if floor == "catalogue" else FLOORS.index(floor)
+    floors = [(n, n.split(".")[1]) for n in names if n.startswith("loadtests.")]
+    return [n for n, f in floors if FLOORS.index(f) > height]
+
+
+def impure(module: Path, names: list[str]) -> list[str]:
+    """Imports of a pure module that could reach a cluster, a network or a clock."""
+    if module.parts[1].removesuffix(".py") not in PURE:
+        return []
+    return [n for n in names if any(n == i or n.startswith(f"{i}.") for i in IMPURE)]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_downwards(module: Path) -> None:
+    names = imported(ast.parse((PROJECT / module).read_text(encoding="utf-8")))
+    assert upward(module, names) == []
+    assert impure(module, names) == []
+
+
+def test_an_import_that_points_upwards_is_seen() -> None:
+    tree = ast.parse("def f():\n    from loadtests import run\n    from loadtests.console.web import page\n    import time\n")
+    assert upward(Path("loadtests/rules/egress.py"), imported(tree)) == ["loadtests.run", "loadtests.console.web"]
+    assert upward(Path("loadtests/catalogue/cors/traffic.py"), ["loadtests.reports.docs"]) == ["loadtests.reports.docs"]
+    assert upward(Path("loadtests/run/hooks.py"), imported(tree)) == []
+    assert impure(Path("loadtests/rules/egress.py"), imported(tree)) == ["time"]
+
+
+def test_unit_tests_mirror_the_packages() -> None:
+    rooms = {p.name for p in (PROJECT / "tests/unit").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert rooms <= set(FLOORS), "a folder of unit tests is named after the package that it tests"

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.clients.http import Fetch
+from loadtests.entries.question import Split
 from loadtests.verdict import ERROR
 
 REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET"}}
+REVIEWS_SPLIT = Split(virtual_service="reviews", app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
+"""Which versions of reviews answer those who have not logged in."""
 
 
 def log_in(client: Any, user: str) -> None:

@@ -1,7 +1,6 @@
 """Everybody reads the reviews; the split is whatever VirtualService `reviews` says."""
 
-from loadtests.entries.question import Split
-from loadtests.samples.bookinfo import REVIEWS_CLASSES, ReadReviews
+from loadtests.samples.bookinfo import REVIEWS_SPLIT, ReadReviews
 
-QUESTION = Split(virtual_service="reviews", app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
+QUESTION = REVIEWS_SPLIT
 TRAFFIC = {"anonymous": ReadReviews()}

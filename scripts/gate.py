@@ -27,7 +27,7 @@ from tests import lab, leftovers, tiers
 
 BUILD = lab.PROJECT / "build"
 LAB_SETTINGS = lab.PROJECT / "playbooks/group_vars/all/lab.yml"
-KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/all/kind_cluster.yml"
+KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/lab.yml"
 # The full tier runs two labs at once, and keeps registries and a bundle meanwhile.
 MORE = {"core": (0, 0), "full": (15, 4)}
 """Tier -> GiB of disk and of memory that it needs beside what one lab asks for."""

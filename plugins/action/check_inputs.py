@@ -131,14 +131,14 @@ class ActionModule(ActionBase):
                 error = value_error(name, value, specs[name], name in extra)
                 errors += [error] if error else []
         if errors:
-            where = f"set it in {self._inventory_dir(task_vars)}/group_vars/all/ or with -e"
+            where = f"set it in {self._inventory_dir(task_vars)}/group_vars/lab.yml or with -e"
             raise AnsibleActionFail(f"{'; '.join(errors)}; {where}; nothing was changed")
         return {**result, "changed": False}
 
     @staticmethod
     def _declared(project: Path) -> set[str]:
         """Names that the project's own group_vars define."""
-        files = [*project.glob("playbooks/group_vars/all/*.yml"), *project.glob("inventories/*/group_vars/all/*.yml")]
+        files = [*project.glob("playbooks/group_vars/all/*.yml"), *project.glob("inventories/*/group_vars/*.yml")]
         names: set[str] = set()
         for file in files:
             names |= set(yaml.safe_load(file.read_text()) or {})

@@ -22,6 +22,7 @@ from loadtests.entries.question import AT_SERVER
 from tests.unit.test_inputs import PROJECT, plugin
 
 ROLES = sorted(p.name for p in (PROJECT / "roles").iterdir())
+INVENTORIES = {f.parents[1].name: f for f in PROJECT.glob("inventories/*/group_vars/lab.yml")}
 VERSIONS = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())["lab_versions"]
 
 
@@ -40,9 +41,9 @@ def test_specs_and_defaults_name_the_same_inputs_with_the_same_values(role: str)
 
 def test_every_inventory_sets_only_inputs_that_exist() -> None:
     specs = set(plugin("action", "check_inputs").read_specs(PROJECT / "roles"))
-    for file in PROJECT.glob("inventories/*/group_vars/all/*.yml"):
+    for file in INVENTORIES.values():
         names = set(yaml.safe_load(file.read_text()))
-        assert names - specs <= {n for n in names if n.startswith("lab_")}, file
+        assert names - specs <= {n for n in names if n.startswith("lab_")} | {"image_source"}, file
 
 
 def test_go_modules_are_at_the_versions_that_are_declared() -> None:
@@ -308,15 +309,17 @@ def test_the_role_for_ack_takes_what_its_module_takes() -> None:
             assert "default" not in told or told["default"] == option.get("default"), name
 
 
-@pytest.mark.parametrize("inventory", sorted(p.name for p in (PROJECT / "inventories").iterdir()))
-def test_inventories_share_what_they_do_not_change(inventory: str) -> None:
-    folder = PROJECT / "inventories" / inventory / "group_vars/all"
-    kind = PROJECT / "inventories/kind/group_vars/all"
-    for file in kind.iterdir():
-        own = {"kind_cluster.yml", "lab.yml", "istio.yml"}
-        assert inventory == "kind" or file.name in own or (folder / file.name).resolve() == file, file.name
-    names = set(yaml.safe_load((folder / "istio.yml").read_text()))
-    assert names >= set(yaml.safe_load((kind / "istio.yml").read_text())), "an input of the mesh is not wired"
+@pytest.mark.parametrize("inventory", sorted(INVENTORIES))
+def test_an_inventory_says_what_the_others_say_otherwise(inventory: str) -> None:
+    shared: dict[str, object] = {}
+    for file in (PROJECT / "playbooks/group_vars/all").glob("*.yml"):
+        shared |= yaml.safe_load(file.read_text())
+    own, kind = (yaml.safe_load(INVENTORIES[name].read_text()) for name in (inventory, "kind"))
+    provider = (f"{own['lab_provider']}_cluster_", "lab_recorded_reach")
+    names = {name for name in own if not name.startswith(provider)}
+    wired = {name for name in kind if not name.startswith("kind_cluster_")}
+    assert names - shared.keys() >= wired - shared.keys(), "what one inventory has to say, each has to say"
+    assert all(own[name] != shared[name] for name in names & shared.keys()), "only what differs is in an inventory"
 
 
 def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:

@@ -29,7 +29,7 @@ lab: $(if $(BUNDLE),unbundle,.venv/lab.stamp) ## Build, or bring up to date: ima
 	@$(PLAY) $(if $(BUNDLE),-e lab_min_disk_gib=5) playbooks/site.yml
 
 unbundle:
-	@python3 scripts/unbundle.py "$(BUNDLE)"
+	@python3 roles/bundle/files/unbundle.py "$(BUNDLE)"
 
 bundle: .venv/lab.stamp ## Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64: for such a machine)
 	@$(PLAY) $(if $(ARCH),-e lab_architecture=$(ARCH)) $(if $(FILE),-e bundle_file="$(abspath $(FILE))") playbooks/make_bundle.yml

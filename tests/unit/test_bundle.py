@@ -26,7 +26,10 @@ def program(path: str) -> ModuleType:
     return module
 
 
-WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("scripts/unbundle.py")
+# As the interpreter does for a program: its own folder comes first.
+sys.path.insert(0, str(PROJECT / "roles/bundle/files"))
+FORMAT = program("roles/bundle/files/bundle_format.py")
+WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("roles/bundle/files/unbundle.py")
 CONTENTS = program("roles/bundle/files/contents.py")
 MACHINE = program("roles/bundle/files/check_machine.py")
 IMAGES = program("roles/bundle/files/save_images.py")
@@ -52,33 +55,37 @@ def test_what_is_written_is_read_back(parts: Path, tmp_path: Path) -> None:
     assert READER.head(file) == told
     READER.check(file, told)
     READER.extract(file, tmp_path / "out")
-    sums = READER.names((tmp_path / "out/SHA256SUMS").read_text())
+    sums = FORMAT.digests((tmp_path / "out/SHA256SUMS").read_text())
     assert set(sums) == {"about.json", "project/README.md", "project/roles/x/files/a"}
-    assert all(READER.digest(tmp_path / "out" / name) == digest for name, digest in sums.items())
+    assert all(FORMAT.digest(tmp_path / "out" / name) == digest for name, digest in sums.items())
     # The rest of the file is a plain tar.
     with open(file, "rb") as opened:
-        opened.seek(WRITER.HEADER_BYTES)
+        opened.seek(FORMAT.HEADER_BYTES)
         with tarfile.open(fileobj=opened, mode="r|") as tar:
             assert {(m.uid, m.mtime) for m in tar} == {(0, 0)}
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_both_ends_know_the_same_form() -> None:
-    assert (WRITER.FORMAT, WRITER.HEADER_BYTES) == (READER.FORMAT, READER.HEADER_BYTES)
+def test_a_header_of_another_form_is_none() -> None:
+    head = FORMAT.header({"made": "today"})
+    assert len(head) == FORMAT.HEADER_BYTES
+    assert FORMAT.fields_of(head)["made"] == "today"
+    for other in (b"", b"PK", b"[1]", head.replace(b"istio-lab", b"other-lab"), head.replace(b'"format": 1', b'"format": 2')):
+        assert FORMAT.fields_of(other) is None
 
 
 def test_a_changed_byte_is_seen(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.bundle"
     told = WRITER.write(parts, file, about())
     whole = file.read_bytes()
-    for at in (WRITER.HEADER_BYTES, len(whole) // 2, len(whole) - 1):
+    for at in (FORMAT.HEADER_BYTES, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(SystemExit, match=r"^BUNDLE: .* it was changed or damaged; copy it again; nothing was changed$"):
             READER.check(file, told)
 
 
 def test_another_state_of_the_project_is_seen_where_it_matters(parts: Path, tmp_path: Path) -> None:
-    sums = READER.names(WRITER.sums(parts))
+    sums = FORMAT.digests(FORMAT.sums(parts))
     here = tmp_path / "here"
     (here / "roles/x/files").mkdir(parents=True)
     (here / "roles/x/files/a").write_text("a")
@@ -95,7 +102,7 @@ def test_another_state_of_the_project_is_seen_where_it_matters(parts: Path, tmp_
 
 def test_a_header_that_does_not_fit_is_not_written() -> None:
     with pytest.raises(ValueError, match="the header has"):
-        WRITER.header({"made": "x" * 600})
+        FORMAT.header({"made": "x" * 600})
 
 
 def test_contents_are_read_from_what_describes_them(tmp_path: Path) -> None:

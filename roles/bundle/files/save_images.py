@@ -27,7 +27,7 @@ def order(layout: Path, names: Sequence[str]) -> list[Path]:
     """
 
     def blob(described: dict[str, Any]) -> Path:
-        return layout / "blobs" / described["digest"].replace(":", "/")
+        return layout / "blobs" / str(described["digest"]).replace(":", "/")
 
     manifests = {
         m["annotations"]["org.opencontainers.image.ref.name"]: blob(m)

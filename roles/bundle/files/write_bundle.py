@@ -1,7 +1,6 @@
 """Writes a folder as one bundle: ``write_bundle.py FOLDER FILE``.
 
-A bundle is a line of JSON, filled up to 512 bytes, and a tar: the line tells for which host it is, and the digest of the tar.
-``scripts/unbundle.py`` reads it, with nothing but Python's own library.
+``bundle_format.py`` has its form, and ``unbundle.py`` reads it.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-FORMAT = 1
-HEADER_BYTES = 512
-SUMS = "SHA256SUMS"
+import bundle_format
 
 
 class Hashed:
@@ -35,26 +32,6 @@ class Hashed:
         return self.to.write(data)
 
 
-def header(told: dict[str, Any]) -> bytes:
-    """The first 512 bytes.
-
-    :raises ValueError: if it does not fit
-    """
-    line = json.dumps(told, sort_keys=True).encode()
-    if len(line) >= HEADER_BYTES:
-        raise ValueError(f"the header has {len(line)} bytes")
-    return line.ljust(HEADER_BYTES - 1) + b"\n"
-
-
-def sums(folder: Path) -> str:
-    """The digests of all files, as ``sha256sum`` writes them, sorted by name."""
-    lines = []
-    for file in sorted(f for f in folder.rglob("*") if f.is_file() and not f.is_symlink() and f != folder / SUMS):
-        with open(file, "rb") as opened:
-            lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {file.relative_to(folder)}\n")
-    return "".join(lines)
-
-
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """The same member, as of nobody: two bundles of the same parts are the same."""
     member.uid = member.gid = 0
@@ -68,22 +45,22 @@ def write(folder: Path, file: Path, about: dict[str, Any]) -> dict[str, Any]:
 
     :return: what its first line tells
     """
-    (folder / "about.json").write_text(json.dumps(about))
-    (folder / SUMS).write_text(sums(folder))
+    (folder / bundle_format.ABOUT).write_text(json.dumps(about))
+    (folder / bundle_format.SUMS).write_text(bundle_format.sums(folder))
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.partial")
     with open(new, "wb") as opened:
-        opened.write(b" " * HEADER_BYTES)
+        opened.write(b" " * bundle_format.HEADER_BYTES)
         hashed = Hashed(opened)
         # A stream is only written to; the types want a whole file.
         with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
             for name in sorted(os.listdir(folder)):
                 tar.add(folder / name, name, filter=plain)
         told = {key: about[key] for key in ("architecture", "release", "made")} | {
-            "format": FORMAT, "name": "istio-lab", "sha256": hashed.digest.hexdigest(), "size": hashed.size,
+            "sha256": hashed.digest.hexdigest(), "size": hashed.size,
         }  # fmt: skip
         opened.seek(0)
-        opened.write(header(told))
+        opened.write(bundle_format.header(told))
     new.replace(file)
     return told
 

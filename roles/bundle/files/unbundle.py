@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -20,15 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
-FORMAT = 1
-HEADER_BYTES = 512
+import bundle_format
+from bundle_format import HEADER_BYTES, digest
+
 NEEDED_GIB = 15
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
-# What content keys are made of: with other files here, the lab would look for other images than those in the bundle.
-KEYED = re.compile(
-    r"roles/(?!bundle/)[^/]+/files/|roles/sample_images/vars/|samples/|playbooks/group_vars/all/versions\.yml$|requirements\.txt$"
-)
 STARTED = time.monotonic()
 
 
@@ -46,12 +42,10 @@ def head(file: Path) -> dict[str, Any]:
     """What the first line tells, if the bundle is for this host."""
     try:
         with open(file, "rb") as opened:
-            told = json.loads(opened.read(HEADER_BYTES))
+            told = bundle_format.fields_of(opened.read(HEADER_BYTES))
     except OSError as error:
         refuse(file, f"and it cannot be read: {error.strerror}; accepted: a file that make bundle has written")
-    except ValueError:
-        told = None
-    if not isinstance(told, dict) or told.get("name") != "istio-lab" or told.get("format") != FORMAT:
+    if told is None:
         refuse(file, "which is no bundle of this lab; accepted: a file that make bundle has written")
     release = platform.freedesktop_os_release()
     here = {"architecture": platform.machine(), "release": f"{release.get('ID')} {release.get('VERSION_ID')}"}
@@ -71,24 +65,11 @@ def check(file: Path, told: dict[str, Any]) -> None:
             refuse(file, "whose digest is not the one that it names: it was changed or damaged; copy it again")
 
 
-def names(sums: str) -> dict[str, str]:
-    """Name -> digest, of the lines of ``sha256sum``."""
-    return {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
-
-
-def digest(file: Path) -> str:
-    """Of one file; empty when it is not there."""
-    if not file.is_file():
-        return ""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def differing(sums: dict[str, str], project: Path) -> list[str]:
     """Files that content keys are made of and that are others than the bundle's."""
     theirs = {name.removeprefix("project/"): sums[name] for name in sums if name.startswith("project/")}
     here = {str(f.relative_to(project)) for top in ("roles", "samples") for f in (project / top).rglob("*") if f.is_file()}
-    names = {n for n in here | theirs.keys() if KEYED.match(n) and "__pycache__" not in n}
+    names = {n for n in here | theirs.keys() if bundle_format.KEYED.match(n) and "__pycache__" not in n}
     return sorted(n for n in names if digest(project / n) != theirs.get(n, ""))
 
 
@@ -190,7 +171,7 @@ def main() -> None:
         check(file, told)
         say("unpacking")
         extract(file, folder)
-        if others := differing(names((folder / "SHA256SUMS").read_text()), PROJECT):
+        if others := differing(bundle_format.digests((folder / bundle_format.SUMS).read_text()), PROJECT):
             shutil.rmtree(folder)
             refuse(
                 file,
@@ -198,7 +179,7 @@ def main() -> None:
                 f"accepted: its own, which is in it: tail -c +{HEADER_BYTES + 1} {file} | tar -x project",
             )
         kept.write_text(told["sha256"])
-    about = json.loads((folder / "about.json").read_text())
+    about = json.loads((folder / bundle_format.ABOUT).read_text())
     install(about["packages"], folder / "debs")
     with ThreadPoolExecutor() as beside:
         packages = beside.submit(bootstrap, folder / "wheels")

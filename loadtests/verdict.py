@@ -32,12 +32,13 @@ ERROR = "error"
 
 
 class Outcome(StrEnum):
-    """What a verdict says; VOID means that the run itself cannot be judged."""
+    """What a verdict says; VOID: the run itself cannot be judged, UNKNOWN: the rules say more than the lab models."""
 
     PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     VOID = "VOID"
+    UNKNOWN = "UNKNOWN"
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +54,8 @@ class Declared:
     margin: float = MARGIN
     broken: tuple[str, ...] = ()
     """Why nothing can be promised (no rule, weights that do not add up); any entry makes the verdict FAIL."""
+    unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Traffic class -> fields of the rules that bear on it and are not modelled; such a class has no share, and no verdict."""
 
 
 @dataclass(frozen=True)
@@ -303,5 +306,9 @@ def judge(declared: Declared, observed: Observed) -> Verdict:
     if Outcome.FAIL in outcomes or observed.out_of_step:
         reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.out_of_step
         return Verdict(Outcome.FAIL, reasons, classes, sources)
-    worst = Outcome.INCONCLUSIVE if Outcome.INCONCLUSIVE in outcomes or not classes else Outcome.PASS
-    return Verdict(worst, tuple(c.reason for c in classes), classes, sources)
+    if Outcome.INCONCLUSIVE in outcomes or not (classes or declared.unknown):
+        worst = Outcome.INCONCLUSIVE
+    else:
+        worst = Outcome.UNKNOWN if declared.unknown else Outcome.PASS
+    unknown = tuple(f"{name}: not modelled: {', '.join(paths)}" for name, paths in sorted(declared.unknown.items()))
+    return Verdict(worst, unknown + tuple(c.reason for c in classes), classes, sources)

@@ -9,6 +9,7 @@ from typing import Any
 
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.declared import Objects, of_kind, route_for, shares_of, weights
+from loadtests.rules.view import View
 
 PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query"
 BLOCKED = "BlackHoleCluster"
@@ -74,9 +75,9 @@ def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
     }
     found: dict[tuple[str, str], float] = {}
     for rule in of_kind(objects, "VirtualService"):
-        route = route_for(rule["spec"].get("http", []), {"headers": {}})
-        for service in {d["destination"]["host"].split(".")[0] for d in (route or {}).get("route", [])}:
-            for subset, share in shares_of(weights(route or {})).items():
+        route = route_for(rule["spec"].get("http", []), {"headers": {}}) or View({})
+        for service in {d["destination"]["host"].split(".")[0] for d in route.get("route", [])}:
+            for subset, share in shares_of(weights(route)).items():
                 if version := versions.get((service, subset), ""):
                     found[(service, version)] = found.get((service, version), 0.0) + share
     return found

@@ -55,7 +55,8 @@ def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
     """
     there = cluster.items("services", "pods", "gateways.networking.istio.io")
     try:
-        found = precheck.check(objects, of_kind(there, "Service"), of_kind(there, "Pod"), of_kind(there, "Gateway"))
+        services, pods, gateways = (of_kind(there, kind) for kind in ("Service", "Pod", "Gateway"))
+        found = precheck.check(objects, services, pods, gateways, cluster.namespace)
     except (KeyError, TypeError) as error:
         found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
     return list(dict.fromkeys(found))

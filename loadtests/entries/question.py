@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from loadtests.mesh import marker, observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules import declared
-from loadtests.rules.declared import BrokenPromiseError, Objects, Rules
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Rules
+from loadtests.rules.view import not_modelled, viewed
 from loadtests.verdict import ERROR, MARGIN, Declared
 
 Counts = dict[str, dict[str, int]]
@@ -197,14 +198,24 @@ class Contract:
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
         shares: dict[str, dict[str, float]] = {}
-        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.unbalanced(v)]
+        unknown: dict[str, tuple[str, ...]] = {}
+        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.weightless(v)]
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         for name, request in asked.items():
+            seen = viewed(objects)
             try:
-                shares[name] = self.promise(objects, request)
+                shares[name] = self.promise(seen, request)
+                paths = not_modelled(seen)
+            except NotModelledError as reason:
+                paths = (str(reason),)
             except BrokenPromiseError as reason:
                 broken.append(f"{name}: {reason}")
-        return Rules(Declared(shares, self.margin, broken=tuple(broken)), (), declared.generation(objects))
+                continue
+            if paths:
+                unknown[name] = paths
+                shares.pop(name, None)
+        expected = Declared(shares, self.margin, broken=tuple(broken), unknown=unknown)
+        return Rules(expected, (), declared.generation(objects))
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""

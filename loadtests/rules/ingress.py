@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
-from loadtests.rules.declared import Objects
-from loadtests.rules.precheck import serves
-from loadtests.rules.promises import Request, Shares, named
+from loadtests.rules.declared import NotModelledError, Objects
+from loadtests.rules.promises import Request, Shares, named, serves
+from loadtests.rules.view import View
 
 TAKEN: Shares = {"HTTP 200": 1.0}
 NOT_TAKEN: Shares = {"HTTP 404": 1.0}
@@ -25,26 +24,78 @@ def _path(kind: str, value: str, uri: str) -> bool:
     return uri == value if kind == "Exact" else below(value, uri)
 
 
-def _http_match(match: Mapping[str, Any], request: Request) -> bool:
+def ingress_path(path: Mapping[str, str], uri: str) -> bool:
+    """One path of an Ingress, as Istio reads it: of its own kind (ImplementationSpecific), all is exact but ``/*`` and ``.*``.
+
+    A path that is left out takes everything.
+    """
+    kind, value = path["pathType"], path.get("path", "")
+    if not value:
+        return True
+    if kind == "ImplementationSpecific":
+        prefix = value.removesuffix(".*") if value.endswith(".*") else value.removesuffix("*") if value.endswith("/*") else ""
+        return uri.startswith(prefix) if prefix else uri == value
+    return _path(kind, value, uri)
+
+
+def _http_match(match: View, request: Request) -> bool:
     path = match.get("path", {"type": "PathPrefix", "value": "/"})
     headers = {name.lower(): value for name, value in request.get("headers", {}).items()}
-    wanted = all(headers.get(h["name"].lower()) == h["value"] for h in match.get("headers", []))
-    return wanted and match.get("method", request["method"]) == request["method"] and _path(
-        path["type"], path["value"], request["uri"]
-    )  # fmt: skip
+    wanted = [
+        headers.get(h["name"].lower()) == h["value"] for h in match.get("headers", []) if h.get("type", "Exact") == "Exact"
+    ]
+    parts = [*wanted, match.get("method", request["method"]) == request["method"]]
+    return all([*parts, _path(path.get("type", "PathPrefix"), path.get("value", "/"), request["uri"])])
+
+
+def _taken(rule: View, request: Request) -> bool:
+    """Whether a rule of an HTTPRoute takes the request; of one that does not, nothing has a bearing."""
+    matches = rule.get("matches", [])
+    found = [m for m in matches if _http_match(m, request)]
+    if matches and not found:
+        rule.accept()
+        return False
+    whole = [m for m in found if not m.unread()]
+    for match in matches:
+        if whole or match not in found:
+            match.accept()
+    for backend in rule.get("backendRefs", []):
+        backend.accept("name", "port", "weight", "kind", "group")
+    rule.accept("name")
+    return True
 
 
 def http_routed(objects: Objects, request: Request) -> Shares:
     """An HTTPRoute for a host, path and method: an answer from behind it, or the gateway's 404."""
     spec = named(objects, "HTTPRoute", request["route"])
-    hosts = spec.get("hostnames", ["*"])
-    rules = [rule.get("matches", [{}]) for rule in spec.get("rules", [])]
-    taken = any(serves(h, request["authority"]) for h in hosts)
-    return TAKEN if taken and any(_http_match(m, request) for matches in rules for m in matches) else NOT_TAKEN
+    spec.accept("parentRefs")
+    if not any(serves(h, request["authority"]) for h in spec.get("hostnames", ["*"])):
+        spec.accept()
+        return NOT_TAKEN
+    spec.accept("hostnames")
+    chosen = None
+    for rule in spec.get("rules", []):
+        if chosen is not None:
+            rule.accept()
+        elif _taken(rule, request):
+            chosen = rule
+    return TAKEN if chosen is not None else NOT_TAKEN
 
 
 def ingress_routed(objects: Objects, request: Request) -> Shares:
-    """An Ingress for a host and path: an answer from behind it, or the gateway's 404."""
-    rules = named(objects, "Ingress", request["ingress"]).get("rules", [])
-    paths = [p for rule in rules if serves(rule.get("host", "*"), request["authority"]) for p in rule["http"]["paths"]]
-    return TAKEN if any(_path(p["pathType"], p["path"], request["uri"]) for p in paths) else NOT_TAKEN
+    """An Ingress for a host and path: an answer from behind it, or the gateway's 404.
+
+    :raises NotModelledError: if something is taken that no rule names, or TLS is asked for
+    """
+    spec = named(objects, "Ingress", request["ingress"])
+    spec.accept("ingressClassName")
+    for name in ("defaultBackend", "tls"):
+        if name in spec:
+            raise NotModelledError(f"Ingress {request['ingress']}: {spec.path_of(name)}")
+    taken = False
+    for rule in spec.get("rules", []):
+        hosts = serves(rule.get("host", "*"), request["authority"])
+        for path in rule.get("http", {}).get("paths", []):
+            path.accept("backend")
+            taken = (ingress_path(path, request["uri"]) and hosts) or taken
+    return TAKEN if taken else NOT_TAKEN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from loadtests.rules.declared import Objects, contradictions, of_kind
+from loadtests.rules.promises import serves
 
 
 def empty_subsets(objects: Objects, services: Objects, pods: Objects) -> Iterable[str]:
@@ -25,27 +26,27 @@ def empty_subsets(objects: Objects, services: Objects, pods: Objects) -> Iterabl
                 yield f"DestinationRule {rule['metadata']['name']}: subset {subset['name']} selects no pod of {host}"
 
 
-def serves(server_host: str, host: str) -> bool:
-    """Whether a Gateway's server host (``*``, ``*.lab``, ``ns/books.lab``) covers a VirtualService's host."""
-    pattern = server_host.rpartition("/")[2]
-    return pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+def overlap(served: str, host: str) -> bool:
+    """Whether a Gateway's server host and a VirtualService's host have names in common; either may have a wildcard."""
+    return serves(served, host) or serves(host, served.rpartition("/")[2])
 
 
 def unserved_hosts(objects: Objects, gateways: Objects) -> Iterable[str]:
-    """Hosts of VirtualServices that are bound to a gateway which does not serve them, or is not there."""
+    """Hosts of VirtualServices that none of its gateways serves, and gateways that are not there."""
     known = {g["metadata"]["name"]: g for g in (*gateways, *of_kind(objects, "Gateway"))}
     for service in of_kind(objects, "VirtualService"):
-        for name in service["spec"].get("gateways", []):
-            if name == "mesh" or "/" in name:
-                continue
-            told = f"VirtualService {service['metadata']['name']}"
-            if name not in known:
-                yield f"{told}: there is no Gateway {name}"
-                continue
-            hosts = [h for server in known[name]["spec"].get("servers", []) for h in server.get("hosts", [])]
-            for host in service["spec"].get("hosts", []):
-                if not any(serves(h, host) for h in hosts):
-                    yield f"{told}: Gateway {name} does not serve {host}"
+        names = service["spec"].get("gateways", ["mesh"])
+        told = f"VirtualService {service['metadata']['name']}"
+        # Of another namespace's gateway nothing is known here, and sidecars take every host.
+        missing = [name for name in names if "/" not in name and name != "mesh" and name not in known]
+        for name in missing:
+            yield f"{told}: there is no Gateway {name}"
+        if missing or "mesh" in names or any("/" in name for name in names):
+            continue
+        served = [h for name in names for server in known[name]["spec"].get("servers", []) for h in server.get("hosts", [])]
+        for host in service["spec"].get("hosts", []):
+            if not any(overlap(one, host) for one in served):
+                yield f"{told}: no Gateway of {', '.join(names)} serves {host}"
 
 
 def unknown_destinations(objects: Objects, services: Objects) -> Iterable[str]:
@@ -78,10 +79,13 @@ def unknown_backends(objects: Objects, services: Objects) -> Iterable[str]:
                 yield f"Ingress {ingress['metadata']['name']}: there is no Service {name}"
 
 
-def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects) -> list[str]:
-    """Every contradiction in ``objects``, given what is in the cluster; empty when they can be held."""
+def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects, namespace: str = "") -> list[str]:
+    """Every contradiction in ``objects``, given what is in the cluster; empty when they can be held.
+
+    :param namespace: where objects go that do not say
+    """
     rules = of_kind(objects, "DestinationRule")
-    found = [c for v in of_kind(objects, "VirtualService") for c in contradictions(v, rules)]
+    found = [c for v in of_kind(objects, "VirtualService") for c in contradictions(v, rules, namespace)]
     return [
         *found,
         *empty_subsets(objects, services, pods),

@@ -2,77 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
 
-from loadtests.rules.declared import BrokenPromiseError, Objects, of_kind
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, views_of
 from loadtests.rules.promises import Request, Shares, named
+from loadtests.rules.view import View
 
 TRUST_DOMAIN = "cluster.local"
 REFUSED = "refused"
 """No answer: the connection was closed."""
 
 
-def _field(patterns: Sequence[str] | None, value: str) -> bool:
-    """One list of an AuthorizationPolicy: exact, prefix*, *suffix or * patterns; no list asks for nothing."""
-
-    def one(pattern: str) -> bool:
-        if pattern == "*":
-            return bool(value)
-        if pattern.endswith("*"):
-            return value.startswith(pattern[:-1])
-        return value.endswith(pattern[1:]) if pattern.startswith("*") else value == pattern
-
-    return patterns is None or any(one(p) for p in patterns)
+def pattern_holds(pattern: str, value: str) -> bool:
+    """One value of an AuthorizationPolicy: exact, ``prefix*``, ``*suffix`` or ``*``, which asks for any value but none."""
+    if pattern == "*":
+        return bool(value)
+    if pattern.endswith("*"):
+        return value.startswith(pattern[:-1])
+    return value.endswith(pattern[1:]) if pattern.startswith("*") else value == pattern
 
 
-def _rule(rule: Mapping[str, Any], request: Request) -> bool:
-    """Whether one rule takes the call; a principal of '' is a caller without a certificate, of no namespace."""
-    sources = [s["source"] for s in rule.get("from", [])]
-    operations = [o["operation"] for o in rule.get("to", [])]
+def path_holds(pattern: str, path: str) -> bool:
+    """One path of an AuthorizationPolicy; in a template ``{*}`` is one segment and ``{**}`` any number of them."""
+    if "{" not in pattern:
+        return pattern_holds(pattern, path)
+    parts = {"{*}": "[^/]+", "{**}": ".*"}
+    template = "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\*\*?\})", pattern))
+    return re.fullmatch(template, path) is not None
+
+
+def _listed(part: View, name: str, value: str | None, holds: Callable[[str, str], bool] = pattern_holds) -> bool:
+    """Whether a list and its negation (``paths``, ``notPaths``) hold for a value; a list that is not there asks for nothing.
+
+    :param value: None where the request does not tell: the lists then stay unread
+    """
+    if value is None:
+        return True
+    negated = f"not{name[0].upper()}{name[1:]}"
+    wanted, unwanted = part.get(name), part.get(negated)
+    asked = wanted is None or any(holds(p, value) for p in wanted)
+    return asked and not any(holds(p, value) for p in unwanted or ())
+
+
+def request_principal(claims: Mapping[str, str] | None) -> str:
+    """``issuer/subject`` of a token that was accepted; empty unless it has both."""
+    claims = claims or {}
+    return f"{claims['iss']}/{claims['sub']}" if claims.get("iss") and claims.get("sub") else ""
+
+
+def _comes(source: View, request: Request) -> bool:
     principal = request["principal"]
+    # A caller without a certificate is of no namespace; nor is a request without a token of a principal.
     namespace = principal.split("/")[2] if principal else ""
-    comes = not sources or any(
-        _field(s.get("principals"), principal) and _field(s.get("namespaces"), namespace) for s in sources
-    )
-    does = not operations or any(
-        _field(o.get("methods"), request["method"]) and _field(o.get("paths"), request["uri"]) for o in operations
-    )
-    return comes and does
+    lists = [
+        _listed(source, "principals", principal),
+        _listed(source, "namespaces", namespace),
+        _listed(source, "requestPrincipals", request_principal(request.get("claims"))),
+    ]
+    return all(lists)
+
+
+def _does(operation: View, request: Request) -> bool:
+    lists = [
+        _listed(operation, "methods", request["method"]),
+        _listed(operation, "paths", request["uri"], path_holds),
+        _listed(operation, "hosts", request.get("authority")),
+    ]
+    return all(lists)
+
+
+def _when(condition: View, request: Request) -> bool:
+    """One ``when``; a key that the request does not tell is left unread."""
+    key = condition["key"]
+    claim = re.fullmatch(r"request\.auth\.claims\[([^\]]+)\]", key)
+    known: dict[str, str] = {
+        "source.principal": request["principal"],
+        "request.auth.principal": request_principal(request.get("claims")),
+    }
+    if claim:
+        known[key] = (request.get("claims") or {}).get(claim[1], "")
+    return _listed(condition, "values", known.get(key))
+
+
+def _any(parts: Sequence[View], holds: Callable[[View], bool]) -> bool:
+    """Whether one of the alternatives holds, or there is none.
+
+    Of those that hold, one that is read as a whole is enough; if there is none, what they leave unread stays so.
+    """
+    if not parts:
+        return True
+    found = [part for part in parts if holds(part)]
+    whole = [part for part in found if not part.unread()]
+    for part in parts:
+        if whole or part not in found:
+            part.accept()
+    return bool(found)
+
+
+def rule_holds(rule: View, request: Request) -> bool:
+    """Whether one rule of an AuthorizationPolicy takes the call.
+
+    :param request: ``principal`` ('' for a caller without a certificate), ``method``, ``uri``, and ``claims`` of an accepted
+        token
+    """
+    comes = _any([s["source"] for s in rule.get("from", [])], lambda source: _comes(source, request))
+    does = _any([o["operation"] for o in rule.get("to", [])], lambda operation: _does(operation, request))
+    conditions = [_when(condition, request) for condition in rule.get("when", [])]
+    if comes and does and all(conditions):
+        return True
+    rule.accept()
+    return False
+
+
+def bound(objects: Objects, kind: str, app: str) -> list[View]:
+    """Specs of the objects of a kind that stand for the pods with label ``app``: by that label, or for the whole namespace.
+
+    :raises NotModelledError: if one is bound in another way
+    """
+    found = []
+    for one in views_of(objects, kind):
+        spec = one.get("spec", {})
+        if not isinstance(spec, View):
+            found.append(View(spec or {}))
+            continue
+        labels = dict(spec.get("selector", {}).get("matchLabels", {}))
+        if labels.get("app", app) != app:
+            spec.accept()
+            continue
+        strange = [name for name in labels if name != "app"]
+        if strange or "targetRef" in spec or "targetRefs" in spec:
+            how = f"selector.matchLabels.{strange[0]}" if strange else "targetRefs"
+            raise NotModelledError(f"{kind} {one['metadata']['name']}: spec.{how}")
+        found.append(spec)
+    return found
+
+
+def permitted(objects: Objects, request: Request) -> Shares:
+    """What all AuthorizationPolicies of a namespace together say of a call to the pods with label ``app``.
+
+    A DENY that takes the call outweighs everything; where any ALLOW stands for the pods, one must take it.
+
+    :raises NotModelledError: if a CUSTOM action takes the call, for an authorizer of somebody's own decides then
+    """
+    return decided(bound(objects, "AuthorizationPolicy", request["app"]), request)
+
+
+def decided(specs: Sequence[View], request: Request) -> Shares:
+    """What AuthorizationPolicies that stand for the pods say of a call."""
+    taken: dict[str, bool] = {}
+    for spec in specs:
+        action = spec.get("action", "ALLOW")
+        rules = [rule if isinstance(rule, View) else View(rule) for rule in spec.get("rules", [])]
+        held = [rule_holds(rule, request) for rule in rules]
+        taken[action] = taken.get(action, False) or any(held)
+    if taken.get("CUSTOM"):
+        raise NotModelledError("AuthorizationPolicy: spec.action CUSTOM")
+    allowed = not taken.get("DENY", False) and taken.get("ALLOW", True)
+    return {"HTTP 200" if allowed else "HTTP 403": 1.0}
 
 
 def authorized(objects: Objects, request: Request) -> Shares:
     """One AuthorizationPolicy's decision for a caller (``principal``, ``method``, ``uri``): 200 or 403."""
     spec = named(objects, "AuthorizationPolicy", request["policy"])
-    taken = any(_rule(rule, request) for rule in spec.get("rules", []))
-    allowed = taken if spec.get("action", "ALLOW") == "ALLOW" else not taken
-    return {"HTTP 200" if allowed else "HTTP 403": 1.0}
+    spec.accept("selector")
+    return decided([spec], request)
 
 
-def permitted(objects: Objects, request: Request) -> Shares:
-    """What all AuthorizationPolicies together say of a call to the pods with label ``app``.
-
-    A DENY that takes the call outweighs everything; where any ALLOW stands for the pods, one must take it.
-    """
-    bound = [
-        policy["spec"]
-        for policy in of_kind(objects, "AuthorizationPolicy")
-        if policy["spec"].get("selector", {}).get("matchLabels", {}).items() <= {"app": request["app"]}.items()
-    ]
-
-    def taken(action: str) -> bool:
-        specs = [spec for spec in bound if spec.get("action", "ALLOW") == action]
-        return any(_rule(rule, request) for spec in specs for rule in spec.get("rules", []))
-
-    guarded = any(spec.get("action", "ALLOW") == "ALLOW" for spec in bound)
-    allowed = not taken("DENY") and (taken("ALLOW") or not guarded)
-    return {"HTTP 200" if allowed else "HTTP 403": 1.0}
+def mtls_mode(objects: Objects, request: Request) -> str:
+    """The mode of the request's PeerAuthentication."""
+    spec = named(objects, "PeerAuthentication", request["peer_authentication"])
+    spec.accept("selector")
+    return str(spec.get("mtls", {}).get("mode", "PERMISSIVE"))
 
 
 def encrypted(objects: Objects, request: Request) -> Shares:
     """A PeerAuthentication's mode for a caller with or without a ``sidecar``: an answer, or a closed connection."""
-    mode = named(objects, "PeerAuthentication", request["peer_authentication"]).get("mtls", {}).get("mode", "PERMISSIVE")
-    welcome = {"STRICT": request["sidecar"], "DISABLE": not request["sidecar"]}.get(mode, True)
+    welcome = {"STRICT": request["sidecar"], "DISABLE": not request["sidecar"]}.get(mtls_mode(objects, request), True)
     return {"HTTP 200" if welcome else REFUSED: 1.0}
 
 
@@ -81,7 +187,7 @@ def identified(objects: Objects, request: Request) -> Shares:
 
     :raises BrokenPromiseError: if the mode does not ask callers for certificates
     """
-    mode = named(objects, "PeerAuthentication", request["peer_authentication"]).get("mtls", {}).get("mode", "PERMISSIVE")
+    mode = mtls_mode(objects, request)
     if mode != "STRICT":
         raise BrokenPromiseError(f"PeerAuthentication {request['peer_authentication']}: {mode} asks nobody for a certificate")
     account = named(objects, "Deployment", request["deployment"])["template"]["spec"].get("serviceAccountName", "default")
@@ -89,32 +195,48 @@ def identified(objects: Objects, request: Request) -> Shares:
 
 
 def handshaken(objects: Objects, request: Request) -> Shares:
-    """A gateway's TLS for a client with or without a ``certificate``: an answer, or a refusal."""
-    (server,) = named(objects, "Gateway", request["gateway"])["servers"]
-    welcome = request["certificate"] or server["tls"]["mode"] != "MUTUAL"
+    """A gateway's TLS for a client with or without a ``certificate``: an answer, or a refusal.
+
+    :raises NotModelledError: if the gateway has several servers
+    """
+    spec = named(objects, "Gateway", request["gateway"])
+    spec.accept("selector")
+    if len(spec["servers"]) != 1:
+        raise NotModelledError(f"Gateway {request['gateway']}: spec.servers")
+    server = spec["servers"][0]
+    server.accept("port", "hosts", "name")
+    server["tls"].accept("credentialName")
+    mode = server["tls"]["mode"]
+    welcome = request["certificate"] or mode != "MUTUAL"
     return {"HTTP 200" if welcome else "the gateway refused the client": 1.0}
 
 
-def token_accepted(objects: Objects, request: Request) -> Shares:
-    """A RequestAuthentication and an AuthorizationPolicy for a token.
+def token_status(objects: Objects, request: Request) -> int:
+    """What a RequestAuthentication makes of a token, before anybody asks what it may: 200, 401 or 403.
+
+    A request without a token is taken, as of nobody. A token of the right issuer for others than its audiences is 403.
 
     :param request: ``claims`` of the token, None for no token; ``sound``: signed by the right key and not expired
     """
-    (rule,) = named(objects, "RequestAuthentication", request["request_authentication"])["jwtRules"]
-    claims = request["claims"]
-    if claims is not None:
-        if not request["sound"] or claims["iss"] != rule["issuer"]:
-            return {"HTTP 401": 1.0}
-        if "audiences" in rule and claims["aud"] not in rule["audiences"]:
-            return {"HTTP 403": 1.0}
-    spec = named(objects, "AuthorizationPolicy", request["policy"])
-    principal = f"{claims['iss']}/{claims['sub']}" if claims else ""
+    spec, claims = named(objects, "RequestAuthentication", request["request_authentication"]), request["claims"]
+    spec.accept("selector")
+    found = []
+    for rule in spec.get("jwtRules", []):
+        rule.accept("jwksUri", "jwks")
+        found.append((rule["issuer"], rule.get("audiences")))
+    if claims is None or not found:
+        return 200
+    audiences = [allowed for issuer, allowed in found if issuer == claims["iss"]]
+    if not audiences or not request["sound"]:
+        return 401
+    return 200 if any(allowed is None or claims["aud"] in allowed for allowed in audiences) else 403
 
-    def takes(policy_rule: Mapping[str, Any]) -> bool:
-        sources = [s["source"] for s in policy_rule.get("from", [])]
-        wanted = {c["key"]: c["values"] for c in policy_rule.get("when", [])}
-        known = {f"request.auth.claims[{name}]": value for name, value in (claims or {}).items()}
-        comes = not sources or any(_field(s.get("requestPrincipals"), principal) for s in sources)
-        return comes and all(_field(values, known.get(key, "")) for key, values in wanted.items())
 
-    return {"HTTP 200" if any(takes(r) for r in spec.get("rules", [])) else "HTTP 403": 1.0}
+def token_accepted(objects: Objects, request: Request) -> Shares:
+    """A RequestAuthentication, and then an AuthorizationPolicy where one is in force, for a call with a token."""
+    status = token_status(objects, request)
+    if status != 200:
+        return {f"HTTP {status}": 1.0}
+    called = {**request, "principal": "", "method": "GET", "uri": "/"}
+    policies = views_of(objects, "AuthorizationPolicy")
+    return authorized(policies, called) if policies else {"HTTP 200": 1.0}

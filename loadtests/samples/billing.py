@@ -44,7 +44,7 @@ def sent_to_msgd(cluster: Cluster) -> int:
     return int(json.loads(cluster.kubectl("exec", "deploy/witness", "--", "python3", "-c", ask))["received"])
 
 
-TO_MSGD = {"host": "msgd.outside.internal", "port": 9997}
+TO_MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
 MSGD_REACHED = Contract(
     namespace="billing",
     kinds=("serviceentries.networking.istio.io", "sidecars.networking.istio.io"),

@@ -10,7 +10,7 @@ from loadtests.clients.http import Fetch
 from loadtests.entries.question import Split
 from loadtests.verdict import ERROR
 
-REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET"}}
+REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}
 REVIEWS_SPLIT = Split(virtual_service="reviews", app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
 """Which versions of reviews answer those who have not logged in."""
 

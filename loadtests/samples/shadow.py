@@ -15,8 +15,8 @@ from typing import Any
 from loadtests.entries.question import Contract, Counts
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, of_kind, shares_of, weights
-from loadtests.rules.promises import Shares, route
+from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, legs, of_kind, shares_of, weights
+from loadtests.rules.promises import INERT, Shares, route
 from loadtests.verdict import ERROR
 
 FORWARDED = ("baggage",)
@@ -38,8 +38,9 @@ MIXED = re.compile(r"reviews (.+), store (.+)")
 
 def headers_after(headers: Mapping[str, str], change: Mapping[str, Any]) -> dict[str, str]:
     """Headers of a request once a route's ``headers.request`` has been applied (``set`` and ``remove``)."""
-    kept = {name: value for name, value in headers.items() if name not in change.get("remove", [])}
-    return kept | {name.lower(): value for name, value in change.get("set", {}).items()}
+    removed, added = [name.lower() for name in change.get("remove", [])], dict(change.get("set", {}))
+    kept = {name: value for name, value in headers.items() if name.lower() not in removed}
+    return kept | {name.lower(): value for name, value in added.items()}
 
 
 def store_of(objects: Objects, version: str) -> str:
@@ -64,13 +65,16 @@ def linked(objects: Objects, request: Mapping[str, Any]) -> Shares:
         ``virtual_service``
     """
     entered = route(objects, request)
+    legs(entered)
+    entered.accept(*INERT)
     marked = headers_after(request.get("headers", {}), entered.get("headers", {}).get("request", {}))
     inside = {"headers": {name: value for name, value in marked.items() if name in FORWARDED}, "method": "GET"}
     shares: Shares = {}
     ratings = route(objects, {**inside, "virtual_service": "ratings", "uri": "/ratings/0"})
-    for version, share in shares_of(
-        weights(route(objects, {**inside, "virtual_service": "reviews", "uri": "/reviews/0"}))
-    ).items():
+    reviews = route(objects, {**inside, "virtual_service": "reviews", "uri": "/reviews/0"})
+    for taken_route in (ratings, reviews):
+        taken_route.accept(*INERT)
+    for version, share in shares_of(weights(reviews)).items():
         for subset, part in shares_of(weights(ratings)).items():
             taken = way(version, store_of(objects, subset))
             shares[taken] = shares.get(taken, 0.0) + share * part

@@ -1,5 +1,7 @@
 """Asks one public host for a moved page, a teapot, a method that is not taken, and a path that is rewritten."""
 
+from typing import Any
+
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.promises import answered
@@ -7,9 +9,9 @@ from loadtests.rules.promises import answered
 HOST = "shop.lab.internal"
 
 
-def request(uri: str, method: str = "GET") -> dict[str, str]:
-    """As the gateway's rules see it."""
-    return {"virtual_service": "ingress-rules", "authority": HOST, "uri": uri, "method": method}
+def request(uri: str, method: str = "GET") -> dict[str, Any]:
+    """As the gateway's rules see it; details, behind it, has its books below /details/."""
+    return {"virtual_service": "ingress-rules", "authority": HOST, "uri": uri, "method": method, "answers": ("/details/",)}
 
 
 QUESTION = Contract(

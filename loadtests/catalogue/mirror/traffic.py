@@ -7,6 +7,7 @@ from loadtests.mesh.observed import inbound_requests, pods_of
 from loadtests.rules.promises import mirrored
 
 REVIEWS = {"virtual_service": "reviews", "uri": "/reviews/0", "method": "GET", "headers": {}}
+MIRROR = {**REVIEWS, "service": "reviews", "subset": "v3"}
 
 
 def arrived_at_v3(cluster: Cluster) -> int:
@@ -18,8 +19,8 @@ def arrived_at_v3(cluster: Cluster) -> int:
 QUESTION = Contract(
     kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
     promise=mirrored,
-    classes={"anonymous": REVIEWS},
+    classes={"anonymous": MIRROR},
     server=arrived_at_v3,
-    at_server={**REVIEWS, "at_server": True},
+    at_server={**MIRROR, "at_server": True},
 )
 TRAFFIC = {"anonymous": Fetch("/api/v1/products/0/reviews")}

@@ -6,8 +6,8 @@ from loadtests.clients.http import Fetch, Grows
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import ejected
 
-ROW = 20
-SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2}
+ROW, SECONDS = 20, 30
+SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
 def told(response: Any) -> str:
@@ -31,5 +31,5 @@ QUESTION = Contract(
 TRAFFIC = {
     # With a pause after each: a worker of the proxy tells its main thread of a failure, which ejects the pod a moment later.
     "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=told),
-    "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=30),
+    "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=SECONDS),
 }

@@ -130,8 +130,9 @@ def test_rules_that_cannot_be_brought_back_are_reported() -> None:
         ("a: [", "ParserError"),
         ("just words", "an object without kind or name: just words"),
         ("{kind: Gateway, metadata: {}}", "an object without kind or name"),
-        ("{kind: VirtualService, metadata: {name: v}, spec: {http: [{route: [{weight: 90, destination: {host: a}}]}]}}",
-         "weights sum to 90"),
+        ("{kind: VirtualService, metadata: {name: v}, "
+         "spec: {http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}}",
+         "weights sum to 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_held_is_refused_before_anything_is_changed(text: str, words: str, tmp_path: Path) -> None:

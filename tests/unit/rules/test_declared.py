@@ -63,7 +63,7 @@ def test_each_class_gets_the_first_route_that_takes_it() -> None:
     ("objects", "words"),
     [
         ([destination_rule("v1")], "no VirtualService reviews is in force"),
-        ([virtual_service(("", [("v1", 80), ("v3", 10)])), destination_rule("v1", "v3")], "weights sum to 90"),
+        ([virtual_service(("", [("v1", 0), ("v3", 0)])), destination_rule("v1", "v3")], "weights sum to 0"),
         (
             [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")],
             "no DestinationRule of reviews has a subset v3",

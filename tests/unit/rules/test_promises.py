@@ -14,6 +14,7 @@ from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Contract
 from loadtests.reports import docs, summary
 from loadtests.rules import promises, security
+from loadtests.rules.declared import NotModelledError
 from loadtests.verdict import ERROR
 
 
@@ -37,7 +38,10 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("fault", "shares"),
     [
-        ({"abort": {"httpStatus": 555}}, {"HTTP 555": 1.0}),
+        ({"abort": {"httpStatus": 555, "percentage": {"value": 100}}}, {"HTTP 555": 1.0}),
+        # Without a percentage a fault hits nobody (istio/istio#36303).
+        ({"abort": {"httpStatus": 555}}, {"HTTP 200": 1.0}),
+        ({"abort": {"httpStatus": 555, "percentage": {}}}, {"HTTP 200": 1.0}),
         ({"abort": {"httpStatus": 500, "percentage": {"value": 20}}}, {"HTTP 500": 0.2, "HTTP 200": 0.8}),
         ({"abort": {"httpStatus": 500, "percentage": {"value": 0}}}, {"HTTP 200": 1.0}),
         ({}, {"HTTP 200": 1.0}),
@@ -48,7 +52,7 @@ def test_aborts(fault: dict[str, Any], shares: dict[str, float]) -> None:
 
 
 def test_a_fault_of_somebody_elses_route_is_not_promised() -> None:
-    objects = [virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555}}}, TO)]
+    objects = [virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}}, TO)]
     assert promises.aborted(objects, ASKED) == {"HTTP 200": 1.0}
     assert promises.aborted(objects, {**ASKED, "headers": {"end-user": "jason"}}) == {"HTTP 555": 1.0}
 
@@ -72,7 +76,7 @@ def test_delays(share: int, shares: dict[str, float]) -> None:
     ],
 )
 def test_who_gives_up_first_when_ratings_are_late(delay: str, reviews_seconds: float, outcome: str) -> None:
-    rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay}}})
+    rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay, "percentage": {"value": 100}}}})
     request = {**ASKED, "reviews_seconds": reviews_seconds, "page_seconds": 3.0, "page_attempts": 2}
     assert promises.page_delayed([rule], request) == {outcome: 1.0}
 
@@ -81,7 +85,7 @@ def test_who_gives_up_first_when_ratings_are_late(delay: str, reviews_seconds: f
 def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) -> None:
     objects = [
         virtual_service({**TO, "timeout": limit}, name="reviews"),
-        virtual_service({**TO, "fault": {"delay": {"fixedDelay": "2s"}}}),
+        virtual_service({**TO, "fault": {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}}),
     ]
     request = {**ASKED, "virtual_service": "reviews", "slow_virtual_service": "ratings", "attempts": 2}
     assert promises.timed_out(objects, request) == {outcome: 1.0}
@@ -101,11 +105,22 @@ def test_the_gateways_own_answers(route: dict[str, Any], outcome: str) -> None:
 
 
 def test_mirrors_promise_the_client_and_the_far_end() -> None:
-    objects = [virtual_service({**TO, "mirror": {"host": "x"}, "mirrorPercentage": {"value": 30}})]
-    assert promises.mirrored(objects, ASKED) == {"HTTP 200": 1.0}
-    far = {**ASKED, "at_server": True}
-    assert promises.mirrored(objects, far) == pytest.approx({"arrived": 0.3, "did not arrive": 0.7})
-    assert promises.mirrored([virtual_service(TO)], far) == {"did not arrive": 1.0}
+    to = {"route": [{"destination": {"host": "ratings", "subset": "v1"}}]}
+    copied = {**to, "mirror": {"host": "ratings", "subset": "v3"}}
+    near = {**ASKED, "service": "ratings", "subset": "v3"}
+    far = {**near, "at_server": True}
+
+    def arrived(**more: Any) -> float:
+        return promises.mirrored([virtual_service({**copied, **more})], far).get("arrived", 0.0)
+
+    assert promises.mirrored([virtual_service({**copied, "mirrorPercentage": {"value": 30}})], near) == {"HTTP 200": 1.0}
+    assert arrived(mirrorPercentage={"value": 30}) == pytest.approx(0.3)
+    assert arrived() == 1.0, "without a percentage a mirror takes all requests"
+    assert arrived(mirrorPercentage={}) == 0.0
+    assert arrived(mirror={"host": "ratings", "subset": "v2"}) == 0.0
+    assert promises.mirrored([virtual_service(to)], far) == {"did not arrive": 1.0}
+    with pytest.raises(NotModelledError, match=r"route\[\]\.destination\.subset"):
+        promises.mirrored([virtual_service({**copied, **TO})], far)
 
 
 @pytest.mark.parametrize(("origin", "outcome"), [("https://a", "may read"), ("https://b", "may not read")])

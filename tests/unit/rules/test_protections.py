@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.entries.question import within
 from loadtests.rules import egress, resilience, security
-from loadtests.rules.declared import BrokenPromiseError
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
 from loadtests.rules.promises import connected
 
 
@@ -31,13 +31,13 @@ def retrying(**retries: Any) -> list[dict[str, Any]]:
 )
 def test_attempts_as_the_server_counts_them(attempts: int, wanted: int, outcome: str) -> None:
     request = {"virtual_service": "echo", "wanted": wanted}
-    assert resilience.attempted(retrying(attempts=attempts), request) == {outcome: 1.0}
+    assert resilience.attempted(retrying(attempts=attempts, retryOn="5xx"), request) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(("limit", "attempt"), [("0.3s", 2), ("2s", 1)])
 def test_a_late_try_is_given_up_only_where_its_limit_is_shorter(limit: str, attempt: int) -> None:
     request = {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}
-    told = resilience.attempted(retrying(attempts=4, perTryTimeout=limit), request)
+    told = resilience.attempted(retrying(attempts=4, perTryTimeout=limit, retryOn="5xx"), request)
     assert told == {f"HTTP 200 at attempt {attempt}": 1.0}
 
 
@@ -67,9 +67,22 @@ def test_pools(pool: dict[str, Any], outcome: str) -> None:
 
 
 def test_ejections() -> None:
-    detecting = destination(outlierDetection={"consecutive5xxErrors": 3})
-    assert resilience.ejected(detecting, ASKED) == {"at most 3 of 12 failed": 1.0}
-    assert resilience.ejected(detecting, {**ASKED, "later": True}) == {"grows": 1.0}
+    asked = {**ASKED, "pods": 2, "seconds": 30}
+    quick = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "1s"}
+
+    def detecting(percent: int | None, **more: Any) -> list[dict[str, Any]]:
+        limit = {} if percent is None else {"maxEjectionPercent": percent}
+        return destination(outlierDetection={**quick, **limit, **more}, loadBalancer={"simple": "ROUND_ROBIN"})
+
+    for percent in (50, 100):
+        assert resilience.ejected(detecting(percent), asked) == {"at most 3 of 12 failed": 1.0}
+        assert resilience.ejected(detecting(percent), {**asked, "later": True}) == {"grows": 1.0}
+    # 10 % of two pods, Envoy's own limit, is less than one pod (envoyproxy/envoy#27909).
+    for limit in (None, 10, 49):
+        assert resilience.ejected(detecting(limit), asked) == {"6 of 12 failed": 1.0}
+        assert resilience.ejected(detecting(limit), {**asked, "later": True}) == {"does not grow": 1.0}
+    with pytest.raises(NotModelledError, match="baseEjectionTime"):
+        resilience.ejected(detecting(100, baseEjectionTime="30s"), {**asked, "later": True})
     with pytest.raises(BrokenPromiseError, match="nothing about outlier detection"):
         resilience.ejected(destination(), ASKED)
 
@@ -92,7 +105,9 @@ def test_bounds(outcome: str, bound: str, held: bool) -> None:
 @pytest.mark.parametrize(("uri", "outcome"), [("/limited", "5 of 12 answered"), ("/free", "12 of 12 answered")])
 def test_limits_by_path(uri: str, outcome: str) -> None:
     limit = {"entries": [{"key": "path", "value": "/limited"}, {"key": "user"}], "token_bucket": {"max_tokens": 5}}
-    patch = {"patch": {"value": {"typed_config": {"descriptors": [limit]}}}}
+    switch = {"default_value": {"numerator": 100}}
+    config = {"descriptors": [limit], "filter_enabled": switch, "filter_enforced": switch}
+    patch = {"patch": {"value": {"typed_config": config}}}
     objects = [thing("EnvoyFilter", "limit", configPatches=[patch])]
     assert resilience.limited(objects, {"envoy_filter": "limit", "row": 12, "uri": uri}) == {outcome: 1.0}
 
@@ -110,7 +125,10 @@ def test_hashes_hold_only_by_the_header_that_is_sent() -> None:
         return resilience.stuck(destination(loadBalancer={"consistentHash": {"httpHeaderName": header}}), {**ASKED, "row": 3})
 
     assert hashed("x-user") == {"one pod": 1.0}
-    assert hashed("x-other") == pytest.approx({"one pod": 1 / 9, "several pods": 8 / 9})
+    with pytest.raises(NotModelledError, match="consistentHash"):
+        hashed("x-other")
+    turns = resilience.stuck(destination(loadBalancer={"simple": "RANDOM"}), {**ASKED, "row": 3})
+    assert turns == pytest.approx({"one pod": 1 / 9, "several pods": 8 / 9})
 
 
 @pytest.mark.parametrize(
@@ -186,7 +204,7 @@ def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
     assert security.handshaken(objects, {"gateway": "secure", "certificate": certificate}) == {outcome: 1.0}
 
 
-MSGD = {"host": "msgd.outside.internal", "port": 9997}
+MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,315 @@
+"""Expectations of rules from public bug reports: what the mesh makes of them, or UNKNOWN with the path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loadtests.entries import entry
+from loadtests.entries.question import Contract, Split
+from loadtests.rules import ingress, resilience, security
+from loadtests.rules.declared import NotModelledError, promise
+from loadtests.rules.view import View, not_modelled
+from loadtests.verdict import Declared, Observed, Outcome, judge
+
+REVIEWS = Split(
+    "reviews", "reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage"
+)
+
+
+def rule(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "metadata": {"name": name, "uid": f"{kind}/{name}", "generation": 1, "namespace": "bookinfo"},
+        "spec": spec,
+    }
+
+
+SUBSETS = rule(
+    "DestinationRule", "reviews", host="reviews", subsets=[{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v3")]
+)
+
+
+def to(subset: str, weight: int | None = None, host: str = "reviews") -> dict[str, Any]:
+    return {"destination": {"host": host, "subset": subset}} | ({} if weight is None else {"weight": weight})
+
+
+def reviews(*routes: dict[str, Any], name: str = "reviews", host: str = "reviews", **spec: Any) -> dict[str, Any]:
+    return rule("VirtualService", name, hosts=[host], http=list(routes), **spec)
+
+
+def declared(*objects: dict[str, Any]) -> Declared:
+    return promise(REVIEWS, [*objects, SUBSETS]).declared
+
+
+@pytest.mark.parametrize(
+    ("legs", "shares"),
+    [
+        ([to("v1", 4), to("v3", 1)], {"v1": 0.8, "v3": 0.2}),
+        ([to("v1", 3), to("v2", 0), to("v3", 1)], {"v1": 0.75, "v2": 0.0, "v3": 0.25}),
+        ([to("v1", 10)], {"v1": 1.0}),
+    ],
+)
+def test_weights_are_shares_of_their_sum(legs: list[dict[str, Any]], shares: dict[str, float]) -> None:
+    found = declared(reviews({"route": legs}))
+    assert dict(found.shares["anonymous"]) == pytest.approx(shares)
+    assert found.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "unknown"),
+    [
+        ({"queryParams": {"full": {"exact": "yes"}}}, None),
+        ({"port": 9999}, None),
+        ({"sourceLabels": {"app": "ratings"}}, None),
+        ({"scheme": {"exact": "https"}}, None),
+        ({"uri": {"exact": "/REVIEWS/1"}, "ignoreUriCase": True}, None),
+        ({"withoutHeaders": {"x-none": {}}, "method": {"exact": "POST"}}, None),
+        # Whether productpage has that label, the request does not tell.
+        ({"sourceLabels": {"tier": "front"}}, "match[0].sourceLabels.tier"),
+        ({"sourceNamespace": "other"}, "match[0].sourceNamespace"),
+    ],
+)
+def test_a_condition_holds_does_not_hold_or_is_unknown(condition: dict[str, Any], unknown: str | None) -> None:
+    found = declared(reviews({"match": [condition], "route": [to("v3")]}, {"route": [to("v1")]}))
+    if unknown is None:
+        assert (dict(found.shares["anonymous"]), found.unknown) == ({"v1": 1.0}, {})
+    else:
+        assert found.shares == {}
+        assert found.unknown == {"anonymous": (f"VirtualService reviews: spec.http[0].{unknown}",)}
+
+
+def test_an_unknown_condition_does_not_matter_beside_one_that_fails_or_an_alternative_that_holds() -> None:
+    strange = {"sourceNamespace": "other"}
+    for conditions, version in (
+        ([{**strange, "method": {"exact": "PUT"}}], "v1"),
+        ([strange, {"method": {"exact": "GET"}}], "v3"),
+    ):
+        found = declared(reviews({"match": conditions, "route": [to("v3")]}, {"route": [to("v1")]}))
+        assert dict(found.shares["anonymous"]) == {version: 1.0}
+
+
+@pytest.mark.parametrize(
+    "field", ["timeout", "fault", "mirror", "mirrors", "headers", "rewrite", "redirect", "delegate", "directResponse", "x-new"]
+)
+def test_no_field_of_a_route_is_ignored(field: str) -> None:
+    found = declared(reviews({field: {"a": {"b": 1}}, "route": [to("v1")]}))
+    assert found.unknown == {"anonymous": (f"VirtualService reviews: spec.http[0].{field}.a.b",)}
+    verdict = judge(found, Observed({"anonymous": {"v1": 10_000}}))
+    assert (verdict.outcome, verdict.outcome.exit_code) == (Outcome.UNKNOWN, 2)
+    assert f"anonymous: not modelled: VirtualService reviews: spec.http[0].{field}.a.b" in verdict.reasons
+
+
+def test_a_policy_of_the_service_that_can_turn_requests_away_is_unknown() -> None:
+    limits = rule(
+        "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
+    )
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).declared
+    assert found.unknown == {"anonymous": ("DestinationRule reviews: spec.trafficPolicy.connectionPool.tcp.maxConnections",)}
+    other = rule("DestinationRule", "x", host="ratings", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
+    assert declared(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
+
+
+def test_what_is_known_is_judged_beside_what_is_not() -> None:
+    expected = Declared({"known": {"v1": 1.0}}, unknown={"strange": ("VirtualService a: spec.b",)})
+    few = judge(expected, Observed({"known": {"v1": 10}, "strange": {"v2": 10}}))
+    many = judge(expected, Observed({"known": {"v1": 10_000}, "strange": {"v2": 10_000}}))
+    wrong = judge(expected, Observed({"known": {"v2": 10}}))
+    assert [v.outcome for v in (few, many, wrong)] == [Outcome.INCONCLUSIVE, Outcome.UNKNOWN, Outcome.FAIL]
+
+
+def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
+    ours, canary = reviews({"route": [to("v1")]}), reviews(
+        {"route": [to("v3")]}, name="reviews-canary", host="reviews.bookinfo.svc.cluster.local"
+    )  # fmt: skip
+    ours["metadata"]["creationTimestamp"], canary["metadata"]["creationTimestamp"] = "2026-01-02", "2026-01-01"
+    (reason,) = declared(ours, canary).broken
+    assert reason == (
+        "VirtualServices reviews-canary and reviews are both for reviews.bookinfo: "
+        "sidecars follow reviews-canary alone; merge them"
+    )
+    canary["spec"]["gateways"] = ["door"]
+    assert declared(ours, canary).broken == (), "a gateway has rules of its own"
+
+
+def test_a_short_host_is_of_the_rules_own_namespace() -> None:
+    elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).declared
+    assert found.broken == ("VirtualService reviews: no DestinationRule of reviews has a subset v1",)
+    same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20, "reviews.bookinfo")]})
+    assert dict(declared(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
+
+
+def test_a_split_between_two_hosts_is_unknown() -> None:
+    found = declared(reviews({"route": [to("v1", 50), {"destination": {"host": "other"}, "weight": 50}]}))
+    assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].route[1].destination.host",)}
+
+
+@pytest.mark.parametrize(("pattern", "taken"), [("*", True), (".*", True), ("(", None)])
+def test_expressions_of_headers(pattern: str, taken: bool | None) -> None:
+    question = Split("reviews", "reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
+    matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
+    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
+    assert dict(found.shares) == ({} if taken is None else {"jason": {"v2": 1.0}})
+    assert (taken is None) == any("is no regular expression" in reason for reason in found.broken)
+
+
+def echo(**retries: Any) -> list[dict[str, Any]]:
+    return [
+        rule(
+            "VirtualService", "echo", hosts=["echo"], http=[{"retries": retries, "route": [{"destination": {"host": "echo"}}]}]
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "twice", "late"),
+    [
+        ({}, "HTTP 503 at attempt 1", "HTTP 504"),
+        ({"retryOn": "connect-failure,refused-stream"}, "HTTP 503 at attempt 1", "HTTP 504"),
+        ({"retryOn": "503"}, "HTTP 200 at attempt 3", "HTTP 504"),
+        ({"retryOn": "gateway-error"}, "HTTP 200 at attempt 3", "HTTP 200 at attempt 2"),
+        ({"retryOn": "5xx"}, "HTTP 200 at attempt 3", "HTTP 200 at attempt 2"),
+    ],
+)
+def test_only_what_retry_on_names_is_tried_again(retry_on: dict[str, str], twice: str, late: str) -> None:
+    objects = echo(attempts=4, perTryTimeout="0.3s", **retry_on)
+    assert resilience.attempted(objects, {"virtual_service": "echo", "wanted": 3}) == {twice: 1.0}
+    assert resilience.attempted(objects, {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}) == {late: 1.0}
+
+
+def test_a_retry_condition_that_nobody_knows_is_unknown() -> None:
+    with pytest.raises(NotModelledError, match=r"retryOn: envoy-ratelimited"):
+        resilience.attempted(echo(attempts=4, retryOn="envoy-ratelimited"), {"virtual_service": "echo", "wanted": 3})
+
+
+def test_a_time_out_beside_a_fault_has_no_effect() -> None:
+    question = entry.load("timeout").question
+    assert isinstance(question, Contract)
+    request = {**question.classes["anonymous"], "slow_virtual_service": "reviews"}
+    delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
+    route = {"fault": delay, "timeout": "0.5s", "retries": {"attempts": 2, "retryOn": "5xx"}, "route": [to("v1")]}
+    assert question.promise([reviews(route)], request) == {"HTTP 200 after 2 s": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("operation", "allowed"),
+    [
+        ({"paths": ["/details/{*}"]}, True),
+        ({"paths": ["/details/{*}/x"]}, False),
+        ({"paths": ["/{**}"]}, True),
+        ({"paths": ["/det*ls/0"]}, False),
+        ({"notPaths": ["/details/0"]}, False),
+        ({"paths": ["/details/*"], "notPaths": ["*/1"]}, True),
+        ({"notMethods": ["GET"]}, False),
+        ({"methods": ["GET"], "notMethods": ["POST"]}, True),
+    ],
+)
+def test_operations(operation: dict[str, Any], allowed: bool) -> None:
+    policy = rule("AuthorizationPolicy", "p", rules=[{"to": [{"operation": operation}]}])
+    request = {"policy": "p", "principal": "cluster.local/ns/a/sa/b", "method": "GET", "uri": "/details/0"}
+    assert security.authorized([policy], request) == {f"HTTP {200 if allowed else 403}": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ({"from": [{"source": {"ipBlocks": ["10.0.0.0/8"]}}]}, "spec.rules[0].from[0].source.ipBlocks[0]"),
+        ({"to": [{"operation": {"ports": ["80"]}}]}, "spec.rules[0].to[0].operation.ports[0]"),
+        ({"when": [{"key": "request.headers[x]", "notValues": ["y"]}]}, "spec.rules[0].when[0].notValues[0]"),
+    ],
+)
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+def test_a_condition_about_security_that_is_not_modelled_is_never_a_verdict(
+    part: dict[str, Any], path: str, action: str
+) -> None:
+    question = Contract(
+        ("authorizationpolicies.security.istio.io",), security.permitted,
+        {"call": {"app": "a", "principal": "cluster.local/ns/a/sa/b", "method": "GET", "uri": "/"}},
+    )  # fmt: skip
+    found = question.promised([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).declared
+    assert (found.shares, found.unknown) == ({}, {"call": (f"AuthorizationPolicy p: {path}",)})
+
+
+def test_a_custom_action_is_somebody_elses_decision() -> None:
+    policy = rule("AuthorizationPolicy", "p", action="CUSTOM", provider={"name": "x"}, rules=[{}])
+    with pytest.raises(NotModelledError, match="CUSTOM"):
+        security.permitted([policy], {"app": "a", "principal": "", "method": "GET", "uri": "/"})
+
+
+@pytest.mark.parametrize(
+    ("claims", "with_policy", "without"),
+    [
+        ({"iss": "i", "sub": "s", "aud": "echo"}, 200, 200),
+        ({"iss": "i", "sub": "", "aud": "echo"}, 403, 200),
+        (None, 403, 200),
+        ({"iss": "i", "sub": "s", "aud": "pool"}, 403, 403),
+        ({"iss": "other", "sub": "s", "aud": "echo"}, 401, 401),
+    ],
+)
+def test_a_principal_has_an_issuer_and_a_subject(claims: dict[str, str] | None, with_policy: int, without: int) -> None:
+    request = {"request_authentication": "echo", "policy": "readers", "claims": claims, "sound": True}
+    tokens = rule("RequestAuthentication", "echo", jwtRules=[{"issuer": "i", "audiences": ["echo"], "jwksUri": "u"}])
+    readers = rule("AuthorizationPolicy", "readers", rules=[{"from": [{"source": {"requestPrincipals": ["*"]}}]}])
+    assert security.token_accepted([tokens, readers], request) == {f"HTTP {with_policy}": 1.0}
+    assert security.token_accepted([tokens], request) == {f"HTTP {without}": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("path", "uri", "taken"),
+    [
+        ({"path": "/api/products"}, "/api/products", True),
+        ({"path": "/api/products"}, "/api/products/0", False),
+        ({"path": "/api/products/*"}, "/api/products/0", True),
+        ({"path": "/api/.*"}, "/api/products/0", True),
+        ({}, "/anything", True),
+    ],
+)
+def test_a_path_of_the_implementations_own_kind(path: dict[str, str], uri: str, taken: bool) -> None:
+    found = rule(
+        "Ingress",
+        "i",
+        rules=[{"http": {"paths": [{**path, "pathType": "ImplementationSpecific", "backend": {}}]}}, {"host": "x"}],
+    )
+    request = {"ingress": "i", "authority": "any.lab", "uri": uri}
+    assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "exported", "reached"),
+    [
+        (["istio-system/*", "./svca.billing.svc.cluster.local"], None, False),
+        (["istio-system/*", "./*"], None, True),
+        (["istio-system/*", "./*"], ["istio-system"], False),
+        (["./msgd.outside.internal"], ["."], True),
+        (["other/msgd.outside.internal"], None, False),
+        (["*/*.outside.internal"], None, True),
+    ],
+)
+def test_a_host_is_reached_that_is_given_to_the_sidecar(hosts: list[str], exported: list[str] | None, reached: bool) -> None:
+    question = entry.load("egress-allowed").question
+    known = rule(
+        "ServiceEntry",
+        "msgd",
+        hosts=["msgd.outside.internal"],
+        ports=[{"number": 9997}],
+        **({"exportTo": exported} if exported else {}),
+    )
+    sidecar = rule("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}, egress=[{"hosts": hosts}])
+    for one in (known, sidecar):
+        one["metadata"]["namespace"] = "billing"
+    found = question.promised([known, sidecar]).declared
+    assert found.unknown == {}
+    assert found.shares["at the server"] == {"arrived" if reached else "did not arrive": 1.0}
+
+
+def test_fields_that_nobody_has_read_are_named() -> None:
+    seen = View(rule("VirtualService", "v", a=1, b={"c": [{"d": 2, "e": {}}, 3]}))
+    assert not_modelled([seen]) == (), "nobody has looked at it"
+    assert seen["spec"]["a"] == 1
+    assert not_modelled([seen]) == tuple(f"VirtualService v: spec.b.c[{p}" for p in ("0].d", "0].e", "1]"))
+    seen["spec"]["b"]["c"][0].accept("d")
+    assert seen["spec"]["b"]["c"][0]["e"] == {}
+    assert not_modelled([seen]) == ()
+    assert not_modelled([View({"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"a": 1, "b": 2}})]) == ()

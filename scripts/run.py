@@ -39,16 +39,18 @@ PASSED = {
     "how packages and remote clusters are reached": "HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy",
     "whose certificates the host trusts": "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS",
     "how Go modules are reached": "GOPROXY GONOPROXY GOPRIVATE GOSUMDB GONOSUMDB GOINSECURE GOAUTH NETRC",
-    "how podman works on this host": "CONTAINERS_CONF CONTAINERS_STORAGE_CONF CONTAINERS_REGISTRIES_CONF STORAGE_DRIVER REGISTRY_AUTH_FILE",
+    "how podman works on this host": "CONTAINERS_CONF CONTAINERS_*_CONF STORAGE_DRIVER REGISTRY_AUTH_FILE",
     "where docker's daemon is": "DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY",
     "the cloud's credentials": "ALIBABA_CLOUD_*",
     "what the login command of an existing cluster's kubeconfig reads": "AWS_* AZURE_* GOOGLE_* CLOUDSDK_*",
     "the lab's own, and its tests'": "LAB LAB_* UI_PORT BENCH_PAIRS MOLECULE_*",
 }
-"""Why -> names, or patterns of names, of variables that reach a command from the caller's environment. All others are dropped."""
+"""Why -> names, or patterns of names, of the caller's variables that reach a command. All others are dropped."""
 
-PIP_PASSED = """index-url extra-index-url find-links no-index trusted-host cert client-cert proxy timeout default-timeout retries
-    cache-dir keyring-provider use-feature""".split()
+PIP_PASSED = (
+    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert", "proxy", "timeout",
+    "default-timeout", "retries", "cache-dir", "keyring-provider", "use-feature",
+)  # fmt: skip
 """Settings of pip that say how packages are reached; the others say what to install and where, which the lab decides."""
 
 SET = {
@@ -62,9 +64,9 @@ SET = {
     "DEBIAN_FRONTEND": "noninteractive",
 }
 
-UNSET = "ARGS UI BUNDLE ARCH FILE RATE STEP P99 HOST HOPS FIND USERS SEED WHAT POD CACHE ONLY"
 DEFAULTS = {
-    **dict.fromkeys(UNSET.split(), ""),
+    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY"), ""),
+    **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
     "LAB": "istio-lab",
     "INVENTORY": "kind",
     "ENTRY": "reviews-80-20",
@@ -365,7 +367,7 @@ def measure_latency(call: Call) -> int:
             "--",
             call.given["URL"],
             held=held,
-            LAB=call.lab,
+            more={"LAB": call.lab},
         )
 
 

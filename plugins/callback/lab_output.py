@@ -54,7 +54,7 @@ class CallbackModule(Default):
         known = self._dump_results(dict(result.result))
         kept = self._log(f"{name}: {why}\n{known}")
         # A message of the project's own says all; a command's last line needs to be told whose it is, and where the others are.
-        if why != " ".join(str(result.result.get("msg", "")).split()):
+        if why.startswith(BARE) or why != " ".join(str(result.result.get("msg", "")).split()):
             why = f"{name}: {why}" + (f"; log: {kept}" if kept else "")
         self._display.display(f"[ERROR]: {why}", color=C.COLOR_ERROR, stderr=True)
         if ignore_errors:

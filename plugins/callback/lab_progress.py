@@ -112,7 +112,7 @@ class CallbackModule(CallbackBase):
         """The kind of failure; a later one, as of a rescue that explains the first, takes its place."""
         self._leaves(result)
         if not ignore_errors:
-            self._failure = REFUSED if refuses(result.task.action, result.result) else FAILED
+            self._failure = REFUSED if refuses(result.task.resolved_action or result.task.action, result.result) else FAILED
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """As any failure."""
@@ -132,6 +132,6 @@ class CallbackModule(CallbackBase):
         if stats.failures or stats.dark:
             raise SystemExit(self._failure)
         if not self._reached_last:
-            why = "no task of this project has a tag: leave out --tags and --skip-tags, and unset ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS"
+            why = "no task here has a tag; leave out --tags and --skip-tags, unset ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS"
             self._display.display(f"[ERROR]: not done: {self._last.get_name()}; {why}", color="red", stderr=True)
             raise SystemExit(FAILED)

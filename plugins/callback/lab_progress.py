@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,24 @@ description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
   - Of one whose name ends with "log FILE", the lines that the file receives meanwhile are shown.
   - A phase is a play; the table at the end lists them.
-  - ansible-playbook ends with 1 where the last failure is an assertion, or what this project's own checks refuse; with 2 after
-    any other failure, and where the last play did nothing; with 0 otherwise.
+  - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
+    and where the last play did nothing; with 0 otherwise.
 author: istio-lab developers
 """
 PERIOD_SECONDS = 20.0
 DONE, REFUSED, FAILED = 0, 1, 2
 """Exit statuses, as scripts/run.py has them."""
-REFUSING = ("ansible.builtin.assert", "check_host", "check_inputs")
-"""Actions that fail only where something is refused, or a verdict is FAIL."""
+NOTHING = re.compile(r"\b(nothing|no bundle) was \w+\.?$")
+"""How every refusal of this project ends."""
 
 
-def refuses(action: str, result: Mapping[str, Any]) -> bool:
-    """Whether a failed task is a refusal; a module says so itself, with ``refused``."""
-    return action in REFUSING or result.get("refused") is True
+def status_of(action: str, message: str) -> int:
+    """The exit status that a failed task stands for.
+
+    :param action: its module or action; of a verdict it is an assertion
+    """
+    judged = action == "ansible.builtin.assert" and re.search(r"\bFAIL\b", message)
+    return REFUSED if judged or NOTHING.search(message.strip()) else FAILED
 
 
 def phase_table(phases: list[tuple[str, float]]) -> list[str]:
@@ -112,7 +115,7 @@ class CallbackModule(CallbackBase):
         """The kind of failure; a later one, as of a rescue that explains the first, takes its place."""
         self._leaves(result)
         if not ignore_errors:
-            self._failure = REFUSED if refuses(result.task.resolved_action or result.task.action, result.result) else FAILED
+            self._failure = status_of(result.task.resolved_action, str(result.result.get("msg", "")))
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """As any failure."""

@@ -332,7 +332,12 @@ PLAYBOOKS = {
     "several": (
         "[{name: Ask, command: {argv: [sh, -c, 'echo no {{ item }} >&2; exit {{ item }}']}, loop: [0, 1, 2]}]", 2, "Ask: no 1; log: {log}",
     ),
-    "explained": ("[{block: [{command: 'false'}], rescue: [{assert: {that: false, fail_msg: because}}]}]", 1, "because"),
+    "explained": (
+        "[{block: [{command: 'false'}], rescue: [{fail: {msg: 'because; nothing was made'}}]}]", 1, "because; nothing was made",
+    ),
+    "judged": ("[{assert: {that: false, fail_msg: 'mirror: FAIL after 9 requests; report: x'}}]", 1, "mirror: FAIL after 9 requests"),
+    "void": ("[{fail: {msg: 'mirror: VOID after 9 requests: FAIL was near; report: x'}}]", 2, "mirror: VOID after 9 requests"),
+    "checked": ("[{assert: {that: false, fail_msg: 'still there: istiod'}}]", 2, "still there: istiod"),
     "rescued": ("[{block: [{assert: {that: false}}], rescue: [{debug: {msg: well}}]}]", 0, "Assertion failed"),
     "secret": ("[{name: Hide, command: {argv: [sh, -c, 'echo hush >&2; exit 1']}, no_log: true}]", 2, "Hide: "),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 # starts the compile of a first lab beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fail() { echo "istio-lab: $*" >&2; exit 1; }
+fail() { echo "istio-lab: $*" >&2; exit "${status:-1}"; } # 1: refused, as scripts/run.py has it
 
 python=$(command -v python3) || fail "python3: not on PATH; install it: apt-get install python3"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3: $("$python" -V) was found; accepted: 3.11 or newer"
@@ -37,4 +37,4 @@ start_compile() {
 
 [ "${2:-}" != compile ] || start_compile "$1"
 echo "installing $1 into .venv"
-install "$1" || fail "the packages of $1 could not be installed, for the reason that pip gives above; where they come from: PIP_INDEX_URL or pip.conf"
+install "$1" || status=2 fail "the packages of $1 could not be installed, for the reason that pip gives above; where they come from: PIP_INDEX_URL or pip.conf"

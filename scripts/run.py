@@ -307,7 +307,7 @@ def make_lab(call: Call) -> int:
 
 def unbundle(call: Call) -> int:
     """Put what a bundle holds in place."""
-    return call.run(sys.executable, "-I", "scripts/unbundle.py", call.given["BUNDLE"])
+    return call.run(sys.executable, "roles/bundle/files/unbundle.py", call.given["BUNDLE"])
 
 
 def make_bundle(call: Call) -> int:
@@ -341,7 +341,7 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
         else:
             # The page has an account of its own, and its process no kubeconfig but that.
             account = call.state / "console-kubeconfig"
-            status = call.python("-m", "loadtests.access", "--kubeconfig", call.kubeconfig, "--write", account)
+            status = call.python("-m", "loadtests.console.access", "--kubeconfig", call.kubeconfig, "--write", account)
     told = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT")}
     return status or call.run("scripts/load-ui.sh", more=told)
 
@@ -389,7 +389,7 @@ def play(playbook: str) -> Callable[[Call], int]:
 
 def list_catalogue(call: Call) -> int:
     """The entries with their last verdict."""
-    return call.python("-m", "loadtests.summary", "--results", call.state / "results")
+    return call.python("-m", "loadtests.reports.summary", "--results", call.state / "results")
 
 
 def open_page(call: Call) -> int:
@@ -401,12 +401,12 @@ def open_page(call: Call) -> int:
 def explain(call: Call) -> int:
     """A pod's sidecar."""
     call.need_lab()
-    return call.python("-m", "loadtests.explain", "--kubeconfig", call.kubeconfig, call.given["POD"])
+    return call.python("-m", "loadtests.mesh.explain", "--kubeconfig", call.kubeconfig, call.given["POD"])
 
 
 def write_docs(call: Call) -> int:
     """One page of all entries."""
-    return call.python("-m", "loadtests.docs", "build/catalogue.html")
+    return call.python("-m", "loadtests.reports.docs", "build/catalogue.html")
 
 
 def test(tier: str) -> Callable[[Call], int]:

@@ -1,8 +1,8 @@
 """The catalogue with the last verdict of each entry: ``python -m loadtests.reports.summary --results FOLDER``.
 
 Prints a table. With ``--since`` (what `make verify` calls) it also writes catalogue.json, catalogue.xml (JUnit) and
-catalogue.html beside the entries' own reports, and ends with 0 if every entry (of ``--entries``) has passed since then, with 1 if
-one has failed, with 2 otherwise.
+catalogue.html beside the entries' own reports, and ends with 0 if every entry (of ``--entries``) has passed since then, with
+1 if one has failed, with 2 otherwise.
 """
 
 from __future__ import annotations

@@ -16,15 +16,15 @@ for _name in [name for name in os.environ if name.startswith("LOCUST_")]:
 from locust import argument_parser  # noqa: E402 - as above
 from locust.main import main  # noqa: E402 - as above
 
-
-class Parser(argument_parser.LocustArgumentParser):
-    """Locust's, without files."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{**options, "default_config_files": []})
+_Parser = argument_parser.LocustArgumentParser
 
 
-argument_parser.LocustArgumentParser = Parser
+def without_files(*arguments: Any, **options: Any) -> Any:
+    """Locust's parser, which reads no files."""
+    return _Parser(*arguments, **{**options, "default_config_files": []})
+
+
+argument_parser.LocustArgumentParser = without_files
 
 if __name__ == "__main__":
     sys.exit(main())

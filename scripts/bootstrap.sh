@@ -3,7 +3,7 @@
 # starts the compile of a first lab beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-fail() { echo "istio-lab: $*" >&2; exit 1; }
+fail() { echo "istio-lab: $*" >&2; exit "${status:-1}"; } # 1: refused, as scripts/run.py has it
 
 python=$(command -v python3) || fail "python3: not on PATH; install it: apt-get install python3"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3: $("$python" -V) was found; accepted: 3.11 or newer"
@@ -16,6 +16,10 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv && "$python" -m venv .venv; }
+# For the plain command: Ansible ignores ansible.cfg in a folder that all may write, and does not start in a locale that this host lacks.
+cat >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/istio_lab.pth" <<'END'
+import os, sys; os.environ["LC_ALL"] = "C.UTF-8"; os.environ.setdefault("ANSIBLE_CONFIG", os.path.join(os.path.dirname(sys.prefix), "ansible.cfg"))
+END
 install() { .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement "$1"; }
 
 # Of all that a first lab needs, the compile takes longest. So the compiler is installed first, and two programs that both image sources need,
@@ -33,4 +37,4 @@ start_compile() {
 
 [ "${2:-}" != compile ] || start_compile "$1"
 echo "installing $1 into .venv"
-install "$1" || fail "the packages of $1 could not be installed; is the Python package registry reachable?"
+install "$1" || status=2 fail "the packages of $1 could not be installed, for the reason that pip gives above; where they come from: PIP_INDEX_URL or pip.conf"

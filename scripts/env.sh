@@ -2,7 +2,7 @@
 # Prints what puts a lab's commands, kubeconfig and shell completion in place: eval "$(make env)".
 set -euo pipefail
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
-[ -x "$state/bin/kubectl" ] || { echo "echo 'istio-lab: no lab is here; run: make lab' >&2; false"; exit 1; }
+[ -x "$state/bin/kubectl" ] || { echo "echo 'LAB: no lab ${state##*/} is here: make lab LAB=${state##*/}' >&2; false"; exit 1; }
 # A lab that is half made has no record yet; podman is what it will run on then.
 engine=$(sed -n 's/.*"engine": "\([a-z]*\)".*/\1/p' "$state/cluster.json" 2>/dev/null || true)
 cat <<END

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced, with $state set: gateway http|https|tcp prints where the lab's gateway is reached.
-[ -s "$state/gateway.json" ] || { echo "istio-lab: no lab is here; run: make lab" >&2; exit 1; }
+[ -s "$state/gateway.json" ] || { echo "LAB: no lab ${state##*/} is here: make lab LAB=${state##*/}; nothing was changed" >&2; exit 1; }
 if [ -e "$state/forward.pid" ]; then
     PATH="$state/bin:$PATH" .venv/bin/python roles/istio/files/forward.py start "$state" "$state/kubeconfig" >/dev/null
 fi

@@ -13,9 +13,8 @@ export PATH="$state/bin:$PATH"
 if [ "${WHERE:-local}" = cluster ]; then
     exec .venv/bin/python scripts/open.py --kubeconfig "$state/kubeconfig" --port "$port" console
 fi
-# The page has an account of its own, and its process no kubeconfig but that.
-.venv/bin/python -m loadtests.console.access --kubeconfig "$state/kubeconfig" --write "$state/console-kubeconfig"
+# The page has an account of its own, and its process no kubeconfig but that; scripts/run.py has made it.
 export KUBECONFIG="$state/console-kubeconfig"
-exec .venv/bin/python -m locust --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
+exec .venv/bin/python -m loadtests.run --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
     --host "$(gateway http)" --gateway-https "$(gateway https)" --gateway-tcp "$(gateway tcp)" --users 20 --spawn-rate 20 --kubeconfig "$KUBECONFIG" \
     --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

@@ -70,9 +70,11 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 
 
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Runs a playbook of the project as a user does; ``lab_name`` is the test lab's unless given."""
+    """Runs a playbook of the project as a user does, its errors among its output; ``lab_name`` is the test lab's unless given."""
     command, settings = _command(name, environment or {}, variables)
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT, timeout=2400, env=settings)
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=PROJECT, timeout=2400, env=settings
+    )
 
 
 def start_playbook(name: str, environment: dict[str, str], **variables: object) -> subprocess.Popen[str]:

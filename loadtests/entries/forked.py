@@ -16,7 +16,7 @@ from pathlib import Path
 CONTEXT = multiprocessing.get_context("forkserver")
 # Locust first: it patches the standard library for gevent.
 CONTEXT.set_forkserver_preload([
-    "locust.main", "loadtests.run.hooks", "loadtests.run.users",
+    "loadtests.run.__main__", "loadtests.run.hooks", "loadtests.run.users",
     # Its classes by their modules, for the package itself imports them only when they are first asked for.
     "kubernetes.client.api.core_v1_api", "kubernetes.config", "kubernetes.stream",
 ])  # fmt: skip

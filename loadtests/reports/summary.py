@@ -1,7 +1,8 @@
 """The catalogue with the last verdict of each entry: ``python -m loadtests.reports.summary --results FOLDER``.
 
 Prints a table. With ``--since`` (what `make verify` calls) it also writes catalogue.json, catalogue.xml (JUnit) and
-catalogue.html beside the entries' own reports, and ends with 1 unless every entry (of ``--entries``) has passed since then.
+catalogue.html beside the entries' own reports, and ends with 0 if every entry (of ``--entries``) has passed since then, with
+1 if one has failed, with 2 otherwise.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def table(lines: list[Line]) -> list[str]:
 
 
 def main() -> int:
-    """0; with ``--since`` 1 unless every entry has passed since then."""
+    """0; with ``--since`` 1 where an entry has failed since then, 2 where another one has not passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--since", type=float)
@@ -106,8 +107,9 @@ def main() -> int:
     if options.since is None:
         return 0
     write(options.results, lines)
-    print(f"report: {options.results}/catalogue.html")
-    return 0 if lines and all(line.outcome == "PASS" for line in lines) else 1
+    bad = [f"{line.entry} {line.outcome}" for line in lines if line.outcome != "PASS"]
+    print("; ".join([*([f"not PASS: {', '.join(bad)}"] if bad else []), f"report: {options.results}/catalogue.html"]))
+    return 1 if any(line.outcome == "FAIL" for line in lines) else 2 if bad or not lines else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Callback ``lab_progress``: says every 20 s which task still runs, and at the end how long each phase took."""
+"""Callback ``lab_progress``: what a playbook is at, how long its phases took, and the exit status that says how it ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,24 @@ description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
   - Of one whose name ends with "log FILE", the lines that the file receives meanwhile are shown.
   - A phase is a play; the table at the end lists them.
+  - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
+    and where the last play did nothing; with 0 otherwise.
 author: istio-lab developers
 """
 PERIOD_SECONDS = 20.0
+DONE, REFUSED, FAILED = 0, 1, 2
+"""Exit statuses, as scripts/run.py has them."""
+NOTHING = re.compile(r"\b(nothing|no bundle) was \w+\.?$")
+"""How every refusal of this project ends."""
+
+
+def status_of(action: str, message: str) -> int:
+    """The exit status that a failed task stands for.
+
+    :param action: its module or action; of a verdict it is an assertion
+    """
+    judged = action == "ansible.builtin.assert" and re.search(r"\bFAIL\b", message)
+    return REFUSED if judged or NOTHING.search(message.strip()) else FAILED
 
 
 def phase_table(phases: list[tuple[str, float]]) -> list[str]:
@@ -46,11 +61,16 @@ class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "lab_progress"
-    CALLBACK_NEEDS_ENABLED = True
+    CALLBACK_NEEDS_ENABLED = False  # who else may be enabled is the user's to say
 
     def __init__(self) -> None:
         super().__init__()
         self._phases: list[tuple[str, float]] = []
+        self._last: Any = None
+        self._current: Any = None
+        self._reached_last = False
+        """Whether a task of the last play has begun."""
+        self._failure = FAILED
         # Host -> the task that it is at, and since when: lanes of a play are at different ones.
         self._tasks: dict[str, tuple[str, float]] = {}
         # Log -> how much of it has been shown, or was there before.
@@ -69,13 +89,19 @@ class CallbackModule(CallbackBase):
                 for line in new:
                     self._display.display(f"    {line}", color="cyan")
 
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """The phase that has to be reached."""
+        self._last = playbook.get_plays()[-1]
+
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A new phase."""
         self._phases.append((play.get_name(), time.monotonic()))
+        self._current = play
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """The task to speak of."""
         self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
+        self._reached_last = self._current._uuid == self._last._uuid
         if found := re.search(r"\blog (/\S+)$", task.get_name()):
             log = Path(found[1])
             self._shown = {log: log.stat().st_size if log.exists() else 0}
@@ -83,12 +109,32 @@ class CallbackModule(CallbackBase):
     def _leaves(self, result: Any, ignore_errors: bool = False) -> None:
         self._tasks.pop(result.host.get_name(), None)
 
-    v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = _leaves
+    v2_runner_on_ok = v2_runner_on_skipped = _leaves
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """The kind of failure; a later one, as of a rescue that explains the first, takes its place."""
+        self._leaves(result)
+        if not ignore_errors:
+            self._failure = status_of(result.task.resolved_action, str(result.result.get("msg", "")))
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """As any failure."""
+        self._leaves(result)
+        self._failure = FAILED
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """The table."""
+        """The table, and the exit status.
+
+        :raises SystemExit: unless all went well; Ansible has one status for all failed tasks, and none for work not done
+        """
         self._ended.set()
         ends = [start for _, start in self._phases[1:]] + [time.monotonic()]
         self._display.banner("PHASE TIMES")
         for line in phase_table([(name, end - start) for (name, start), end in zip(self._phases, ends, strict=True)]):
             self._display.display(line)
+        if stats.failures or stats.dark:
+            raise SystemExit(self._failure)
+        if not self._reached_last:
+            why = "no task here has a tag; leave out --tags and --skip-tags, unset ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS"
+            self._display.display(f"[ERROR]: not done: {self._last.get_name()}; {why}", color="red", stderr=True)
+            raise SystemExit(FAILED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -29,9 +28,9 @@ def page() -> Iterator[Page]:
 @pytest.fixture
 def locust_ui(tmp_path: Path) -> Iterator[str]:
     port = lab.free_port()
-    environment = {**os.environ, "LAB": lab.NAME, "UI_PORT": str(port), "ENTRY": "reviews-v1"}
+    command = [str(lab.PROJECT / "scripts/run.py"), "load", "UI=1", f"LAB={lab.NAME}", f"UI_PORT={port}", "ENTRY=reviews-v1"]
     with open(tmp_path / "locust.log", "w") as log:
-        process = subprocess.Popen([str(lab.PROJECT / "scripts/load-ui.sh")], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
             for _ in range(60):

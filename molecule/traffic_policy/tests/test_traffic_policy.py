@@ -38,7 +38,7 @@ def test_applying_another_entry_removes_the_one_before() -> None:
 def test_an_unknown_entry_changes_nothing() -> None:
     before = rules()
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-21")
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert (
         "traffic_policy_entry: reviews-80-21 was given; accepted: an entry of the catalogue, such as reviews-80-20"
         in lab.words(done.stdout)
@@ -77,7 +77,7 @@ def test_rules_that_contradict_each_other_change_nothing(change: Callable[[str],
     catalogue = entry_with(tmp_path, change)
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-20", traffic_policy_catalogue=str(catalogue))
     told = lab.words(done.stdout)
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert "traffic_policy_entry: reviews-80-20 was given; " in told
     assert words in told
     assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in told

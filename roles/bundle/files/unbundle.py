@@ -78,7 +78,9 @@ def run(*command: str, **options: Any) -> str:
     done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
         told = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
-        sys.exit(f"unbundle: {' '.join(command)[:200]}: {told[-1]}; run the same again, it goes on where it ended")
+        why = f"{told[-1]}; run the same again, it goes on where it ended"
+        print(f"unbundle: {' '.join(command)[:200]}: {why}", file=sys.stderr)
+        sys.exit(2)  # 1 is a refusal's
     return done.stdout
 
 

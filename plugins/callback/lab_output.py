@@ -1,0 +1,76 @@
+"""Callback ``lab_output``: Ansible's default output, with one line for a failure; the log has the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C  # noqa: N812 - as all of Ansible has it
+from ansible.plugins.callback.default import CallbackModule as Default
+
+DOCUMENTATION = """
+name: lab_output
+type: stdout
+short_description: Ansible's default output, with one line for a failure
+description:
+  - A failed task is reported as one line that says why. What else Ansible knows about it goes to the file that LAB_LOG names,
+    when its folder is there, and to the terminal with -v.
+author: istio-lab developers
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+"""
+BARE = ("non-zero return code", "One or more items failed")
+"""Messages that do not say why."""
+
+
+def reason(result: Mapping[str, Any]) -> str:
+    """Why a task failed, in one line: its message, or the last line that its command printed where the message does not say."""
+    failed = next((item for item in result.get("results", ()) if isinstance(item, Mapping) and item.get("failed")), None)
+    if failed is not None:
+        return reason(failed)
+    message = " ".join(str(result.get("msg", "")).split())
+    if message and not message.startswith(BARE):
+        return message
+    printed = [line for name in ("stderr", "stdout") for line in str(result.get(name, "")).splitlines()[::-1] if line.strip()]
+    return " ".join(printed[0].split()) if printed else message or "no reason given"
+
+
+class CallbackModule(Default):
+    """One line for each failure."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "lab_output"
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """The line, and the log's part."""
+        if self._display.verbosity:
+            super().v2_runner_on_failed(result, ignore_errors)
+            return
+        why, name = reason(result.result), result.task.get_name()
+        known = self._dump_results(dict(result.result))
+        kept = self._log(f"{name}: {why}\n{known}")
+        # A message of the project's own says all; a command's last line needs to be told whose it is, and where the others are.
+        if why.startswith(BARE) or why != " ".join(str(result.result.get("msg", "")).split()):
+            why = f"{name}: {why}" + (f"; log: {kept}" if kept else "")
+        self._display.display(f"[ERROR]: {why}", color=C.COLOR_ERROR, stderr=True)
+        if ignore_errors:
+            self._display.display("...ignoring", color=C.COLOR_SKIP)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Nothing: the line comes with the task's result, which has those of its items."""
+        if self._display.verbosity:
+            super().v2_runner_item_on_failed(result)
+
+    @staticmethod
+    def _log(text: str) -> str:
+        """Append to the lab's log, if the lab has a folder for it; its path."""
+        path = Path(os.environ.get("LAB_LOG", ""))
+        if not path.parent.is_dir() or not path.name:
+            return ""
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
+            log.write(f"{text}\n")
+        return str(path)

@@ -1,0 +1,519 @@
+#!/usr/bin/env -S python3 -I
+"""Runs one command of the lab in an environment of its own: ``scripts/run.py load LAB=mine ENTRY=reviews-80-20``.
+
+``make load`` does the same. Of the caller's environment only PASSED counts. A command that changes or measures a lab holds
+that lab's lock. The exit status is 0 for PASS or done, 1 for FAIL or refused, 2 for anything else; make turns 1 into 2.
+
+With Python's own library alone: it also makes the virtual environment.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import fcntl
+import fnmatch
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+PROJECT = Path(__file__).resolve().parent.parent
+BIN = PROJECT / ".venv/bin"
+DONE, REFUSED, FAILED = 0, 1, 2
+
+PASSED = {
+    "where this user's files are": "HOME USER LOGNAME TMPDIR XDG_*",
+    "where programs are": "PATH",
+    "what the terminal shows": "TERM COLORTERM NO_COLOR COLUMNS LINES TZ",
+    "how packages and remote clusters are reached": "HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy",
+    "whose certificates the host trusts": "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS",
+    "how Go modules are reached": "GOPROXY GONOPROXY GOPRIVATE GOSUMDB GONOSUMDB GOINSECURE GOAUTH NETRC",
+    "how podman works on this host": "CONTAINERS_CONF CONTAINERS_*_CONF STORAGE_DRIVER REGISTRY_AUTH_FILE",
+    "where docker's daemon is": "DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY",
+    "the cloud's credentials": "ALIBABA_CLOUD_*",
+    "what the login command of an existing cluster's kubeconfig reads": "AWS_* AZURE_* GOOGLE_* CLOUDSDK_*",
+    "the lab's own, and its tests'": "LAB LAB_* UI_PORT BENCH_PAIRS MOLECULE_*",
+}
+"""Why -> names, or patterns of names, of the caller's variables that reach a command. All others are dropped."""
+
+PIP_PASSED = (
+    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert", "proxy", "timeout",
+    "default-timeout", "retries", "cache-dir", "keyring-provider", "use-feature",
+)  # fmt: skip
+"""Settings of pip that say how packages are reached; the others say what to install and where, which the lab decides."""
+
+SET = {
+    "LC_ALL": "C.UTF-8",  # every glibc of the supported hosts has it
+    "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),  # named, because Ansible ignores it in a folder that all may write
+    "PYTHONNOUSERSITE": "1",
+    "PIP_CONFIG_FILE": os.devnull,  # its settings that count are variables by now
+    "PIP_USER": "0",
+    "PIP_NO_INPUT": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
+
+DEFAULTS = {
+    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY"), ""),
+    **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
+    "LAB": "istio-lab",
+    "INVENTORY": "kind",
+    "ENTRY": "reviews-80-20",
+    "VARIANT": "policy",
+    "WHERE": "local",
+    "WORKERS": "2",
+    "UI_PORT": "8089",
+    "URL": "/productpage",
+}
+"""Every setting that a command line may have."""
+FROM_ENVIRONMENT = ("LAB", "UI_PORT")
+"""Settings that may be set in the environment. The others are words that other programs use, such as HOST and CACHE."""
+LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+class RefusedError(Exception):
+    """The command was refused before anything was changed; the message is one line."""
+
+
+# -- environment ---------------------------------------------------------------------------------------------------------
+
+
+def passes(name: str) -> bool:
+    """Whether a variable of the caller reaches the command."""
+    return any(fnmatch.fnmatchcase(name, pattern) for names in PASSED.values() for pattern in names.split())
+
+
+def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """How this host reaches packages, from pip's files and variables, as variables."""
+    home = Path(environment.get("HOME", "/"))
+    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home / ".pip/pip.conf", config / "pip/pip.conf"]
+    files += [Path(environment["PIP_CONFIG_FILE"])] if environment.get("PIP_CONFIG_FILE") else []
+    read = configparser.RawConfigParser(strict=False)
+    try:
+        read.read(files, encoding="utf-8")
+    except (configparser.Error, UnicodeError, OSError) as error:
+        raise RefusedError(
+            f"pip.conf: {' '.join(str(error).split())}; accepted: a file that pip can read; nothing was changed"
+        ) from error
+    settings: dict[str, str] = {}
+    for section in ("global", "install", "download"):
+        settings |= dict(read.items(section)) if read.has_section(section) else {}
+    settings |= {name[4:].lower(): value for name, value in environment.items() if name.startswith("PIP_")}
+    plain = {name.replace("_", "-"): " ".join(value.split()) for name, value in settings.items()}
+    return {f"PIP_{name.replace('-', '_').upper()}": plain[name] for name in PIP_PASSED if plain.get(name)}
+
+
+def without_proxy(environment: Mapping[str, str], addresses: Sequence[str]) -> dict[str, str]:
+    """Both spellings of the variable that names what is reached directly: the caller's, this machine, and ``addresses``."""
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if given.strip() == "*":
+        return {"no_proxy": "*", "NO_PROXY": "*"}
+    names = [*(name.strip() for name in given.split(",") if name.strip()), *LOCAL, *addresses]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(dict.fromkeys(names)))
+
+
+def clean(environment: Mapping[str, str], addresses: Sequence[str] = ()) -> dict[str, str]:
+    """The environment of a command.
+
+    :param environment: the caller's
+    :param addresses: hosts besides this machine that are never reached through a proxy
+    """
+    kept = {name: value for name, value in environment.items() if passes(name)}
+    return {**kept, **pip_settings(environment), **without_proxy(environment, addresses), **SET}
+
+
+# -- the lab's state -----------------------------------------------------------------------------------------------------
+
+
+def state_home(environment: Mapping[str, str]) -> Path:
+    """The folder that holds one folder for each lab."""
+    return Path(environment.get("XDG_STATE_HOME") or Path(environment["HOME"]) / ".local/state") / "istio-lab"
+
+
+def gateway_hosts(state: Path) -> list[str]:
+    """Addresses of a lab's gateway."""
+    try:
+        told = json.loads((state / "gateway.json").read_text())
+    except (OSError, ValueError):
+        return []
+    parts = (urlsplit(value if "//" in value else f"//{value}") for value in told.values() if isinstance(value, str))
+    return sorted({part.hostname for part in parts if part.hostname})
+
+
+@contextmanager
+def locked(home: Path, lab: str, command: str) -> Iterator[int]:
+    """Keep other commands away from a lab: its lock's file descriptor, which the command inherits and which ends with it.
+
+    :raises RefusedError: if another command has the lab; the message names it
+    """
+    path = home / f"{lab}.lock"
+    while True:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 1000).decode(errors="replace").strip() or "another command"
+            os.close(lock)
+            raise RefusedError(
+                f"LAB: {lab} is in use by {holder}; accepted: another lab, or this one when that has ended; nothing was changed"
+            ) from error
+        if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+            break
+        os.close(lock)  # its holder has just removed it
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{command} (process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})\n".encode())
+    try:
+        yield lock
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+        if not any(home.iterdir()):
+            home.rmdir()
+
+
+# -- commands ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a command.
+
+    :param verb: its name
+    :param given: every setting, with its default where nothing was given
+    :param environment: of whatever it starts
+    """
+
+    verb: str
+    given: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @property
+    def lab(self) -> str:
+        """The lab's name."""
+        return self.given["LAB"]
+
+    @property
+    def state(self) -> Path:
+        """The lab's folder."""
+        return state_home(self.environment) / self.lab
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The lab's own."""
+        return self.state / "kubeconfig"
+
+    def lock(self) -> AbstractContextManager[int]:
+        """The lab's lock."""
+        return locked(state_home(self.environment), self.lab, f"make {self.verb}")
+
+    def run(self, *command: str | Path, held: int | None = None, more: Mapping[str, str | Path] | None = None) -> int:
+        """Run a program to its end, whatever signals come meanwhile: its exit status.
+
+        :param held: the lock that it inherits
+        :param more: of its environment, besides the call's
+        """
+        environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=() if held is None else (held,)
+        )
+
+        def forward(number: int, frame: FrameType | None) -> None:
+            # Ctrl-C reaches the whole foreground group; the others, this process alone.
+            if number != signal.SIGINT:
+                process.send_signal(number)
+
+        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        status = process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        return status if status in (DONE, REFUSED) else FAILED
+
+    def python(self, *arguments: str | Path) -> int:
+        """Run a module or script with the lab's commands on PATH."""
+        path = f"{self.state / 'bin'}:{self.environment.get('PATH', os.defpath)}"
+        return self.run(BIN / "python", *arguments, more={"PATH": path})
+
+    def play(self, playbook: str, held: int | None = None, **variables: str | bool | int) -> int:
+        """Run a playbook."""
+        inventories = sorted(folder.name for folder in (PROJECT / "inventories").iterdir())
+        if self.given["INVENTORY"] not in inventories:
+            raise RefusedError(accept("INVENTORY", self.given["INVENTORY"], f"one of: {', '.join(inventories)}"))
+        try:
+            more = shlex.split(self.given["ARGS"])
+        except ValueError as error:
+            raise RefusedError(
+                accept("ARGS", self.given["ARGS"], f"options of ansible-playbook, quoted as in a shell ({error})")
+            ) from error
+        if "lab_name" in self.given["ARGS"]:
+            raise RefusedError(accept("ARGS", self.given["ARGS"], "lab_name is set by LAB="))
+        command: list[str | Path] = [BIN / "ansible-playbook", "--inventory", f"inventories/{self.given['INVENTORY']}"]
+        command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *more]
+        command += ["--extra-vars", json.dumps(variables)] if variables else []
+        return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log"})
+
+    def need_lab(self) -> None:
+        """:raises RefusedError: if there is no such lab."""
+        if not self.kubeconfig.is_file():
+            raise RefusedError(f"LAB: no lab {self.lab} is here: make lab LAB={self.lab}; nothing was changed")
+
+
+def accept(name: str, given: str, accepted: str) -> str:
+    """One line that refuses a value."""
+    return f"{name}: {given!r} was given; accepted: {accepted}; nothing was changed"
+
+
+def install_packages(call: Call, *, dev: bool = False) -> int:
+    """Make the virtual environment, or bring it up to date."""
+    project = os.open(PROJECT, os.O_RDONLY)
+    try:
+        fcntl.flock(project, fcntl.LOCK_EX)  # another lab's command may be at it
+        for name, lock in [("lab", "requirements.txt"), *([("dev", "requirements-dev.txt")] if dev else [])]:
+            stamp = PROJECT / f".venv/{name}.stamp"
+            sources = (PROJECT / lock, PROJECT / "scripts/bootstrap.sh")
+            if stamp.exists() and stamp.stat().st_mtime >= max(file.stat().st_mtime for file in sources):
+                continue
+            # A first lab is compiled meanwhile.
+            beside = ["compile"] if name == "lab" and call.verb in ("lab", "test", "test-full") else []
+            if status := call.run("scripts/bootstrap.sh", lock, *beside):
+                return status
+            stamp.touch()
+    finally:
+        os.close(project)
+    return DONE
+
+
+def make_lab(call: Call) -> int:
+    """Images, cluster, mesh, Bookinfo."""
+    with call.lock() as held:
+        if call.given["BUNDLE"]:
+            # What is in a bundle needs no room to be compiled.
+            return unbundle(call) or call.play("site.yml", held, lab_min_disk_gib=5)
+        return install_packages(call) or call.play("site.yml", held)
+
+
+def unbundle(call: Call) -> int:
+    """Put what a bundle holds in place."""
+    return call.run(sys.executable, "roles/bundle/files/unbundle.py", call.given["BUNDLE"])
+
+
+def make_bundle(call: Call) -> int:
+    """Write the lab into one file."""
+    variables = {
+        "lab_architecture": call.given["ARCH"],
+        "bundle_file": os.path.abspath(call.given["FILE"]) if call.given["FILE"] else "",
+    }
+    with call.lock() as held:
+        return call.play("make_bundle.yml", held, **{name: value for name, value in variables.items() if value})
+
+
+def load(call: Call) -> int:
+    """Judge an entry, or open the console."""
+    given = call.given
+    sender: dict[str, str | bool | int] = {"loadtest_where": given["WHERE"], "loadtest_workers": given["WORKERS"]}
+    if given["UI"]:
+        return console(call, sender)
+    with call.lock() as held:
+        return call.play(
+            "run_loadtest.yml", held, loadtest_entry=given["ENTRY"], traffic_policy_variant=given["VARIANT"], **sender
+        )
+
+
+def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
+    """Locust's page until Ctrl-C. It has the lab's lock while it is prepared only: rules may be applied while it is open."""
+    call.need_lab()
+    with call.lock() as held:
+        if call.given["WHERE"] != "local":
+            status = call.play("run_console.yml", held, **sender)
+        else:
+            # The page has an account of its own, and its process no kubeconfig but that.
+            account = call.state / "console-kubeconfig"
+            status = call.python("-m", "loadtests.console.access", "--kubeconfig", call.kubeconfig, "--write", account)
+    told = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT")}
+    return status or call.run("scripts/load-ui.sh", more=told)
+
+
+def apply_policy(call: Call) -> int:
+    """Apply an entry's rules."""
+    with call.lock() as held:
+        return call.play(
+            "apply_policy.yml", held, traffic_policy_entry=call.given["ENTRY"], traffic_policy_variant=call.given["VARIANT"]
+        )
+
+
+def measure_latency(call: Call) -> int:
+    """Latency of a path."""
+    call.need_lab()
+    options = {name: call.given[name] for name in ("RATE", "STEP", "P99", "HOST", "HOPS", "USERS", "SEED") if call.given[name]}
+    words = [word for name, value in options.items() for word in (f"--{name.lower()}", value)]
+    with call.lock() as held:
+        return call.run(
+            "scripts/latency.sh",
+            *words,
+            *(["--find"] if call.given["FIND"] else []),
+            "--",
+            call.given["URL"],
+            held=held,
+            more={"LAB": call.lab},
+        )
+
+
+def destroy(call: Call) -> int:
+    """Remove the lab."""
+    with call.lock() as held:
+        return call.play("destroy_lab.yml", held, lab_destroy_cache=bool(call.given["CACHE"]))
+
+
+def play(playbook: str) -> Callable[[Call], int]:
+    """A command that is a playbook and nothing else."""
+
+    def command(call: Call) -> int:
+        with call.lock() as held:
+            return call.play(playbook, held)
+
+    return command
+
+
+def list_catalogue(call: Call) -> int:
+    """The entries with their last verdict."""
+    return call.python("-m", "loadtests.reports.summary", "--results", call.state / "results")
+
+
+def open_page(call: Call) -> int:
+    """A page of the lab."""
+    call.need_lab()
+    return call.python("scripts/open.py", "--kubeconfig", call.kubeconfig, call.given["WHAT"])
+
+
+def explain(call: Call) -> int:
+    """A pod's sidecar."""
+    call.need_lab()
+    return call.python("-m", "loadtests.mesh.explain", "--kubeconfig", call.kubeconfig, call.given["POD"])
+
+
+def write_docs(call: Call) -> int:
+    """One page of all entries."""
+    return call.python("-m", "loadtests.reports.docs", "build/catalogue.html")
+
+
+def test(tier: str) -> Callable[[Call], int]:
+    """The regression gate."""
+
+    def command(call: Call) -> int:
+        return call.run(BIN / "python", "-m", "scripts.gate", tier, more={"ONLY": call.given["ONLY"]})
+
+    return command
+
+
+def program(*words: str) -> Callable[[Call], int]:
+    """A command that is one program and nothing else."""
+
+    def command(call: Call) -> int:
+        return call.run(*words, more={"LAB": call.lab})
+
+    return command
+
+
+def show_help(call: Call) -> int:
+    """Every verb with what it does."""
+    for name, verb in VERBS.items():
+        print(f"{name:<10} {verb.does}")
+    return DONE
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command.
+
+    :param does: what it does, in one line
+    :param packages: what it needs in the virtual environment: "lab", "dev", or nothing yet
+    """
+
+    does: str
+    run: Callable[[Call], int]
+    packages: str = "lab"
+
+
+VERBS = {
+    "help": Verb("Show the verbs", show_help, ""),
+    "lab": Verb("Build, or bring up to date: images, cluster, mesh, Bookinfo (BUNDLE=file: without any network)", make_lab, ""),
+    "unbundle": Verb("Put what a bundle holds in place (BUNDLE=file)", unbundle, ""),
+    "bundle": Verb(
+        "Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64)", make_bundle
+    ),
+    "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
+    "load": Verb(
+        "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster WORKERS=4: from within",
+        load,
+    ),
+    "catalogue": Verb("List the entries with their last verdict", list_catalogue),
+    "verify": Verb("Judge every entry, with one report", play("verify_catalogue.yml")),
+    "latency": Verb("Latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
+    "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
+    "open": Verb("Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page),
+    "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
+    "docs": Verb("Write one page of all entries: build/catalogue.html", write_docs),
+    "destroy": Verb("Remove the lab (CACHE=1: built artefacts as well)", destroy),
+    "env": Verb('Print what puts the lab\'s commands on PATH: eval "$(make env)"', program("scripts/env.sh"), ""),
+    "test": Verb("Lint, unit tests, and every capability once on one lab (ONLY=scenario: that one)", test("core"), "dev"),
+    "test-full": Verb("The same with everything: every entry, other clusters, pulled images, the bundle", test("full"), "dev"),
+    "lint": Verb("ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
+    "unit": Verb("Unit tests alone", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
+    "bench": Verb("Time the lab against the same steps by hand", program(".venv/bin/python", "scripts/bench.py"), "dev"),
+    "lock": Verb("Write the requirements' locks", program("scripts/lock.sh"), "dev"),
+}
+
+
+def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Every setting, from words such as ``ENTRY=mirror``; a name alone has its value in the environment, where make puts it.
+
+    :raises RefusedError: if there is no such setting, or no lab can have the name
+    """
+    given = {name: environment[name] for name in FROM_ENVIRONMENT if environment.get(name)}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in DEFAULTS:
+            near = difflib.get_close_matches(name.upper(), DEFAULTS, n=1)
+            raise RefusedError(f"{name}: no such setting{f'; did you mean {near[0]}?' if near else ''}; nothing was changed")
+        given[name] = value if equals else environment.get(name, "")
+    settings = {**DEFAULTS, **{name: value for name, value in given.items() if value or name == "LAB"}}
+    if not LAB_NAME.fullmatch(settings["LAB"]):
+        raise RefusedError(accept("LAB", settings["LAB"], "1 to 32 lower-case letters, digits and inner hyphens"))
+    return settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status of the command."""
+    os.umask(0o022)  # files of images are for all; what is secret is written with a mode of its own
+    name, *words = arguments or ["help"]
+    try:
+        if name not in VERBS:
+            near = difflib.get_close_matches(name, VERBS, n=1)
+            raise RefusedError(f"{name}: no such command{f'; did you mean {near[0]}?' if near else ''}; make help lists them")
+        settings = read_settings(words, os.environ)
+        # A cluster of this machine is reached directly; how another one is reached is the user's to say.
+        home = state_home(os.environ)
+        addresses = gateway_hosts(home / settings["LAB"]) if settings["INVENTORY"] == "kind" else []
+        call = Call(name, settings, clean(os.environ, addresses))
+        verb = VERBS[name]
+        return (install_packages(call, dev=verb.packages == "dev") if verb.packages else DONE) or verb.run(call)
+    except RefusedError as refused:
+        print(refused, file=sys.stderr)
+        return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

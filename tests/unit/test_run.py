@@ -1,0 +1,453 @@
+"""Commands of the lab, through make and scripts/run.py: what of the host counts, what is refused, how they end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_inputs import PROJECT, plugin
+
+# Stands in for ansible-playbook: reports what would decide how Ansible, pip, Locust and the clients of the mesh work.
+PROBE = f"""#!{sys.executable} -P
+import json, locale, os, subprocess, sys, urllib.request
+umask = os.umask(0)
+locale.setlocale(locale.LC_ALL, "")
+from pip._internal.configuration import Configuration
+pip = Configuration(isolated=False)
+pip.load()
+decides = ("ANSIBLE_", "LOCUST_", "PYTHON", "LC_", "LANG", "GO", "GIT_", "KUBE", "HELM_", "BASH_ENV", "CDPATH", "LD_", "MAKE")
+print(json.dumps({{
+    "variables": {{n: v for n, v in os.environ.items() if n.startswith(decides) and n != "PYTHONNOUSERSITE"}},
+    "pip": {{n.partition(".")[2]: v for n, v in pip.items()}},
+    "direct": [h for h in ("127.0.0.1", "localhost", "::1", "10.89.0.200") if urllib.request.proxy_bypass(h)],
+    "proxy": urllib.request.getproxies().get("https", ""),
+    "umask": umask, "arguments": sys.argv[1:], "encoding": sys.getfilesystemencoding(),
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, at a path with a space and letters beyond ASCII, with these Python packages and the probe."""
+    folder = tmp_path_factory.mktemp("checkout") / "ein Labor für 网格"
+    skipped = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache", ".ansible")
+    shutil.copytree(PROJECT, folder, ignore=skipped, symlinks=True)
+    bin_folder = folder / ".venv/bin"
+    bin_folder.mkdir(parents=True)
+    for program in Path(sys.prefix, "bin").iterdir():
+        (bin_folder / program.name).symlink_to(program)
+    for name in ("lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix, name))
+    for name in ("lab.stamp", "dev.stamp"):
+        (folder / ".venv" / name).touch()
+    return folder
+
+
+@pytest.fixture
+def probed(checkout: Path) -> Iterator[Path]:
+    """The copy with the probe for ansible-playbook."""
+    program = checkout / ".venv/bin/ansible-playbook"
+    kept = program.readlink()
+    program.unlink()
+    program.write_text(PROBE)
+    program.chmod(0o755)
+    yield checkout
+    program.unlink()
+    program.symlink_to(kept)
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """What a user with nothing set has."""
+    return {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "TERM": "dumb", **variables}
+
+
+def call(checkout: Path, variables: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", *words]
+    return subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, check=False, timeout=120)
+
+
+def outcome(checkout: Path, variables: Mapping[str, str], *words: str) -> dict[str, Any]:
+    done = call(checkout, variables, *(words or ("policy", "LAB=zz")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+ANSIBLE = {
+    "ROLES_PATH": "/etc/ansible/roles", "LIBRARY": "/usr/share/my_modules", "ACTION_PLUGINS": "/usr/share/my_actions",
+    "FILTER_PLUGINS": "/usr/share/my_filters", "VAULT_PASSWORD_FILE": "/nowhere", "INVENTORY_ENABLED": "ini",
+    "VARS_ENABLED": "none", "CALLBACKS_ENABLED": "timer", "TASK_TIMEOUT": "1", "SKIP_TAGS": "all", "RUN_TAGS": "foo",
+    "STDOUT_CALLBACK": "community.general.yaml",
+    "INVENTORY": "/etc/ansible/hosts", "CONFIG": "/etc/ansible/ansible.cfg", "CHECK_MODE": "1", "STRATEGY": "free",
+    "BECOME": "1", "GATHERING": "implicit", "LOG_PATH": "/nowhere/log", "FORKS": "0", "PYTHON_INTERPRETER": "/usr/bin/python2",
+}  # fmt: skip
+IGNORED: dict[str, dict[str, str]] = {
+    **{f"ANSIBLE_{name}": {f"ANSIBLE_{name}": value} for name, value in ANSIBLE.items()},
+    **{f"LC_ALL={value}": {"LC_ALL": value} for value in ("zh_CN.UTF-8", "C", "POSIX", "de_DE.ISO-8859-1")},
+    "LANG": {"LANG": "zh_CN.UTF-8", "LC_NUMERIC": "de_DE.UTF-8", "LANGUAGE": "zh"},
+    "LOCUST_*": {"LOCUST_USERS": "1", "LOCUST_HEADLESS": "0", "LOCUST_RUN_TIME": "1s", "LOCUST_SKIP_MONKEY_PATCH": "1"},
+    "PYTHONPATH": {"PYTHONPATH": "/usr/lib/python3/dist-packages", "PYTHONHOME": "/usr"},
+    "PYTHONWARNINGS": {"PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    "PYTHONSTARTUP": {"PYTHONSTARTUP": "/nowhere", "PYTHONUSERBASE": "/tmp/base", "PYTHONBREAKPOINT": "x"},  # noqa: S108
+    "PIP_USER": {"PIP_USER": "1"},
+    "PIP_TARGET": {"PIP_TARGET": "/nowhere/elsewhere", "PIP_PREFIX": "/nowhere", "PIP_ROOT": "/nowhere"},
+    "PIP_REQUIRE_VIRTUALENV": {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_PYTHON": "/nowhere"},
+    "PIP_NO_BINARY": {"PIP_NO_BINARY": ":all:", "PIP_NO_DEPS": "1", "PIP_CONSTRAINT": "/nowhere"},
+    "KUBECONFIG": {"KUBECONFIG": "/nowhere", "KUBECTL_EXTERNAL_DIFF": "x", "HELM_NAMESPACE": "x"},
+    "GOFLAGS": {"GOFLAGS": "-mod=vendor", "GOROOT": "/nowhere", "GOARCH": "arm64", "GOTOOLCHAIN": "go1.1"},
+    "BASH_ENV": {"BASH_ENV": "/nowhere/profile", "CDPATH": "/", "LD_PRELOAD": ""},
+    "words of others": {"ENTRY": "x", "HOST": "machine", "CACHE": "1", "FILE": "x", "UI": "1", "ARGS": "x", "INVENTORY": "x"},
+}  # fmt: skip
+"""What a host may have set, and what must not count."""
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """What the probe reports where nothing is set; the first test that needs it puts it here."""
+    return {}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_settings_of_other_programs_do_not_count(name: str, plain: dict[str, Any], probed: Path, tmp_path: Path) -> None:
+    if not plain:
+        plain.update(outcome(probed, environment(tmp_path)))
+    assert outcome(probed, environment(tmp_path, **IGNORED[name])) == plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[install]\nuser = true\n", "[install]\ntarget = /nowhere\nno-binary = :all:\n[global]\nrequire-virtualenv = true\n"],
+)
+def test_what_pips_file_says_about_where_to_install_does_not_count(text: str, probed: Path, tmp_path: Path) -> None:
+    plain = outcome(probed, environment(tmp_path))
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(text)
+    assert outcome(probed, environment(tmp_path)) == plain
+
+
+def test_how_packages_are_reached_counts(probed: Path, tmp_path: Path) -> None:
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(
+        "[global]\nindex-url = https://file/simple\ncert = /file.pem\n[install]\nuser = true\n"
+    )
+    told = outcome(
+        probed,
+        environment(
+            tmp_path, PIP_INDEX_URL="https://variable/simple", PIP_EXTRA_INDEX_URL="https://a https://b", GOPROXY="https://go"
+        ),
+    )
+    assert {k: told["pip"][k] for k in ("index-url", "extra-index-url", "cert", "user")} == {
+        "index-url": "https://variable/simple", "extra-index-url": "https://a https://b", "cert": "/file.pem", "user": "0",
+    }  # fmt: skip
+    assert told["variables"]["GOPROXY"] == "https://go"
+
+
+LOCAL = ["127.0.0.1", "localhost", "::1"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"HTTPS_PROXY": "http://127.0.0.1:9"}, {"https_proxy": "http://127.0.0.1:9"}, {"ALL_PROXY": "http://127.0.0.1:9"},
+        {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "localhost"},
+        {"HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "ignored"},
+    ],
+)  # fmt: skip
+def test_this_machine_is_not_reached_through_a_proxy(given: dict[str, str], probed: Path, tmp_path: Path) -> None:
+    told = outcome(probed, environment(tmp_path, **given))
+    assert told["direct"] == LOCAL
+    assert told["proxy"] == ("" if "ALL_PROXY" in given else "http://127.0.0.1:9"), "packages and other clusters still are"
+
+
+def test_the_gateway_of_a_cluster_of_this_machine_is_not_reached_through_a_proxy(probed: Path, tmp_path: Path) -> None:
+    state = tmp_path / ".local/state/istio-lab/zz"
+    state.mkdir(parents=True)
+    (state / "gateway.json").write_text(
+        json.dumps({"http": "http://10.89.0.200:80", "tcp": "10.89.0.200:31400", "by": "MetalLB"})
+    )
+    proxy = environment(tmp_path, HTTPS_PROXY="http://proxy:3128")
+    assert outcome(probed, proxy)["direct"] == [*LOCAL, "10.89.0.200"]
+    assert outcome(probed, proxy, "policy", "LAB=zz", "INVENTORY=existing")["direct"] == LOCAL, "that is the user's to say"
+    assert outcome(probed, {**proxy, "NO_PROXY": "*"})["direct"] == [*LOCAL, "10.89.0.200"]
+
+
+def test_files_are_for_all_whatever_the_users_mask_is(probed: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert outcome(probed, environment(tmp_path))["umask"] == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_a_playbook_gets_what_make_was_given_word_by_word(probed: Path, tmp_path: Path) -> None:
+    given = ("load", "LAB=zz", "ENTRY=it's $(x)", "WORKERS=4", """ARGS=-e '{"a": [1, 2]}' -v""")
+    told = outcome(probed, environment(tmp_path), *(word.replace("$", "$$") for word in given))["arguments"]
+    assert told == [
+        "--inventory", "inventories/kind", "--extra-vars", '{"lab_name": "zz"}', "-e", '{"a": [1, 2]}', "-v", "--extra-vars",
+        '{"loadtest_entry": "it\'s $(x)", "traffic_policy_variant": "policy", "loadtest_where": "local", '
+        '"loadtest_workers": "4"}',
+        "playbooks/run_loadtest.yml",
+    ]  # fmt: skip
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refused command, make's own apart."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
+    assert done.returncode == 2, "make's own status"
+    assert "] Error 1" in done.stderr, "the command's"
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["lab", "LAB=a b"], "LAB: 'a b' was given; accepted: 1 to 32 lower-case letters, digits and inner hyphens;"),
+        (["lab", "LAB=../x"], "LAB: '../x' was given"),
+        (["lab", "LAB="], "LAB: '' was given"),
+        (["load", "ENTY=mirror"], "ENTY: no such setting; did you mean ENTRY?; nothing was changed"),
+        (["load", "INVENTORY=knd"], "INVENTORY: 'knd' was given; accepted: one of: ack, existing, kind; nothing was changed"),
+        (["load", "ARGS=-e 'x"], "ARGS: \"-e 'x\" was given; accepted: options of ansible-playbook"),
+        (["load", "ARGS=-e lab_name=x"], "ARGS: '-e lab_name=x' was given; accepted: lab_name is set by LAB="),
+        (["load", "UI=1", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz; nothing was changed"),
+        (["open", "WHAT=zipkin", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
+        (["explain", "POD=x", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
+        (["latency", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_one_line_and_leaves_nothing(words: list[str], line: str, checkout: Path, tmp_path: Path) -> None:
+    done = call(checkout, environment(tmp_path), *words)
+    assert refusal(done).startswith(line)
+    assert done.stdout == ""
+    assert [path for path in tmp_path.rglob("*") if path.name not in (".local", "state")] == []
+
+
+def test_lab_names_are_accepted_as_the_playbooks_accept_them() -> None:
+    pattern, said = plugin("action", "check_inputs").SHARED["lab_name"]
+    text = (PROJECT / "scripts/run.py").read_text()
+    assert f'LAB_NAME = re.compile(r"{pattern}")' in text
+    assert f'"{said}"' in text
+
+
+# -- one command at a time -----------------------------------------------------------------------------------------------
+
+WAITS = f"""#!{sys.executable}
+import pathlib, sys, time
+pathlib.Path("began").touch()
+while not pathlib.Path("end").exists():
+    time.sleep(0.02)
+"""
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.02)
+
+
+def test_one_command_at_a_time_has_a_lab(probed: Path, tmp_path: Path) -> None:
+    (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
+    home, state = environment(tmp_path), tmp_path / ".local/state/istio-lab"
+    command = ["make", "--no-print-directory", "verify", "LAB=zz"]
+    with subprocess.Popen(
+        command, cwd=probed, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as verify:
+        try:
+            wait_for(probed / "began")
+            line = refusal(call(probed, home, "destroy", "LAB=zz"))
+            assert line.startswith("LAB: zz is in use by make verify (process ")
+            assert line.endswith("; accepted: another lab, or this one when that has ended; nothing was changed")
+            assert call(probed, home, "catalogue", "LAB=zz").returncode == 0, "which only reads"
+            (probed / ".venv/bin/ansible-playbook").write_text(PROBE)
+            outcome(probed, home, "destroy", "LAB=other")
+        finally:
+            (probed / "end").touch()
+    assert verify.returncode == 0
+    outcome(probed, home, "destroy", "LAB=zz")
+    assert not state.exists(), "nothing is left of the lock"
+    (probed / "began").unlink()
+    (probed / "end").unlink()
+
+
+def test_a_command_whose_launcher_was_killed_still_has_the_lab(probed: Path, tmp_path: Path) -> None:
+    (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
+    home = environment(tmp_path)
+    launcher = subprocess.Popen([sys.executable, "-I", "scripts/run.py", "verify", "LAB=zz"], cwd=probed, env=home)
+    try:
+        wait_for(probed / "began")
+        launcher.kill()
+        launcher.wait()
+        assert "in use by make verify" in refusal(call(probed, home, "destroy", "LAB=zz"))
+    finally:
+        (probed / "end").touch()
+    with open(tmp_path / ".local/state/istio-lab/zz.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with the command
+    (probed / "began").unlink()
+    (probed / "end").unlink()
+
+
+# -- Ansible itself ------------------------------------------------------------------------------------------------------
+
+EVERYTHING = {
+    **{f"ANSIBLE_{name}": value for name, value in ANSIBLE.items()}, "LC_ALL": "zh_CN.UTF-8", "LANG": "de_DE.ISO-8859-1",
+    "PYTHONPATH": "/usr/lib/python3/dist-packages", "PYTHONWARNINGS": "error", "GOFLAGS": "-x",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+}  # fmt: skip
+REFUSED = "[ERROR]: traffic_policy_entry: nosuch was given; accepted: an entry of the catalogue, such as "
+
+
+def test_with_all_of_it_set_a_playbook_refuses_what_it_should(checkout: Path, tmp_path: Path) -> None:
+    line = refusal(call(checkout, environment(tmp_path, **EVERYTHING), "policy", "ENTRY=nosuch", "LAB=zz"))
+    assert line.startswith(REFUSED)
+    assert not (tmp_path / ".local/state/istio-lab").exists()
+
+
+def test_a_load_test_without_a_lab_is_one_line(checkout: Path, tmp_path: Path) -> None:
+    line = refusal(call(checkout, environment(tmp_path), "load", "LAB=zz"))
+    assert line == "[ERROR]: LAB: no lab zz is here: make lab LAB=zz; nothing was changed"
+    assert not (tmp_path / ".local/state/istio-lab").exists()
+
+
+def test_the_catalogue_is_listed_from_there(checkout: Path, tmp_path: Path) -> None:
+    done = call(checkout, environment(tmp_path, LC_ALL="C"), "catalogue")
+    assert done.returncode == 0, done.stderr
+    assert "reviews-80-20" in done.stdout
+
+
+PLAYBOOKS = {
+    "done": ("[{debug: {msg: fine}}]", 0, ""),
+    "refused": ("[{assert: {that: false, fail_msg: 'X: 1; nothing was changed'}}]", 1, "X: 1; nothing was changed"),
+    "failed": (
+        "[{name: Ask the server, command: {argv: [sh, -c, 'echo denied the request: no such field >&2; exit 1']}}]", 2,
+        "Ask the server: denied the request: no such field; log: {log}",
+    ),
+    "several": (
+        "[{name: Ask, command: {argv: [sh, -c, 'echo no {{ item }} >&2; exit {{ item }}']}, loop: [0, 1, 2]}]", 2,
+        "Ask: no 1; log: {log}",
+    ),
+    "explained": (
+        "[{block: [{command: 'false'}], rescue: [{fail: {msg: 'because; nothing was made'}}]}]", 1, "because; nothing was made",
+    ),
+    "judged": ("[{assert: {that: false, fail_msg: 'mirror: FAIL after 9 requests; report: x'}}]", 1, "mirror: FAIL after"),
+    "void": ("[{fail: {msg: 'mirror: VOID after 9 requests: FAIL was near; report: x'}}]", 2, "mirror: VOID after 9 requests"),
+    "checked": ("[{assert: {that: false, fail_msg: 'still there: istiod'}}]", 2, "still there: istiod"),
+    "rescued": ("[{block: [{assert: {that: false}}], rescue: [{debug: {msg: well}}]}]", 0, "Assertion failed"),
+    "secret": ("[{name: Hide, command: {argv: [sh, -c, 'echo hush >&2; exit 1']}, no_log: true}]", 2, "Hide: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_how_a_playbook_ends_and_what_it_says(name: str, tmp_path: Path) -> None:
+    tasks, status, line = PLAYBOOKS[name]
+    (tmp_path / "play.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: {tasks}}}]")
+    log = tmp_path / "ansible.log"
+    done = ansible(tmp_path / "play.yml", LAB_LOG=str(log))
+    assert done.returncode == status, done.stdout + done.stderr
+    told = [told for told in done.stderr.splitlines() if told.startswith("[ERROR]")]
+    assert "hush" not in done.stdout + done.stderr
+    if line:
+        assert told[-1].startswith(f"[ERROR]: {line.format(log=log)}"), told
+        assert "fatal:" not in done.stdout
+        assert "Origin:" not in done.stderr
+    else:
+        assert told == []
+    if name == "failed":
+        assert "stderr: 'denied the request: no such field'" in log.read_text()
+        assert log.stat().st_mode & 0o777 == 0o600
+    if name == "secret":
+        assert "hush" not in log.read_text()
+
+
+@pytest.mark.parametrize("variables", [{"ANSIBLE_SKIP_TAGS": "all"}, {"ANSIBLE_RUN_TAGS": "foo"}])
+def test_a_playbook_that_did_nothing_has_not_succeeded(variables: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text("[{name: Work, hosts: localhost, gather_facts: false, tasks: [{debug: {}}]}]")
+    done = ansible(tmp_path / "play.yml", ANSIBLE_CALLBACKS_ENABLED="timer", **variables)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("[ERROR]: not done: Work; ")
+    assert "ANSIBLE_SKIP_TAGS" in done.stderr
+
+
+def ansible(playbook: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The plain command, with this project's settings."""
+    given = {**environment(playbook.parent), "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "LC_ALL": "C.UTF-8", **variables}
+    command = [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", "localhost,", "-c", "local", str(playbook)]
+    return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "zh_CN.UTF-8"}, {"LC_ALL": "C", "LANG": "C"}])
+def test_the_plain_command_works_in_any_locale_and_where_all_may_write(
+    variables: dict[str, str], checkout: Path, tmp_path: Path
+) -> None:
+    packages = tmp_path / "venv" / Path(sys.prefix, "lib").name / f"python3.{sys.version_info.minor}" / "site-packages"
+    folder = tmp_path / "checkout"
+    shutil.copytree(checkout, folder, symlinks=True, ignore=shutil.ignore_patterns("lib"))
+    packages = folder / f".venv/lib/python3.{sys.version_info.minor}/site-packages"
+    packages.mkdir(parents=True)
+    (packages / "others.pth").write_text(f"{Path(sys.prefix, 'lib', packages.parent.name, 'site-packages')}\n")
+    script = (PROJECT / "scripts/bootstrap.sh").read_text()
+    (packages / "istio_lab.pth").write_text(script.split("<<'END'\n")[1].split("END\n")[0])
+    folder.chmod(0o777)
+    programs = [str(folder / ".venv/bin" / name) for name in ("python", "ansible-playbook")]
+    command = [*programs, "-i", "inventories/kind", "-e", "kind_cluster_nodes=0"]
+    given = environment(tmp_path, **variables)
+    done = subprocess.run(
+        [*command, "playbooks/site.yml"], cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("[ERROR]: kind_cluster_nodes: '0' was given"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [(["PASS", "PASS"], 0), (["PASS", "FAIL"], 1), (["VOID", "FAIL"], 1), (["PASS", "VOID"], 2), (["PASS"], 2)],
+)
+def test_the_catalogues_status_is_that_of_its_verdicts(outcomes: list[str], status: int, tmp_path: Path) -> None:
+    names = ["cors", "jwt"]
+    for name, outcome_of in zip(names, outcomes, strict=False):
+        (tmp_path / name).mkdir()
+        verdict = {"outcome": outcome_of, "n": 1, "reasons": [], "facts": {"started": "2026-11-25T00:00:00Z"}}
+        (tmp_path / name / "verdict.json").write_text(json.dumps(verdict))
+    command = [
+        sys.executable,
+        "-m",
+        "loadtests.reports.summary",
+        "--since=0",
+        f"--results={tmp_path}",
+        f"--entries={','.join(names)}",
+    ]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done.stderr
+    bad = [f"{name} {o}" for name, o in zip(names, [*outcomes, "not run"], strict=False) if o != "PASS"]
+    words = f"not PASS: {', '.join(bad)}; " if bad else ""
+    assert done.stdout.splitlines()[-1] == f"{words}report: {tmp_path}/catalogue.html"
+
+
+# -- Locust --------------------------------------------------------------------------------------------------------------
+
+READS = """
+import sys
+import loadtests.run.__main__
+from locust import argument_parser
+options = argument_parser.get_parser().parse_args(["--users", "3"])
+print(options.num_users, options.headless, options.host)
+"""
+
+
+@pytest.mark.parametrize("text", ["users = 1\nheadless = true\nhost = http://elsewhere\n", "= = no\n[["])
+def test_locust_takes_no_settings_but_those_of_its_command_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / ".locust.conf").write_text(text)
+    given = environment(tmp_path, LOCUST_HOST="http://elsewhere", LOCUST_HEADLESS="1", LOCUST_USER_CLASSES="x")
+    command = [sys.executable, "-c", READS]
+    done = subprocess.run(command, cwd=PROJECT, env=given, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "3 False None", done.stderr

@@ -1,0 +1,207 @@
+"""Whose it is: the lab takes for its own only what it marked before it made it. By engines that note what they are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_inputs import PROJECT, plugin
+
+kind_cluster = plugin("modules", "kind_cluster")
+
+# Lists what $FOLDER/containers.json holds, removes from it, and notes every change that was asked for.
+ENGINE = r"""#!/usr/bin/env python3
+import json, os, sys
+folder, asked = os.environ["FOLDER"], sys.argv[1:]
+file = os.path.join(folder, "containers.json")
+containers = json.load(open(file))
+if asked[0] == "ps":
+    label = next((a.partition("=")[2] for a in asked if a.startswith("label=")), "")
+    key, _, value = label.partition("=")
+    for one in containers:
+        if not label or one["Config"]["Labels"].get(key) == value:
+            print(one["Id"])
+elif asked[0] == "inspect":
+    print(json.dumps([one for one in containers if one["Id"] in asked]))
+elif asked[:2] == ["network", "inspect"]:
+    sys.exit(0 if os.path.exists(os.path.join(folder, "network")) else 1)
+else:
+    print(*asked, file=open(os.path.join(folder, "asked"), "a"))
+    if asked[0] == "rm":
+        json.dump([one for one in containers if one["Name"] not in asked], open(file, "w"))
+    if asked[:2] == ["network", "create"]:
+        open(os.path.join(folder, "network"), "w")
+"""
+# Creates a node that mounts what the configuration has; $FOLDER/killed ends it as a power cut would.
+KIND = r"""#!/usr/bin/env python3
+import json, os, sys, yaml
+folder, asked = os.environ["FOLDER"], sys.argv[1:]
+print("kind", *asked, file=open(os.path.join(folder, "asked"), "a"))
+name = asked[asked.index("--name") + 1]
+if asked[0] == "create":
+    mount = yaml.safe_load(sys.stdin)["nodes"][0]["extraMounts"][0]
+    assert os.path.isdir(mount["hostPath"]), "the engine refuses a mount whose source is not there"
+    assert os.path.exists(os.path.join(folder, "network")), "kind would make a network without a mark"
+    node = {"Id": "new", "Name": f"{name}-control-plane", "State": {"Status": "running"},
+            "Config": {"Labels": {"io.x-k8s.kind.cluster": name}},
+            "Mounts": [{"Type": "bind", "Source": mount["hostPath"], "Destination": mount["containerPath"]},
+                       {"Type": "volume", "Name": "var", "Source": "/x", "Destination": "/var"}]}
+    json.dump([node], open(os.path.join(folder, "containers.json"), "w"))
+    if os.path.exists(os.path.join(folder, "killed")):
+        sys.exit(9)
+open(asked[asked.index("--kubeconfig") + 1], "w").write("of the cluster")
+"""
+
+
+class Host:
+    """A host with one engine, on which there may be clusters, and the state folder of labs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder / "host", folder / "state home"
+        self.folder.mkdir()
+        self.state = self.home / "istio-lab/dev"
+        (self.folder / "containers.json").write_text("[]")
+        for name, text in {"podman": ENGINE, "kind": KIND, "kubectl": "#!/bin/sh\n"}.items():
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o755)
+        self.environment = {
+            **os.environ, "PATH": f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "FOLDER": str(self.folder), "XDG_STATE_HOME": str(self.home), "XDG_CACHE_HOME": str(folder / "cache"),
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "2000",
+        }  # fmt: skip
+
+    def found(self, name: str, claim: str = "", container: str = "theirs") -> None:
+        """A node of a cluster that was there before."""
+        mounts = [{"Type": "bind", "Source": claim, "Destination": "/etc/istio-lab"}] if claim else []
+        node = {
+            "Id": container, "Name": f"{name}-control-plane", "State": {"Status": "running"}, "Mounts": mounts,
+            "Config": {"Labels": {"io.x-k8s.kind.cluster": name}},
+        }  # fmt: skip
+        (self.folder / "containers.json").write_text(json.dumps([node]))
+
+    @property
+    def containers(self) -> list[str]:
+        return [one["Id"] for one in json.loads((self.folder / "containers.json").read_text())]
+
+    @property
+    def asked(self) -> list[str]:
+        """Everything that would have changed something."""
+        file = self.folder / "asked"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def module(self, state: str = "present") -> dict[str, Any]:
+        """The module's answer, as Ansible would have it."""
+        config = {"nodes": [{"extraMounts": [{"hostPath": str(self.state / "claim"), "containerPath": "/etc/istio-lab"}]}]}
+        given = {
+            "name": "dev", "state": state, "config": json.dumps(config), "image": "node:1", "timeout": 2,
+            "kubeconfig": str(self.state / "kubeconfig"), "record": str(self.state / "cluster.json"),
+            "claim": str(self.state / "claim"), "log": str(self.state / "log/kind.log"),
+        }  # fmt: skip
+        if state == "present":
+            (self.state / "log").mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / "plugins/modules/kind_cluster.py")], env=self.environment,
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": given}), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+
+    def play(self, playbook: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/kind", f"playbooks/{playbook}"]
+        given = ["-e", json.dumps({"lab_name": "dev", "lab_min_disk_gib": 0, "lab_min_memory_gib": 0, **variables})]
+        return subprocess.run(
+            [*command, *given], capture_output=True, text=True, check=False, env=self.environment, cwd=PROJECT, timeout=60
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_cluster_of_somebody_else_is_refused_whatever_the_labs_folder_says(host: Host, state: str, recorded: bool) -> None:
+    host.found("dev")
+    if recorded:  # the lab's own was deleted by hand, and somebody made another of its name
+        (host.state / "claim").mkdir(parents=True)
+        (host.state / "cluster.json").write_text('{"made_of": "x"}')
+    told = host.module(state)
+    assert told["failed"] is True
+    assert told["msg"].startswith("lab_name: dev was given, but a kind cluster dev exists in podman (dev-control-plane)")
+    assert "kind delete cluster --name dev" in told["msg"]
+    assert (host.containers, host.asked) == (["theirs"], [])
+
+
+@pytest.mark.parametrize("playbook", ["create_cluster.yml", "destroy_lab.yml"])
+def test_every_playbook_refuses_it_and_leaves_no_folder(host: Host, playbook: str) -> None:
+    host.found("dev")
+    done = host.play(playbook)
+    assert done.returncode != 0
+    assert "a kind cluster dev exists in podman (dev-control-plane) that was not made by this lab" in done.stdout
+    assert (host.containers, host.asked) == (["theirs"], [])
+    assert not host.home.exists()
+
+
+def test_a_lab_of_another_state_folder_is_named(host: Host) -> None:
+    host.found("dev", claim="/home/ann/.local/state/istio-lab/dev/claim")
+    assert "that belongs to the lab in /home/ann/.local/state/istio-lab/dev;" in host.module()["msg"]
+    assert (host.containers, host.asked) == (["theirs"], [])
+
+
+def test_a_creation_of_the_labs_own_that_was_cut_off_is_replaced_without_a_question(host: Host) -> None:
+    (host.folder / "killed").touch()
+    assert host.module()["failed"] is True
+    assert host.containers == ["new"]
+    (host.folder / "killed").unlink()
+    told = host.module()
+    assert (told["action"], told["reason"]) == ("replace", "an interrupted creation left half a cluster behind")
+    assert "rm --force --volumes dev-control-plane" in host.asked
+    assert (host.module()["action"], host.containers) == ("keep", ["new"])
+
+
+def test_the_labs_cluster_is_known_after_its_folder_was_deleted(host: Host) -> None:
+    host.found("dev", claim=str(host.state / "claim"), container="ours")
+    told = host.module()
+    assert (told["action"], told["reason"]) == ("replace", "the lab's folder was removed while its cluster was left")
+    assert host.containers == ["new"]
+
+
+def test_destroy_removes_it_after_its_folder_was_deleted(host: Host) -> None:
+    host.found("dev", claim=str(host.state / "claim"), container="ours")
+    done = host.play("destroy_lab.yml")
+    assert done.returncode == 0, done.stdout
+    assert (host.containers, host.home.exists()) == ([], False)
+
+
+def test_volumes_of_its_own_nodes_go_and_no_others(host: Host) -> None:
+    """kind deletes volumes by a label that says a node's name, whoever's node that was."""
+    host.module()
+    assert host.module("absent")["changed"] is True
+    assert [line for line in host.asked if line.startswith("volume")] == ["volume rm var"]
+    assert not [line for line in host.asked if line.startswith("kind delete")]
+
+
+def test_the_network_is_marked_before_the_cluster_is_made(host: Host) -> None:
+    host.module()
+    network = next(line for line in host.asked if line.startswith("network create"))
+    assert "--label=istio-lab.network=made" in network
+    (host.folder / "asked").unlink()
+    host.module("absent")
+    host.module()
+    assert not [line for line in host.asked if line.startswith("network create")], "one that is there is taken as it is"
+
+
+def test_a_lost_kubeconfig_is_written_again(host: Host) -> None:
+    host.module()
+    (host.state / "kubeconfig").unlink()
+    told = host.module()
+    assert (told["action"], told["reason"], host.containers) == ("repair", "its kubeconfig was gone", ["new"])
+    assert (host.state / "kubeconfig").read_text() == "of the cluster"
+    assert (host.state / "kubeconfig").stat().st_mode & 0o777 == 0o600

@@ -205,3 +205,113 @@ def test_a_lost_kubeconfig_is_written_again(host: Host) -> None:
     assert (told["action"], told["reason"], host.containers) == ("repair", "its kubeconfig was gone", ["new"])
     assert (host.state / "kubeconfig").read_text() == "of the cluster"
     assert (host.state / "kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+# -- namespaces -------------------------------------------------------------------------------------------------------
+
+# Has the namespaces of $FOLDER/namespaces.json, name -> labels, and notes what else it is asked.
+KUBECTL = r"""#!/usr/bin/env python3
+import json, os, sys
+folder, asked = os.environ["FOLDER"], [a for a in sys.argv[1:] if not a.startswith("--kubeconfig=")]
+there = json.load(open(os.path.join(folder, "namespaces.json")))
+if asked[:2] == ["get", "namespace"]:
+    if asked[2] in there:
+        print(json.dumps({"metadata": {"name": asked[2], "labels": there[asked[2]]}}))
+else:
+    said = sys.stdin.read() if asked[-1] == "--filename=-" else ""
+    print(*asked, said, file=open(os.path.join(folder, "asked"), "a"))
+"""
+LABELS = {"app.kubernetes.io/part-of": "istio-lab", "istio-injection": "enabled"}
+
+
+def make_namespace(host: Host, there: dict[str, dict[str, str]]) -> subprocess.CompletedProcess[str]:
+    (host.folder / "kubectl").write_text(KUBECTL)
+    (host.folder / "namespaces.json").write_text(json.dumps(there))
+    given = json.dumps({"name": "echo", "kubeconfig": "k", "labels": {"istio-injection": "enabled"}})
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local", "-m", "lab_namespace"]
+    return subprocess.run(
+        [*command, "-a", given], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+    )
+
+
+def test_a_namespace_of_somebody_else_is_refused_by_name(host: Host) -> None:
+    done = make_namespace(host, {"echo": {"team": "shop"}})
+    assert done.returncode != 0
+    assert "namespace echo: it exists in this cluster without the lab's label" in done.stdout + done.stderr
+    assert "kubectl label namespace echo app.kubernetes.io/part-of=istio-lab" in done.stdout + done.stderr
+    assert host.asked == []
+
+
+def test_a_namespace_is_made_with_its_labels_at_once(host: Host) -> None:
+    done = make_namespace(host, {})
+    assert "CHANGED" in done.stdout, done.stdout + done.stderr
+    [line] = host.asked
+    command, _, made = line.partition(" --filename=- ")
+    assert (command.split()[0], json.loads(made)["metadata"]) == ("create", {"name": "echo", "labels": LABELS})
+
+
+def test_a_namespace_of_the_labs_is_kept_and_given_what_it_lacks(host: Host) -> None:
+    assert "SUCCESS" in make_namespace(host, {"echo": LABELS | {"more": "x"}}).stdout
+    assert host.asked == []
+    assert "CHANGED" in make_namespace(host, {"echo": {"app.kubernetes.io/part-of": "istio-lab"}}).stdout
+    assert [line.strip() for line in host.asked] == ["label namespace echo --overwrite istio-injection=enabled"]
+
+
+# -- containers outside the cluster, and names of this machine --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lab", "accepted"), [("dev", True), ("another", False)])
+def test_a_container_outside_the_cluster_takes_the_place_of_the_labs_own_alone(host: Host, lab: str, accepted: bool) -> None:
+    (host.folder / "podman").write_text(r"""#!/bin/sh
+case "$*" in
+    "ps "*"label=istio-lab.lab=$THEIRS") echo 1234 ;;
+    "ps "*label=*) ;;
+    "ps "*'name=^dev-msgd$'*) echo 1234 ;;
+    *) echo "$*" >>"$FOLDER/asked" ;;
+esac
+""")
+    script = [
+        "sh",
+        str(PROJECT / "roles/samples/files/run_outside.sh"),
+        "podman",
+        "dev",
+        "dev-msgd",
+        "--network",
+        "kind",
+        "image",
+    ]
+    environment = host.environment | {"THEIRS": lab}
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+    run = "run --detach --name dev-msgd --label istio-lab.lab=dev --network kind image"
+    assert (done.returncode == 0, host.asked) == (accepted, ["rm --force 1234", run] if accepted else [])
+    assert accepted or "a container dev-msgd exists in podman that this lab did not make" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "accepted"),
+    [
+        ("10.0.0.5 shop web.lab.internal # from the wiki", False),
+        ("127.0.0.1 web.lab.internal # istio-lab another webfront", True),
+        ("# 10.0.0.5 web.lab.internal", True),
+        ("10.0.0.5 web.lab.internal.example web-lab.internal", True),
+    ],
+)
+def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accepted: bool) -> None:
+    hosts, playbook = host.folder / "hosts", host.folder / "play.yml"
+    hosts.write_text(f"127.0.0.1 localhost\n{line}\n")
+    role = {"name": str(PROJECT / "roles/samples"), "tasks_from": "hosts"}
+    task = {"name": "Hosts", "ansible.builtin.include_role": role}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    given = {
+        "samples_name": "webfront", "samples_dir": str(PROJECT / "samples"), "samples_lab": "dev", "samples_hosts_entry": True,
+        "samples_kubeconfig": "k", "samples_state_dir": "s", "samples_image": "i", "__samples_hosts_file": str(hosts),
+        "ansible_python_interpreter": sys.executable,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(playbook)]
+    done = subprocess.run(
+        [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+    )
+    own = "127.0.0.1 web.lab.internal # istio-lab dev webfront"
+    assert (done.returncode == 0) is accepted, done.stdout
+    assert hosts.read_text().splitlines()[1:] == [line, *([own] if accepted else [])]
+    assert accepted or f"has `{line}`, which is not the lab's" in done.stdout

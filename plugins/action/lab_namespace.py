@@ -26,8 +26,8 @@ def lacking(name: str, found: Mapping[str, Any], labels: Mapping[str, str]) -> d
     if found and not PART_OF.items() <= there.items():
         label = "=".join(*PART_OF.items())
         raise ValueError(
-            f"namespace {name}: it exists in this cluster without the lab's label {label}, so it is somebody else's; "
-            f"accepted: no namespace {name}, or one given to the lab with `kubectl label namespace {name} {label}`; it was left as it is"
+            f"namespace {name}: it exists in this cluster without the lab's label {label}, so it is somebody else's; accepted: "
+            f"no such namespace, or one given to the lab with `kubectl label namespace {name} {label}`; it was left as it is"
         )
     return {key: value for key, value in (PART_OF | dict(labels)).items() if there.get(key) != value}
 

@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.kubeconfig import written
 from tests.unit.test_inputs import PROJECT, plugin
 
 kind_cluster = plugin("modules", "kind_cluster")
@@ -315,3 +320,73 @@ def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accept
     assert (done.returncode == 0) is accepted, done.stdout
     assert hosts.read_text().splitlines()[1:] == [line, *([own] if accepted else [])]
     assert accepted or f"has `{line}`, which is not the lab's" in done.stdout
+
+
+# -- what is left of a lab whose folder is gone -----------------------------------------------------------------------
+
+API = {
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.3"},
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList", "groupVersion": "v1",
+        "resources": [{"name": "namespaces", "singularName": "", "namespaced": False, "kind": "Namespace", "verbs": ["list"]}],
+    },
+}  # fmt: skip
+
+
+@contextmanager
+def cluster(folder: Path, namespaces: list[str]) -> Iterator[str]:
+    """The kubeconfig of a cluster that has these namespaces with the lab's label, and takes no request but to read."""
+    found = [{"metadata": {"name": name, "labels": LABELS}} for name in namespaces]
+    answers = API | {"/api/v1/namespaces": {"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": found}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
+            """Tests are quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield written(folder, server.server_address[1])
+        server.shutdown()
+
+
+@pytest.mark.parametrize("namespaces", [["bookinfo", "istio-system"], []])
+def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Host, namespaces: list[str]) -> None:
+    host.environment |= {"NO_PROXY": "127.0.0.1", "TMPDIR": str(host.folder)}
+    with cluster(host.folder, namespaces) as kubeconfig:
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/existing", "playbooks/destroy_lab.yml"]
+        given = {"lab_name": "dev", "existing_cluster_kubeconfig": kubeconfig, "ansible_python_interpreter": sys.executable}
+        done = subprocess.run(
+            [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+        )
+    assert (done.returncode == 0) is (not namespaces), done.stdout
+    if namespaces:
+        assert "whose cluster holds a lab (bookinfo, istio-system), but the kubeconfig of lab dev is gone" in done.stdout
+        assert "make lab INVENTORY=existing LAB=dev" in done.stdout
+
+
+def test_built_images_that_a_container_uses_are_kept(host: Host) -> None:
+    (host.folder / "podman").write_text(r"""#!/bin/sh
+case "$*" in
+    "image ls "*key*) cat "$FOLDER/images" ;;
+    "image ls "*) ;;
+    "rmi busy:1") exit 2 ;;
+    rmi*) echo "$*" >>"$FOLDER/asked"; sed -i "\|^$2 |d; \|^<none>.* $2\$|d" "$FOLDER/images"; echo "Untagged: $2" ;;
+    *) exit 9 ;;
+esac
+""")
+    (host.folder / "images").write_text("busy:1 aa\nfree:1 bb\nfree:2 bb\n<none>:<none> cc\n")
+    script = [str(PROJECT / "playbooks/files/remove_images.sh"), "podman"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=host.environment)
+    assert (done.returncode, done.stderr) == (0, "kept, for a container uses it: busy:1\n")
+    assert host.asked == ["rmi cc", "rmi free:1", "rmi free:2"]
+    assert (host.folder / "images").read_text() == "busy:1 aa\n"

@@ -390,3 +390,14 @@ esac
     assert (done.returncode, done.stderr) == (0, "kept, for a container uses it: busy:1\n")
     assert host.asked == ["rmi cc", "rmi free:1", "rmi free:2"]
     assert (host.folder / "images").read_text() == "busy:1 aa\n"
+
+
+def test_artefacts_that_another_lab_runs_on_are_kept(host: Host) -> None:
+    for name in ("dev", "staging"):
+        (host.home / "istio-lab" / name).mkdir(parents=True)
+        (host.home / "istio-lab" / name / "cluster.json").write_text('{"engine": "podman"}')
+    done = host.play("destroy_lab.yml", lab_destroy_cache=True)
+    assert done.returncode != 0
+    assert "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;" in done.stdout
+    assert host.state.exists()
+    assert host.asked == []

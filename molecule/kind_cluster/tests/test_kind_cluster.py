@@ -95,6 +95,17 @@ def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
     assert "replace (an interrupted creation left half a cluster behind)" in lab.words(done.stdout), done.stdout[-2000:]
 
 
+def test_a_lost_kubeconfig_is_written_again() -> None:
+    node = ["inspect", "--format", "{{.Id}}", f"{lab.NAME}-control-plane"]
+    before = engine(*node)
+    lab.KUBECONFIG.unlink()
+    done = lab.playbook("create_cluster.yml")
+    assert "repair (its kubeconfig was gone)" in lab.words(done.stdout), done.stdout[-2000:]
+    assert engine(*node) == before
+    assert lab.KUBECONFIG.stat().st_mode & 0o777 == 0o600
+    assert "Ready" in lab.kubectl("get", "nodes")
+
+
 def test_a_cluster_of_somebody_else_is_refused_and_runs_on() -> None:
     """What looks like a node of theirs: to the engine, a cluster is a label."""
     name = f"{lab.NAME}-other"

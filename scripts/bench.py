@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+import yaml
+
 PROJECT = Path(__file__).resolve().parent.parent
 NAME = "istio-lab-bench"
 STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
@@ -116,7 +118,10 @@ def main() -> None:
         changed = re.findall(r"changed=(\d+)", output)
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(STATE, kept, symlinks=True)
-        (kept / "kind.yaml").write_text((STATE / "kind.yaml").read_text())
+        settings = yaml.safe_load((STATE / "kind.yaml").read_text())
+        for node in settings["nodes"]:
+            del node["extraMounts"]  # folders of the lab's, which go with it
+        (kept / "kind.yaml").write_text(yaml.safe_dump(settings))
         run(*make, "destroy")
         steps = by_hand(kept)
         hands.append(sum(steps.values()))

@@ -115,11 +115,12 @@ def containers(engine: str) -> list[str]:
 
 
 def remove_containers(engine: str) -> list[str]:
-    """Remove them with their volumes, and the network of kind when no other cluster is on it; how many, in words."""
+    """Remove them with their volumes, and the network of kind if a lab made it and no cluster is on it; how many, in words."""
     if shutil.which(engine) is None or not (ids := containers(engine)):
         return []
     subprocess.run([engine, "rm", "--force", "--volumes", *ids], capture_output=True, text=True, check=True)
-    if not engine_says(engine, "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster"):
+    made = engine_says(engine, "network", "inspect", "--format", '{{index .Labels "istio-lab.network"}}', "kind") == ["made"]
+    if made and not engine_says(engine, "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster"):
         subprocess.run([engine, "network", "rm", "kind"], capture_output=True, check=False)  # it refuses while it is in use
     return [f"{len(ids)} containers of {engine}"]
 

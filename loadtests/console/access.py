@@ -12,14 +12,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadtests.console import account
+from loadtests.console import account, topology
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.samples import billing
 
 NAMESPACE = "istio-lab-load"
 ACCOUNT = "locust"
@@ -31,22 +32,79 @@ LOOKED_AT = ("istio-system", "telemetry")
 VALID = "24h"
 """How long a kubeconfig of the account is good."""
 
-READ = ("get", "list", "watch")
-LOOK: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("", ("pods", "pods/log", "services", "endpoints", "configmaps"), READ),
-    ("", ("pods/proxy", "services/proxy"), ("get",)),
-    ("", ("pods/portforward",), ("create", "get")),
-)
-JUDGE: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    *LOOK,
-    # What a sample has behind it, a store say, is asked by a client in its pod.
-    ("", ("pods/exec",), ("create", "get")),
-    # Clients' certificates and the key that signs an entry's tokens: they are made for the load test, and it sends with them.
-    ("", ("secrets",), ("get",)),
-    ("apps", ("deployments", "statefulsets", "replicasets"), READ),
-    *((group, tuple(plurals), READ) for group, plurals in account.kinds().items()),
-    ("networking.istio.io", ("serviceentries",), ("create", "patch")),
+READ = ("get", "list")
+
+
+@dataclass(frozen=True)
+class Right:
+    """One rule of a role, and why the account cannot do without it."""
+
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    why: str
+    group: str = ""
+    names: tuple[str, ...] = ()
+    """The only objects that it is for; empty for all of the namespace."""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """As a role has it."""
+        only = {"resourceNames": list(self.names)} if self.names else {}
+        return {"apiGroups": [self.group], "resources": list(self.resources), "verbs": list(self.verbs), **only}
+
+
+LOOK = (
+    Right(("pods", "services"), READ, "which pod is which version, where the gateway is, which hosts rules may name"),
+    Right(("pods/log",), ("get",), "access logs, one of the sources that a verdict compares"),
+    Right(("pods/proxy",), ("get",), "counters of the proxies, and of the stores of sample shadow"),
+    Right(
+        ("services/proxy",), ("get",), "the topology's metrics; what sample billing's server outside was sent",
+        names=(topology.PROMETHEUS_SERVICE, billing.WITNESS),
+    ),
+    Right(("pods/portforward",), ("create", "get"), "whether a proxy has the rules, from its admin port"),
 )  # fmt: skip
+"""In namespaces that are looked at, and in those with rules."""
+
+
+SENT_WITH = "what entries send with: clients' certificates, the key that signs tokens"
+MARKED = "the marker, by which it tells when proxies have the rules"
+
+
+def judge(secrets: Sequence[str]) -> tuple[Right, ...]:
+    """Rights in namespaces with rules.
+
+    :param secrets: those that entries send with
+    """
+    return (
+        *LOOK,
+        # A rule without names would be for all of them.
+        *([Right(("secrets",), ("get",), SENT_WITH, names=tuple(secrets))] if secrets else []),
+        Right(("deployments", "statefulsets"), READ, "replicas and settings that some expectations are read from", "apps"),
+        *(Right(tuple(plurals), READ, "the rules that verdicts are read from", g) for g, plurals in account.kinds().items()),
+        Right(("serviceentries",), ("create", "patch"), MARKED, "networking.istio.io"),
+        Right(
+            ("serviceaccounts",), ("impersonate",), "writes rules as that account, whose Role covers them and nothing else",
+            names=(account.NAME,),
+        ),
+    )  # fmt: skip
+
+
+def everywhere(known: Sequence[str]) -> tuple[Right, ...]:
+    """Rights that are bound to no namespace.
+
+    :param known: namespaces that may come to be: the account may ask whether they are there
+    """
+    return (Right(("namespaces",), ("get",), "whether a sample that an entry needs is deployed", names=tuple(known)),)
+
+
+def secrets_of(entries: Iterable[entry.Entry]) -> list[str]:
+    """Secrets that the entries' traffic is sent with."""
+    return sorted({name for e in entries for t in e.traffic.values() if (name := getattr(t, "secret", ""))})
+
+
+def namespaces_of(entries: Iterable[entry.Entry]) -> list[str]:
+    """Namespaces that the entries are about."""
+    return sorted({e.question.namespace for e in entries})
 
 
 def _object(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str, Any]:
@@ -55,9 +113,8 @@ def _object(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **where, "labels": PART_OF}, **parts}
 
 
-def _role(name: str, rules: Sequence[tuple[str, Sequence[str], Sequence[str]]], *more: Mapping[str, Any]) -> dict[str, Any]:
-    told = [{"apiGroups": [group], "resources": list(what), "verbs": list(verbs)} for group, what, verbs in rules]
-    return _object("ClusterRole", name, rules=[*told, *more])
+def _role(name: str, rights: Iterable[Right]) -> dict[str, Any]:
+    return _object("ClusterRole", name, rules=[right.rule for right in rights])
 
 
 def _binding(kind: str, role: str, namespace: str = "") -> dict[str, Any]:
@@ -65,16 +122,15 @@ def _binding(kind: str, role: str, namespace: str = "") -> dict[str, Any]:
     return _object(kind, role, namespace, roleRef={"apiGroup": RBAC, "kind": "ClusterRole", "name": role}, subjects=[subject])
 
 
-def manifests(namespaces: Mapping[str, Mapping[str, str]], known: Sequence[str]) -> list[dict[str, Any]]:
+def manifests(
+    namespaces: Mapping[str, Mapping[str, str]], known: Sequence[str], secrets: Sequence[str]
+) -> list[dict[str, Any]]:
     """The account with its rights, and the accounts that write rules.
 
     :param namespaces: the lab's, name -> labels; rules are those of namespaces with injection
-    :param known: namespaces that may come to be: the account may ask whether they are there
+    :param known: namespaces that entries are about
+    :param secrets: those that entries send with
     """
-    act = {
-        "apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [account.NAME], "verbs": ["impersonate"],
-    }  # fmt: skip
-    ask = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": sorted(known), "verbs": ["get"]}
     with_rules = [name for name, labels in namespaces.items() if labels.get("istio-injection") == "enabled"]
     return [
         # No sidecar: what is sent must reach the mesh as from outside.
@@ -83,14 +139,30 @@ def manifests(namespaces: Mapping[str, Mapping[str, str]], known: Sequence[str])
             "metadata": {"name": NAMESPACE, "labels": {"istio-injection": "disabled", **PART_OF}},
         },
         _object("ServiceAccount", ACCOUNT, NAMESPACE),
-        _role(NAME, JUDGE, act),
+        _role(NAME, judge(secrets)),
         _role(f"{NAME}-reader", LOOK),
-        _role(f"{NAME}-namespaces", (), ask),
+        _role(f"{NAME}-namespaces", everywhere(known)),
         _binding("ClusterRoleBinding", f"{NAME}-namespaces"),
         *(_binding("RoleBinding", f"{NAME}-reader", n) for n in LOOKED_AT if n in namespaces),
         *(_binding("RoleBinding", NAME, n) for n in with_rules),
         *(o for n in with_rules for o in account.manifests(n)),
     ]  # fmt: skip
+
+
+def table() -> str:
+    """Every right with its reason, as the README has it."""
+    entries = [entry.load(name) for name in entry.names()]
+    where = [
+        *((right, "the lab's, istio-system, telemetry") for right in LOOK),
+        *((right, "those with rules") for right in judge(secrets_of(entries))[len(LOOK) :]),
+        *((right, "the whole cluster") for right in everywhere(namespaces_of(entries))),
+    ]
+    lines = ["| Namespaces | Right | Why |", "|---|---|---|"]
+    for right, place in where:
+        objects = ", ".join(f"`{r}{'.' + right.group if right.group else ''}`" for r in right.resources)
+        only = f" named {', '.join(f'`{name}`' for name in right.names)}" if right.names else ""
+        lines.append(f"| {place} | {', '.join(right.verbs)} {objects}{only} | {right.why} |")
+    return "\n".join(lines) + "\n"
 
 
 def kubeconfig(own: Mapping[str, Any], token: str) -> dict[str, Any]:
@@ -118,11 +190,15 @@ def give(cluster: Cluster) -> list[str]:
         for o in found
         if PART_OF.items() <= o["metadata"].get("labels", {}).items() or o["metadata"]["name"] in LOOKED_AT
     }
+    if NAMESPACE not in ours and any(o["metadata"]["name"] == NAMESPACE for o in found):
+        raise ClusterError(
+            f"namespace {NAMESPACE}: it exists in this cluster without the lab's label, so it is somebody else's; "
+            "accepted: no such namespace; nothing was changed"
+        )
     entries = [entry.load(name) for name in entry.names()]
-    wanted = manifests(ours, sorted({e.question.namespace for e in entries}))
+    wanted = manifests(ours, namespaces_of(entries), secrets_of(entries))
     # They are of several namespaces, and each says of which.
-    everywhere = replace(cluster, namespace="")
-    told = everywhere.kubectl(
+    told = replace(cluster, namespace="").kubectl(
         "apply", "--filename", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     )
     prepared = [

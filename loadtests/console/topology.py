@@ -11,7 +11,8 @@ from loadtests.mesh.cluster import Cluster
 from loadtests.rules.declared import Objects, of_kind, route_for, shares_of, weights
 from loadtests.rules.view import View
 
-PROMETHEUS = "/api/v1/namespaces/telemetry/services/prometheus:9090/proxy/api/v1/query"
+PROMETHEUS_SERVICE = "prometheus:9090"
+PROMETHEUS = f"/api/v1/namespaces/telemetry/services/{PROMETHEUS_SERVICE}/proxy/api/v1/query"
 BLOCKED = "BlackHoleCluster"
 WINDOW = "30s"
 ENDS = "source_canonical_service, source_version, source_workload_namespace, destination_service_name, destination_version"

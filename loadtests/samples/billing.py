@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ from loadtests.mesh.cluster import Cluster
 from loadtests.rules.egress import reached
 
 HOST = "billing.lab.internal"
-MSGD = "http://msgd.outside.internal:9997"
+WITNESS = "witness:http"
+"""Service and port of the pod without a sidecar that asks msgd what it was sent."""
 PAY = "/pay/load"
 
 
@@ -40,8 +40,7 @@ def paid(path: str, label: Callable[[Any], str] = outcome) -> Fetch:
 
 def sent_to_msgd(cluster: Cluster) -> int:
     """Payments that msgd was sent so far, as it says itself to a pod that has no sidecar."""
-    ask = f"import urllib.request; print(urllib.request.urlopen('{MSGD}/received/load', timeout=10).read().decode())"
-    return int(json.loads(cluster.kubectl("exec", "deploy/witness", "--", "python3", "-c", ask))["received"])
+    return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/received/load")["received"])
 
 
 TO_MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}

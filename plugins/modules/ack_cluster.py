@@ -199,6 +199,19 @@ def wrong_inputs(wanted: Mapping[str, Any]) -> str:
 # -- the API ----------------------------------------------------------------------------------------------------------
 
 
+def refuse_others(cluster: Mapping[str, Any], wanted: Mapping[str, Any], done: str) -> None:
+    """Only a cluster with the lab's tag is the lab's; the tag is part of the request that makes one.
+
+    :raises AckError: if this one has none
+    """
+    tags = {t["key"]: t["value"] for t in cluster.get("tags") or []}
+    if tags.get(TAG) != wanted["lab"]:
+        raise AckError(
+            f"name: {wanted['name']} was given, which a cluster has that is not this lab's ({cluster['cluster_id']}); "
+            f"accepted: a name that no cluster of {wanted['region']} has; {done}"
+        )
+
+
 def in_words(error: Exception) -> str:
     """One line of an error, without what the SDK adds."""
     message = str(getattr(error, "message", "") or error)
@@ -268,6 +281,7 @@ class Api:
                 return str(self.call("create_cluster", request, attempts=1)["cluster_id"])
             except AckError as error:
                 if (there := self.find(wanted["name"], wanted["region"])) is not None:
+                    refuse_others(there, wanted, "nothing was made")
                     return str(there["cluster_id"])
                 cause = error.__cause__
                 status = int(getattr(cause, "status_code", 0) or 0)
@@ -390,11 +404,7 @@ def present(api: Api, module: AnsibleModule) -> dict[str, Any]:
         )
     else:
         cluster_id = found["cluster_id"]
-        tags = {t["key"]: t["value"] for t in found.get("tags") or []}
-        if tags.get(TAG) != wanted["lab"]:
-            raise AckError(
-                f"name: {wanted['name']} was given, which a cluster has that is not this lab's ({cluster_id}); take another"
-            )
+        refuse_others(found, wanted, "nothing was made")
         resumed = found.get("state") != RUNNING
         if resumed and not module.check_mode:
             wait(api, module, cluster_id, RUNNING)
@@ -421,11 +431,7 @@ def absent(api: Api, module: AnsibleModule) -> dict[str, Any]:
     if found is None:
         return {"changed": False, "action": "none", "costs": [], "left": []}
     cluster_id = found["cluster_id"]
-    tags = {t["key"]: t["value"] for t in found.get("tags") or []}
-    if tags.get(TAG) != wanted["lab"]:
-        raise AckError(
-            f"name: {wanted['name']} was given, which a cluster has that is not this lab's ({cluster_id}); nothing was deleted"
-        )
+    refuse_others(found, wanted, "nothing was deleted")
     costs = api.resources(cluster_id)
     if wanted["confirm"] != wanted["name"]:
         held = ", ".join(costs) or "nothing that is told"

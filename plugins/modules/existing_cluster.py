@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import socket
 import traceback
@@ -38,6 +39,7 @@ options:
   oldest: {description: "Oldest Kubernetes version that Istio takes, such as 1.32.", type: str, required: true}
   newest: {description: "Newest Kubernetes version that the lab takes.", type: str, required: true}
   own: {description: "The lab's own kubeconfig; when it is there, the cluster must be that one.", type: path, required: true}
+  record: {description: "The lab's record of its cluster, which says the same when C(own) is lost.", type: path, required: true}
   cpus: {description: "Cores that must be free.", type: float, default: 1.0}
   memory_gib: {description: "Memory that must be free, in GiB.", type: float, default: 3.0}
   reach:
@@ -54,6 +56,7 @@ EXAMPLES = r"""
     kubeconfig: /root/.kube/config
     context: staging
     own: /root/.local/state/istio-lab/istio-lab/kubeconfig
+    record: /root/.local/state/istio-lab/istio-lab/cluster.json
     namespaces: [istio-system, bookinfo]
     oldest: "1.32"
     newest: "1.37"
@@ -62,6 +65,7 @@ EXAMPLES = r"""
 RETURN = r"""
 kubeconfig: {description: "Kubeconfig of this cluster alone, as YAML text.", returned: success, type: str}
 server: {description: "Version of the API server.", returned: success, type: str}
+api: {description: "Address of the API server.", returned: success, type: str}
 reach: {description: "LoadBalancer, NodePort or port-forward.", returned: success, type: str}
 why: {description: "Why that one.", returned: success, type: str}
 address: {description: "Address of a node, for NodePort.", returned: success, type: str}
@@ -331,10 +335,26 @@ def look(cluster: Cluster, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {"server": server, **way}
 
 
+def api_of(kubeconfig: Mapping[str, Any]) -> str:
+    """The API server's address."""
+    return str(kubeconfig["clusters"][0]["cluster"]["server"])
+
+
 def moved(own: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """The API server that the lab is on, if it is another one than ``own`` names."""
-    here, there = (kubeconfig["clusters"][0]["cluster"]["server"] for kubeconfig in (own, before))
-    return "" if here == there else str(there)
+    return "" if api_of(own) == api_of(before) else api_of(before)
+
+
+def elsewhere(own: Mapping[str, Any], kept: Path, record: Path) -> str:
+    """The same, as the lab's folder has it.
+
+    :param kept: the lab's own kubeconfig
+    :param record: what is asked where that is lost
+    """
+    if kept.exists():
+        return moved(own, yaml.safe_load(kept.read_text()))
+    there = str(json.loads(record.read_text()).get("api", "")) if record.exists() else ""
+    return "" if there == api_of(own) else there
 
 
 def main() -> None:
@@ -347,6 +367,7 @@ def main() -> None:
             "oldest": {"type": "str", "required": True},
             "newest": {"type": "str", "required": True},
             "own": {"type": "path", "required": True},
+            "record": {"type": "path", "required": True},
             "cpus": {"type": "float", "default": 1.0},
             "memory_gib": {"type": "float", "default": 3.0},
             "reach": {"type": "str", "choices": ["auto", "LoadBalancer", "NodePort", "port-forward"], "default": "auto"},
@@ -365,9 +386,8 @@ def main() -> None:
         # Relative names in a kubeconfig are those of its folder.
         given = yaml.safe_load(file.read_text()) or {}
         own = alone(given, module.params["context"], lambda name: (file.parent / name).read_bytes())
-        kept = Path(module.params["own"])
-        if kept.exists() and (elsewhere := moved(own, yaml.safe_load(kept.read_text()))):
-            raise ValueError(f"{variable}: this lab is on {elsewhere}; accepted: that cluster, or another lab_name")
+        if there := elsewhere(own, Path(module.params["own"]), Path(module.params["record"])):
+            raise ValueError(f"{variable}: this lab is on {there}; accepted: that cluster, or another lab_name")
         told = look(Cluster(own), module.params)
     except OSError as error:
         refuse(f"{variable}: {error.filename}: {error.strerror}; accepted: a kubeconfig")
@@ -381,7 +401,7 @@ def main() -> None:
         refuse(str(error))
     except (yaml.YAMLError, AttributeError, TypeError):
         refuse(f"{variable}: {file} was given, which is no kubeconfig")
-    module.exit_json(changed=False, kubeconfig=yaml.safe_dump(own), **told)
+    module.exit_json(changed=False, kubeconfig=yaml.safe_dump(own), api=api_of(own), **told)
 
 
 if __name__ == "__main__":

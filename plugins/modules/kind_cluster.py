@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ short_description: Keeps, repairs, replaces or creates a kind cluster
 description:
   - A cluster counts as whole only once its record was written, which happens when kind is done, its API answers and, if they
     are waited for, its nodes are Ready and its DNS answers; one without a record was interrupted and is replaced.
-  - Stopped node containers (a reboot) are started again; if the API does not come back, the cluster is replaced.
+  - Stopped node containers (a reboot) are started again, and a lost kubeconfig is written again; if the API does not come back,
+    the cluster is replaced.
+  - Each node mounts the folder C(claim), which exists before the first of them does. A cluster of that name whose nodes do not
+    mount it is somebody else's, whatever the lab's folder says - it is refused and left as it is.
 options:
   name: {description: Name of the cluster., type: str, required: true}
   state: {description: Whether it shall exist., type: str, choices: [present, absent], default: present}
@@ -31,6 +35,7 @@ options:
   engine: {description: Container engine., type: str, choices: [podman, docker], default: podman}
   kubeconfig: {description: Kubeconfig of this cluster alone; made with mode 0600., type: path, required: true}
   record: {description: File that says of what a whole cluster was made., type: path, required: true}
+  claim: {description: Folder that marks the nodes as this lab's; C(config) mounts it., type: path, required: true}
   log: {description: File for kind's output., type: path, required: true}
   timeout: {description: Seconds that the API and the nodes may take., type: int, default: 180}
   wait_for_nodes:
@@ -48,6 +53,7 @@ EXAMPLES = r"""
     image: localhost/istio-lab/node:0123456789abcdef
     kubeconfig: /root/.local/state/istio-lab/istio-lab/kubeconfig
     record: /root/.local/state/istio-lab/istio-lab/cluster.json
+    claim: /root/.local/state/istio-lab/istio-lab/claim
     log: /root/.local/state/istio-lab/istio-lab/log/kind.log
 """
 
@@ -64,13 +70,67 @@ reason:
 """
 
 
+CLAIMED_AT = "/etc/istio-lab"
+"""Where a node of a lab mounts the lab's claim. The engine keeps the source of a mount after its folder is gone."""
+NETWORK = "kind"
+NETWORK_LABEL = "istio-lab.network=made"
+"""Of a network that a lab made: the last lab to go removes it."""
+SUBNET = "fc00:f853:ccd:e793::/64"
+"""kind's own choice for a network of that name, so that clusters of others find it as kind would have made it."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node container: its state (running, exited, created ...), the claim that it mounts ("" for none), and its volumes."""
+
+    state: str
+    claim: str = ""
+    volumes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Found:
-    """What is there: node container -> its state, whether a record lies there, and whether it names what is wanted."""
+    """What was found: node container -> its state, whether a record lies there and names what is wanted, and the claim."""
 
     nodes: dict[str, str]
     recorded: bool
     as_wanted: bool
+    claimed: bool = True
+
+
+def read_nodes(inspected: list[dict[str, Any]]) -> dict[str, Node]:
+    """Node container -> what it is.
+
+    :param inspected: as ``podman inspect`` and ``docker inspect`` print it
+    """
+    found = {}
+    for container in inspected:
+        mounts = container.get("Mounts") or []
+        claims = [m["Source"] for m in mounts if m["Destination"] == CLAIMED_AT and m["Type"] == "bind"]
+        volumes = tuple(m["Name"] for m in mounts if m["Type"] == "volume")
+        found[container["Name"].lstrip("/")] = Node(container["State"]["Status"], "".join(claims), volumes)
+    return found
+
+
+def refusal(name: str, nodes: Mapping[str, Node], claim: str, engine: str) -> str:
+    """Why this cluster is none of the lab's, with the way out; "" when all of it is.
+
+    :param claim: the lab's own
+    """
+    others = {
+        node: found.claim
+        for node, found in nodes.items()
+        if not found.claim or os.path.realpath(found.claim) != os.path.realpath(claim)
+    }
+    if not others:
+        return ""
+    labs = sorted({os.path.dirname(claimed) for claimed in others.values() if claimed})
+    whose = f"belongs to the lab in {labs[0]}" if labs else "was not made by this lab"
+    delete = f"{'KIND_EXPERIMENTAL_PROVIDER=podman ' if engine == 'podman' else ''}kind delete cluster --name {name}"
+    return (
+        f"lab_name: {name} was given, but a kind cluster {name} exists in {engine} ({', '.join(sorted(others))}) that {whose}; "
+        f"accepted: another name (LAB=name), or this one after `{delete}`; nothing was changed"
+    )
 
 
 def decide(found: Found) -> tuple[str, str]:
@@ -80,6 +140,8 @@ def decide(found: Found) -> tuple[str, str]:
     """
     if not found.nodes:
         return "create", "no node container was found"
+    if not found.claimed:
+        return "replace", "the lab's folder was removed while its cluster was left"
     if not found.recorded:
         return "replace", "an interrupted creation left half a cluster behind"
     if not found.as_wanted:
@@ -132,21 +194,23 @@ class Kind:
                 log.write(f"{at} $ {' '.join(command)} -> {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def nodes(self) -> dict[str, str]:
-        """Node container -> state (running, exited, created ...)."""
+    def nodes(self) -> dict[str, Node]:
+        """The node containers of that name, whoever made them."""
         if shutil.which(self.params["engine"]) is None:
             return {}
         engine, label = self.params["engine"], f"label=io.x-k8s.kind.cluster={self.params['name']}"
         listed = self.run(engine, "ps", "--all", "--quiet", "--filter", label)
-        # `ps` words a state for people ("Up 2 minutes"); `inspect` has one word for it, with either engine.
-        told = (
-            self.run(engine, "inspect", "--format", "{{.Name}} {{.State.Status}}", *listed.stdout.split())
-            if listed.stdout
-            else listed
-        )
+        if not (ids := listed.stdout.split()) and listed.returncode == 0:
+            return {}
+        told = self.run(engine, "inspect", *ids, quiet=True) if ids else listed
         if told.returncode:
             self.module.fail_json(msg=f"{engine} does not answer: {told.stderr.strip()}")
-        return dict(line.lstrip("/").split(maxsplit=1) for line in told.stdout.splitlines() if line.strip())
+        return read_nodes(json.loads(told.stdout))
+
+    def refuse_others(self, nodes: Mapping[str, Node]) -> None:
+        """Fail if the cluster is not this lab's."""
+        if why := refusal(self.params["name"], nodes, self.params["claim"], self.params["engine"]):
+            self.module.fail_json(msg=why)
 
     def wanted(self) -> str:
         """Digest of what the cluster shall be made of."""
@@ -156,19 +220,57 @@ class Kind:
         """Look."""
         record = Path(self.params["record"])
         written = json.loads(record.read_text()).get("made_of") if record.exists() else None
-        return Found(self.nodes(), written is not None, written == self.wanted())
+        nodes = self.nodes()
+        self.refuse_others(nodes)
+        claimed = Path(self.params["claim"]).exists()
+        return Found({n: node.state for n, node in nodes.items()}, written is not None, written == self.wanted(), claimed)
+
+    def claim(self) -> None:
+        """Make the folder that marks the nodes as this lab's: before they are made, and before they are started again."""
+        Path(self.params["claim"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (Path(self.params["claim"]) / "lab").write_text(self.params["name"] + "\n")
+
+    def make_network(self) -> None:
+        """Make kind's network, marked as the lab's, where there is none: kind would make the same without a mark."""
+        engine, options = self.params["engine"], []
+        if self.run(engine, "network", "inspect", NETWORK, quiet=True).returncode == 0:
+            return
+        if engine == "docker":
+            mtu = self.run(
+                engine, "network", "inspect", "bridge", "--format", '{{index .Options "com.docker.network.driver.mtu"}}'
+            ).stdout.strip()
+            options += ["--opt=com.docker.network.bridge.enable_ip_masquerade=true"]
+            options += [f"--opt=com.docker.network.driver.mtu={mtu}"] if mtu.isdigit() else []
+        for family in (["--ipv6", f"--subnet={SUBNET}"], []):  # not every host has IPv6
+            command = ["network", "create", "--driver=bridge", f"--label={NETWORK_LABEL}", *options, *family, NETWORK]
+            if self.run(engine, *command).returncode == 0:
+                return
 
     def delete(self) -> None:
-        """Remove the cluster with all that it left."""
+        """Remove the cluster's containers, exactly their volumes, and what the lab's folder says of it.
+
+        Not by ``kind delete``, which finds volumes by a label that says a node's name and not whose it was.
+        """
+        nodes = self.nodes()
+        self.refuse_others(nodes)
         # Nothing in it is to be saved: an orderly end of the node's systemd would only take its ten seconds.
-        for node, state in self.nodes().items():
-            if state == "running":
+        for node, found in nodes.items():
+            if found.state == "running":
                 self.run(self.params["engine"], "kill", node)
-        self.run("kind", "delete", "cluster", "--name", self.params["name"], "--kubeconfig", self.params["kubeconfig"])
-        for node in self.nodes():
             self.run(self.params["engine"], "rm", "--force", "--volumes", node)
+            for volume in found.volumes:
+                self.run(self.params["engine"], "volume", "rm", volume)
+        if left := self.nodes():
+            self.module.fail_json(msg=f"{', '.join(sorted(left))} could not be removed; log: {self.params['log']}")
         for file in ("kubeconfig", "record"):
             Path(self.params[file]).unlink(missing_ok=True)
+
+    def restore_kubeconfig(self) -> None:
+        """Write the kubeconfig again, from the control plane's own."""
+        kubeconfig = Path(self.params["kubeconfig"])
+        kubeconfig.unlink(missing_ok=True)
+        kubeconfig.touch(mode=0o600)
+        self.run("kind", "export", "kubeconfig", "--name", self.params["name"], "--kubeconfig", str(kubeconfig))
 
     def answers(self, seconds: float, nodes: bool = True) -> bool:
         """Whether the API server is ready and, with ``nodes``, all nodes are, within ``seconds``."""
@@ -207,7 +309,9 @@ class Kind:
         return done.stdout.strip() or (done.stderr.strip().splitlines() or ["no answer from the API"])[-1]
 
     def create(self) -> None:
-        """Create, wait, write the record."""
+        """Claim, create, wait, write the record."""
+        self.claim()
+        self.make_network()
         Path(self.params["kubeconfig"]).unlink(missing_ok=True)
         if copy := self.params["config_copy"]:
             Path(copy).touch(mode=0o600)
@@ -248,9 +352,13 @@ def present(kind: Kind, module: AnsibleModule) -> tuple[str, str]:
         return action, reason
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if action == "start":
+        kind.claim()
         for node in kind.nodes():
             kind.run(module.params["engine"], "start", node)
-    if action in ("start", "keep") and not kind.answers(module.params["timeout"] if action == "start" else 20):
+    if action in ("start", "keep") and not Path(module.params["kubeconfig"]).exists():
+        kind.restore_kubeconfig()
+        action, reason = ("repair", "its kubeconfig was gone") if action == "keep" else (action, reason)
+    if action in ("start", "keep", "repair") and not kind.answers(module.params["timeout"] if action == "start" else 20):
         action, reason = "replace", f"its API did not answer: {kind.why()}"
     elif action == "start" and not kind.settled(since, module.params["timeout"]):
         reason += "; not every pod is back yet"
@@ -273,6 +381,7 @@ def main() -> None:
             "engine": {"type": "str", "choices": ["podman", "docker"], "default": "podman"},
             "kubeconfig": {"type": "path", "required": True},
             "record": {"type": "path", "required": True},
+            "claim": {"type": "path", "required": True},
             "log": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 180},
             "wait_for_nodes": {"type": "bool", "default": True},
@@ -281,7 +390,9 @@ def main() -> None:
     )
     kind = Kind(module)
     if module.params["state"] == "absent":
-        there = bool(kind.nodes())
+        nodes = kind.nodes()
+        kind.refuse_others(nodes)
+        there = bool(nodes)
         if there and not module.check_mode:
             kind.delete()
         module.exit_json(changed=there, action="delete" if there else "keep", reason="asked for")

@@ -168,6 +168,26 @@ def test_a_cluster_that_is_not_the_labs_is_left_alone(cloud: Cloud) -> None:
     assert {operation for operation, _ in cloud.requests} == {"DescribeClustersV1"}
 
 
+def test_one_that_somebody_else_makes_at_the_same_moment_is_not_taken_for_the_labs(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, seen = ack.Api.find, []
+
+    def first_nothing(self: Any, name: str, region: str) -> Any:
+        seen.append(name)
+        if len(seen) == 1:
+            return None
+        if not cloud.clusters:
+            cloud.add("lab", tags={"team": "shop"})
+        return find(self, name, region)
+
+    monkeypatch.setattr(ack.Api, "find", first_nothing)
+    cloud.faults.append(Fault("CreateCluster", status=503))
+    with pytest.raises(ack.AckError, match="which a cluster has that is not this lab's"):
+        run(cloud)
+    assert len(cloud.clusters) == 1
+
+
 def test_a_name_is_the_whole_name(cloud: Cloud) -> None:
     cloud.add("lab-2")
     assert run(cloud)["action"] == "create", "the API finds by a part of the name"

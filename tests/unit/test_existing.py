@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +164,16 @@ def test_a_cluster_whose_services_are_given_addresses_is_known_by_one_that_answe
 def test_a_lab_that_is_on_another_cluster_is_known() -> None:
     one, two = (existing.alone(KUBECONFIG, c, lambda name: b"") for c in "ab")
     assert (existing.moved(one, one), existing.moved(one, two)) == ("", "https://two")
+
+
+@pytest.mark.parametrize("left", ["kubeconfig", "record"])
+def test_a_lab_stays_on_its_cluster_also_without_its_kubeconfig(left: str, tmp_path: Path) -> None:
+    kept, record = tmp_path / "kubeconfig", tmp_path / "cluster.json"
+    one, two = (existing.alone(KUBECONFIG, context, lambda name: b"") for context in ("a", "b"))
+    assert existing.elsewhere(two, kept, record) == "", "no lab yet"
+    if left == "kubeconfig":
+        kept.write_text(json.dumps(one))
+    else:
+        record.write_text(json.dumps({"provider": "existing", "api": existing.api_of(one)}))
+    assert existing.elsewhere(one, kept, record) == ""
+    assert existing.elsewhere(two, kept, record) == "https://one"

@@ -9,6 +9,9 @@ import tomllib
 
 from tests import lab
 
+IMAGE = "registry.istio.io/release/examples-bookinfo-productpage-v1:1.20.3"
+"""In the engine's store, whatever the image source: what samples have outside the cluster is run from it."""
+
 
 def engine(*arguments: str) -> str:
     return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True).stdout
@@ -90,3 +93,33 @@ def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
     finally:
         record.write_text(kept)
     assert "replace (an interrupted creation left half a cluster behind)" in lab.words(done.stdout), done.stdout[-2000:]
+
+
+def test_a_lost_kubeconfig_is_written_again() -> None:
+    node = ["inspect", "--format", "{{.Id}}", f"{lab.NAME}-control-plane"]
+    before = engine(*node)
+    lab.KUBECONFIG.unlink()
+    done = lab.playbook("create_cluster.yml")
+    assert "repair (its kubeconfig was gone)" in lab.words(done.stdout), done.stdout[-2000:]
+    assert engine(*node) == before
+    assert lab.KUBECONFIG.stat().st_mode & 0o777 == 0o600
+    assert "Ready" in lab.kubectl("get", "nodes")
+
+
+def test_a_cluster_of_somebody_else_is_refused_and_runs_on() -> None:
+    """What looks like a node of theirs: to the engine, a cluster is a label."""
+    name = f"{lab.NAME}-other"
+    node = ["--name", f"{name}-control-plane", "--label", f"io.x-k8s.kind.cluster={name}"]
+    made = engine("run", "--detach", "--pull", "never", "--stop-timeout", "1", *node, IMAGE, "sleep", "infinity").strip()
+    before = lab.traces()
+    try:
+        for playbook in ("site.yml", "destroy_lab.yml"):
+            done = lab.playbook(playbook, lab_name=name)
+            assert done.returncode != 0, done.stdout[-2000:]
+            assert f"a kind cluster {name} exists in podman ({name}-control-plane) that was not made by this lab" in lab.words(
+                done.stdout
+            )
+        assert engine("inspect", "--format", "{{.Id}} {{.State.Status}}", f"{name}-control-plane").split() == [made, "running"]
+        assert lab.traces() == before
+    finally:
+        engine("rm", "--force", "--volumes", made)

@@ -104,6 +104,8 @@ def test_what_runs_there_may_do_its_work_and_no_more(judged: dict[str, Any]) -> 
         ("create", "roles.rbac.authorization.k8s.io", "-n", "bookinfo"), ("get", "secrets", "-n", "kube-system"),
         ("delete", "pods", "-n", "bookinfo"), ("get", "nodes"),
         ("impersonate", "serviceaccounts/default", "-n", "bookinfo"), ("create", "namespaces"),
+        ("create", "pods/exec", "-n", "bookinfo"), ("get", "secrets", "-n", "bookinfo"), ("list", "secrets", "-n", "bookinfo"),
+        ("get", "secrets/mysql-credentials", "-n", "shadow"),
     ):  # fmt: skip
         assert not may(*refused), refused
 

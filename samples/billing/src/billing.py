@@ -1,7 +1,8 @@
 """The billing chain, one program for its three services: svca (/pay) -> svcb (/notify) -> msgd (/send).
 
 ROLE says which one this is; NEXT is the URL of the next hop; msgd, the last, counts what it is sent by run and tells it
-under /received/RUN. A hop that fails makes 500 of the whole call, and the answer says which one it was.
+under /received/RUN, as witness does, which asks msgd. A hop that fails makes 500 of the whole call, and the answer says
+which one it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import requests
 ROLE = os.environ["ROLE"]
 NEXT = os.environ.get("NEXT", "")
 VERSION = os.environ.get("VERSION", "")
-PATHS = {"svca": "pay", "svcb": "notify", "msgd": "send"}
+PATHS = {"svca": "pay", "svcb": "notify", "msgd": "send", "witness": "received"}
 KEPT_RUNS = 1000
 
 Answer = tuple[int, dict[str, Any]]
@@ -50,7 +51,7 @@ def ask_next(run: str, query: str, request_id: str) -> Answer:
 
 
 def answer(path: str, request_id: str, by: str) -> Answer:
-    """What to say to one request; the path is /pay/RUN, /notify/RUN or /send/RUN, ``by`` a gateway's mark."""
+    """What to say to one request; the path is /pay/RUN, /notify/RUN, /send/RUN or /received/RUN, ``by`` a gateway's mark."""
     path, _, query = path.partition("?")
     verb, _, run = path.strip("/").partition("/")
     if verb == "health":

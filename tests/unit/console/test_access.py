@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from loadtests.console import access, account
-from loadtests.entries import policy
-from loadtests.mesh.cluster import Cluster
+from loadtests.entries import entry, policy
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.samples import billing, shadow
+from tests.unit.test_inputs import PROJECT
 
 NAMESPACES = {
     "bookinfo": {"istio-injection": "enabled"}, "echo": {"istio-injection": "enabled"}, "istio-system": {},
     "telemetry": {"istio-injection": "disabled"},
 }  # fmt: skip
-MADE = access.manifests(NAMESPACES, ["bookinfo", "echo", "greeter"])
+MADE = access.manifests(NAMESPACES, ["bookinfo", "echo", "greeter"], ["lab-tokens"])
 WRITING = {"create", "update", "patch", "delete", "deletecollection", "*"}
 
 
@@ -31,14 +33,70 @@ def test_it_writes_the_marker_and_nothing_else() -> None:
     written = {right for right in rights(access.NAME) if right[2] in WRITING}
     assert written == {
         ("networking.istio.io", "serviceentries", "create"), ("networking.istio.io", "serviceentries", "patch"),
-        # Asks a proxy what it holds, and a store.
-        ("", "pods/portforward", "create"), ("", "pods/exec", "create"),
+        # Asks a proxy what it holds.
+        ("", "pods/portforward", "create"),
     }  # fmt: skip
     assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/portforward", "create")}
 
 
-def test_it_reads_secrets_only_where_rules_are() -> None:
-    assert ("", "secrets", "get") in rights(access.NAME)
+def test_it_starts_no_command_in_a_pod() -> None:
+    assert not [r for o in MADE for rule in o.get("rules", []) for r in rule["resources"] if r in ("pods/exec", "pods/attach")]
+
+
+def test_it_reads_what_entries_send_with_and_no_other_secret() -> None:
+    rules = [(o["metadata"]["name"], rule) for o in MADE for rule in o.get("rules", []) if "secrets" in rule["resources"]]
+    [(role, rule)] = rules
+    assert (role, rule["verbs"], rule["resourceNames"]) == (access.NAME, ["get"], ["lab-tokens"])
+    without = access.manifests(NAMESPACES, ["echo"], [])
+    assert not [rule for o in without for rule in o.get("rules", []) if "secrets" in rule["resources"]], "none named means all"
+    named = access.secrets_of(entry.load(name) for name in entry.names())
+    assert named == ["lab-gateway-mutual-tls-client", "lab-gateway-tls-client", "lab-tokens"]
+
+
+def test_every_right_is_in_the_readme_with_its_reason() -> None:
+    told = (PROJECT / "README.md").read_text()
+    assert access.table() in told, "python -c 'from loadtests.console import access; print(access.table())'"
+    assert not [right for right in (*access.LOOK, *access.judge(["x"]), *access.everywhere(["x"])) if not right.why]
+    # The table is made of the same rights as the roles: each rule of theirs is one of its lines.
+    everything = access.manifests(
+        NAMESPACES,
+        access.namespaces_of(entry.load(n) for n in entry.names()),
+        access.secrets_of(entry.load(n) for n in entry.names()),
+    )
+    roles = [o for o in everything if o["kind"] == "ClusterRole"]
+    rules = {json.dumps(rule, sort_keys=True) for role in roles for rule in role["rules"]}
+    assert len(rules) == len(access.table().splitlines()) - 2
+
+
+def test_a_namespace_of_that_name_that_somebody_else_made_is_refused() -> None:
+    class Taken(Cluster):
+        def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+            assert arguments[0] == "get", "something was written"
+            return json.dumps({"items": [{"metadata": {"name": access.NAMESPACE, "labels": {"team": "shop"}}}]})
+
+    with pytest.raises(ClusterError, match="namespace istio-lab-load: it exists in this cluster without the lab's label"):
+        access.give(Taken("kubeconfig", access.NAMESPACE))
+
+
+class Answering(Cluster):
+    """An API server that notes what it is asked; whoever starts a command is told off."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        raise AssertionError(f"kubectl {' '.join(arguments)}")
+
+    def ask(self, path: str, **query: str) -> dict[str, Any]:
+        return {
+            "/api/v1/namespaces/shadow/pods/mysqldb-shadow-0:9104/proxy/": {"selects": 7},
+            "/api/v1/namespaces/billing/services/witness:http/proxy/received/load": {"received": 5},
+        }[path]
+
+
+def test_what_lies_behind_a_sample_is_asked_over_http() -> None:
+    assert shadow.selects(Answering("kubeconfig", "shadow"), "mysqldb-shadow-0") == 7
+    assert billing.sent_to_msgd(Answering("kubeconfig", "billing")) == 5
+
+
+def test_it_reads_no_secret_of_the_mesh() -> None:
     assert not [r for r in rights(f"{access.NAME}-reader") if r[1] == "secrets"]
     bound = {
         (o["metadata"]["namespace"], o["roleRef"]["name"])

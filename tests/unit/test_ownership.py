@@ -1,0 +1,403 @@
+"""Whose it is: the lab takes for its own only what it marked before it made it. By engines that note what they are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubeconfig import written
+from tests.unit.test_inputs import PROJECT, plugin
+
+kind_cluster = plugin("modules", "kind_cluster")
+
+# Lists what $FOLDER/containers.json holds, removes from it, and notes every change that was asked for.
+ENGINE = r"""#!/usr/bin/env python3
+import json, os, sys
+folder, asked = os.environ["FOLDER"], sys.argv[1:]
+file = os.path.join(folder, "containers.json")
+containers = json.load(open(file))
+if asked[0] == "ps":
+    label = next((a.partition("=")[2] for a in asked if a.startswith("label=")), "")
+    key, _, value = label.partition("=")
+    for one in containers:
+        if not label or one["Config"]["Labels"].get(key) == value:
+            print(one["Id"])
+elif asked[0] == "inspect":
+    print(json.dumps([one for one in containers if one["Id"] in asked]))
+elif asked[:2] == ["network", "inspect"]:
+    sys.exit(0 if os.path.exists(os.path.join(folder, "network")) else 1)
+else:
+    print(*asked, file=open(os.path.join(folder, "asked"), "a"))
+    if asked[0] == "rm":
+        json.dump([one for one in containers if one["Name"] not in asked], open(file, "w"))
+    if asked[:2] == ["network", "create"]:
+        open(os.path.join(folder, "network"), "w")
+"""
+# Creates a node that mounts what the configuration has; $FOLDER/killed ends it as a power cut would.
+KIND = r"""#!/usr/bin/env python3
+import json, os, sys, yaml
+folder, asked = os.environ["FOLDER"], sys.argv[1:]
+print("kind", *asked, file=open(os.path.join(folder, "asked"), "a"))
+name = asked[asked.index("--name") + 1]
+if asked[0] == "create":
+    mount = yaml.safe_load(sys.stdin)["nodes"][0]["extraMounts"][0]
+    assert os.path.isdir(mount["hostPath"]), "the engine refuses a mount whose source is not there"
+    assert os.path.exists(os.path.join(folder, "network")), "kind would make a network without a mark"
+    node = {"Id": "new", "Name": f"{name}-control-plane", "State": {"Status": "running"},
+            "Config": {"Labels": {"io.x-k8s.kind.cluster": name}},
+            "Mounts": [{"Type": "bind", "Source": mount["hostPath"], "Destination": mount["containerPath"]},
+                       {"Type": "volume", "Name": "var", "Source": "/x", "Destination": "/var"}]}
+    json.dump([node], open(os.path.join(folder, "containers.json"), "w"))
+    if os.path.exists(os.path.join(folder, "killed")):
+        sys.exit(9)
+open(asked[asked.index("--kubeconfig") + 1], "w").write("of the cluster")
+"""
+
+
+class Host:
+    """A host with one engine, on which there may be clusters, and the state folder of labs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder / "host", folder / "state home"
+        self.folder.mkdir()
+        self.state = self.home / "istio-lab/dev"
+        (self.folder / "containers.json").write_text("[]")
+        for name, text in {"podman": ENGINE, "kind": KIND, "kubectl": "#!/bin/sh\n"}.items():
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o755)
+        self.environment = {
+            **os.environ, "PATH": f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "FOLDER": str(self.folder), "XDG_STATE_HOME": str(self.home), "XDG_CACHE_HOME": str(folder / "cache"),
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "2000",
+        }  # fmt: skip
+
+    def found(self, name: str, claim: str = "", container: str = "theirs") -> None:
+        """A node of a cluster that was there before."""
+        mounts = [{"Type": "bind", "Source": claim, "Destination": "/etc/istio-lab"}] if claim else []
+        node = {
+            "Id": container, "Name": f"{name}-control-plane", "State": {"Status": "running"}, "Mounts": mounts,
+            "Config": {"Labels": {"io.x-k8s.kind.cluster": name}},
+        }  # fmt: skip
+        (self.folder / "containers.json").write_text(json.dumps([node]))
+
+    @property
+    def containers(self) -> list[str]:
+        return [one["Id"] for one in json.loads((self.folder / "containers.json").read_text())]
+
+    @property
+    def asked(self) -> list[str]:
+        """Everything that would have changed something."""
+        file = self.folder / "asked"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def module(self, state: str = "present") -> dict[str, Any]:
+        """The module's answer, as Ansible would have it."""
+        config = {"nodes": [{"extraMounts": [{"hostPath": str(self.state / "claim"), "containerPath": "/etc/istio-lab"}]}]}
+        given = {
+            "name": "dev", "state": state, "config": json.dumps(config), "image": "node:1", "timeout": 2,
+            "kubeconfig": str(self.state / "kubeconfig"), "record": str(self.state / "cluster.json"),
+            "claim": str(self.state / "claim"), "log": str(self.state / "log/kind.log"),
+        }  # fmt: skip
+        if state == "present":
+            (self.state / "log").mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / "plugins/modules/kind_cluster.py")], env=self.environment,
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": given}), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+
+    def play(self, playbook: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/kind", f"playbooks/{playbook}"]
+        given = ["-e", json.dumps({"lab_name": "dev", "lab_min_disk_gib": 0, "lab_min_memory_gib": 0, **variables})]
+        return subprocess.run(
+            [*command, *given], capture_output=True, text=True, check=False, env=self.environment, cwd=PROJECT, timeout=60
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_cluster_of_somebody_else_is_refused_whatever_the_labs_folder_says(host: Host, state: str, recorded: bool) -> None:
+    host.found("dev")
+    if recorded:  # the lab's own was deleted by hand, and somebody made another of its name
+        (host.state / "claim").mkdir(parents=True)
+        (host.state / "cluster.json").write_text('{"made_of": "x"}')
+    told = host.module(state)
+    assert told["failed"] is True
+    assert told["msg"].startswith("lab_name: dev was given, but a kind cluster dev exists in podman (dev-control-plane)")
+    assert "kind delete cluster --name dev" in told["msg"]
+    assert (host.containers, host.asked) == (["theirs"], [])
+
+
+@pytest.mark.parametrize("playbook", ["create_cluster.yml", "destroy_lab.yml"])
+def test_every_playbook_refuses_it_and_leaves_no_folder(host: Host, playbook: str) -> None:
+    host.found("dev")
+    done = host.play(playbook)
+    assert done.returncode != 0
+    assert "a kind cluster dev exists in podman (dev-control-plane) that was not made by this lab" in done.stdout
+    assert (host.containers, host.asked) == (["theirs"], [])
+    assert not host.home.exists()
+
+
+def test_a_lab_of_another_state_folder_is_named(host: Host) -> None:
+    host.found("dev", claim="/home/ann/.local/state/istio-lab/dev/claim")
+    assert "that belongs to the lab in /home/ann/.local/state/istio-lab/dev;" in host.module()["msg"]
+    assert (host.containers, host.asked) == (["theirs"], [])
+
+
+def test_a_creation_of_the_labs_own_that_was_cut_off_is_replaced_without_a_question(host: Host) -> None:
+    (host.folder / "killed").touch()
+    assert host.module()["failed"] is True
+    assert host.containers == ["new"]
+    (host.folder / "killed").unlink()
+    told = host.module()
+    assert (told["action"], told["reason"]) == ("replace", "an interrupted creation left half a cluster behind")
+    assert "rm --force --volumes dev-control-plane" in host.asked
+    assert (host.module()["action"], host.containers) == ("keep", ["new"])
+
+
+def test_the_labs_cluster_is_known_after_its_folder_was_deleted(host: Host) -> None:
+    host.found("dev", claim=str(host.state / "claim"), container="ours")
+    told = host.module()
+    assert (told["action"], told["reason"]) == ("replace", "the lab's folder was removed while its cluster was left")
+    assert host.containers == ["new"]
+
+
+def test_destroy_removes_it_after_its_folder_was_deleted(host: Host) -> None:
+    host.found("dev", claim=str(host.state / "claim"), container="ours")
+    done = host.play("destroy_lab.yml")
+    assert done.returncode == 0, done.stdout
+    assert (host.containers, host.home.exists()) == ([], False)
+
+
+def test_volumes_of_its_own_nodes_go_and_no_others(host: Host) -> None:
+    """kind deletes volumes by a label that says a node's name, whoever's node that was."""
+    host.module()
+    assert host.module("absent")["changed"] is True
+    assert [line for line in host.asked if line.startswith("volume")] == ["volume rm var"]
+    assert not [line for line in host.asked if line.startswith("kind delete")]
+
+
+def test_the_network_is_marked_before_the_cluster_is_made(host: Host) -> None:
+    host.module()
+    network = next(line for line in host.asked if line.startswith("network create"))
+    assert "--label=istio-lab.network=made" in network
+    (host.folder / "asked").unlink()
+    host.module("absent")
+    host.module()
+    assert not [line for line in host.asked if line.startswith("network create")], "one that is there is taken as it is"
+
+
+def test_a_lost_kubeconfig_is_written_again(host: Host) -> None:
+    host.module()
+    (host.state / "kubeconfig").unlink()
+    told = host.module()
+    assert (told["action"], told["reason"], host.containers) == ("repair", "its kubeconfig was gone", ["new"])
+    assert (host.state / "kubeconfig").read_text() == "of the cluster"
+    assert (host.state / "kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+# -- namespaces -------------------------------------------------------------------------------------------------------
+
+# Has the namespaces of $FOLDER/namespaces.json, name -> labels, and notes what else it is asked.
+KUBECTL = r"""#!/usr/bin/env python3
+import json, os, sys
+folder, asked = os.environ["FOLDER"], [a for a in sys.argv[1:] if not a.startswith("--kubeconfig=")]
+there = json.load(open(os.path.join(folder, "namespaces.json")))
+if asked[:2] == ["get", "namespace"]:
+    if asked[2] in there:
+        print(json.dumps({"metadata": {"name": asked[2], "labels": there[asked[2]]}}))
+else:
+    said = sys.stdin.read() if asked[-1] == "--filename=-" else ""
+    print(*asked, said, file=open(os.path.join(folder, "asked"), "a"))
+"""
+LABELS = {"app.kubernetes.io/part-of": "istio-lab", "istio-injection": "enabled"}
+
+
+def make_namespace(host: Host, there: dict[str, dict[str, str]]) -> subprocess.CompletedProcess[str]:
+    (host.folder / "kubectl").write_text(KUBECTL)
+    (host.folder / "namespaces.json").write_text(json.dumps(there))
+    given = json.dumps({"name": "echo", "kubeconfig": "k", "labels": {"istio-injection": "enabled"}})
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local", "-m", "lab_namespace"]
+    return subprocess.run(
+        [*command, "-a", given], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+    )
+
+
+def test_a_namespace_of_somebody_else_is_refused_by_name(host: Host) -> None:
+    done = make_namespace(host, {"echo": {"team": "shop"}})
+    assert done.returncode != 0
+    assert "namespace echo: it exists in this cluster without the lab's label" in done.stdout + done.stderr
+    assert "kubectl label namespace echo app.kubernetes.io/part-of=istio-lab" in done.stdout + done.stderr
+    assert host.asked == []
+
+
+def test_a_namespace_is_made_with_its_labels_at_once(host: Host) -> None:
+    done = make_namespace(host, {})
+    assert "CHANGED" in done.stdout, done.stdout + done.stderr
+    [line] = host.asked
+    command, _, made = line.partition(" --filename=- ")
+    assert (command.split()[0], json.loads(made)["metadata"]) == ("create", {"name": "echo", "labels": LABELS})
+
+
+def test_a_namespace_of_the_labs_is_kept_and_given_what_it_lacks(host: Host) -> None:
+    assert "SUCCESS" in make_namespace(host, {"echo": LABELS | {"more": "x"}}).stdout
+    assert host.asked == []
+    assert "CHANGED" in make_namespace(host, {"echo": {"app.kubernetes.io/part-of": "istio-lab"}}).stdout
+    assert [line.strip() for line in host.asked] == ["label namespace echo --overwrite istio-injection=enabled"]
+
+
+# -- containers outside the cluster, and names of this machine --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lab", "accepted"), [("dev", True), ("another", False)])
+def test_a_container_outside_the_cluster_takes_the_place_of_the_labs_own_alone(host: Host, lab: str, accepted: bool) -> None:
+    (host.folder / "podman").write_text(r"""#!/bin/sh
+case "$*" in
+    "ps "*"label=istio-lab.lab=$THEIRS") echo 1234 ;;
+    "ps "*label=*) ;;
+    "ps "*'name=^dev-msgd$'*) echo 1234 ;;
+    *) echo "$*" >>"$FOLDER/asked" ;;
+esac
+""")
+    script = [
+        "sh",
+        str(PROJECT / "roles/samples/files/run_outside.sh"),
+        "podman",
+        "dev",
+        "dev-msgd",
+        "--network",
+        "kind",
+        "image",
+    ]
+    environment = host.environment | {"THEIRS": lab}
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
+    run = "run --detach --name dev-msgd --label istio-lab.lab=dev --network kind image"
+    assert (done.returncode == 0, host.asked) == (accepted, ["rm --force 1234", run] if accepted else [])
+    assert accepted or "a container dev-msgd exists in podman that this lab did not make" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "accepted"),
+    [
+        ("10.0.0.5 shop web.lab.internal # from the wiki", False),
+        ("127.0.0.1 web.lab.internal # istio-lab another webfront", True),
+        ("# 10.0.0.5 web.lab.internal", True),
+        ("10.0.0.5 web.lab.internal.example web-lab.internal", True),
+    ],
+)
+def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accepted: bool) -> None:
+    hosts, playbook = host.folder / "hosts", host.folder / "play.yml"
+    hosts.write_text(f"127.0.0.1 localhost\n{line}\n")
+    role = {"name": str(PROJECT / "roles/samples"), "tasks_from": "hosts"}
+    task = {"name": "Hosts", "ansible.builtin.include_role": role}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    given = {
+        "samples_name": "webfront", "samples_dir": str(PROJECT / "samples"), "samples_lab": "dev", "samples_hosts_entry": True,
+        "samples_kubeconfig": "k", "samples_state_dir": "s", "samples_image": "i", "__samples_hosts_file": str(hosts),
+        "ansible_python_interpreter": sys.executable,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(playbook)]
+    done = subprocess.run(
+        [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+    )
+    own = "127.0.0.1 web.lab.internal # istio-lab dev webfront"
+    assert (done.returncode == 0) is accepted, done.stdout
+    assert hosts.read_text().splitlines()[1:] == [line, *([own] if accepted else [])]
+    assert accepted or f"has `{line}`, which is not the lab's" in done.stdout
+
+
+# -- what is left of a lab whose folder is gone -----------------------------------------------------------------------
+
+API = {
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.3"},
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList", "groupVersion": "v1",
+        "resources": [{"name": "namespaces", "singularName": "", "namespaced": False, "kind": "Namespace", "verbs": ["list"]}],
+    },
+}  # fmt: skip
+
+
+@contextmanager
+def cluster(folder: Path, namespaces: list[str]) -> Iterator[str]:
+    """The kubeconfig of a cluster that has these namespaces with the lab's label, and takes no request but to read."""
+    found = [{"metadata": {"name": name, "labels": LABELS}} for name in namespaces]
+    answers = API | {"/api/v1/namespaces": {"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": found}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
+            """Tests are quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield written(folder, server.server_address[1])
+        server.shutdown()
+
+
+@pytest.mark.parametrize("namespaces", [["bookinfo", "istio-system"], []])
+def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Host, namespaces: list[str]) -> None:
+    host.environment |= {"NO_PROXY": "127.0.0.1", "TMPDIR": str(host.folder)}
+    with cluster(host.folder, namespaces) as kubeconfig:
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/existing", "playbooks/destroy_lab.yml"]
+        given = {"lab_name": "dev", "existing_cluster_kubeconfig": kubeconfig, "ansible_python_interpreter": sys.executable}
+        done = subprocess.run(
+            [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
+        )
+    assert (done.returncode == 0) is (not namespaces), done.stdout
+    if namespaces:
+        assert "whose cluster holds a lab (bookinfo, istio-system), but the kubeconfig of lab dev is gone" in done.stdout
+        assert "make lab INVENTORY=existing LAB=dev" in done.stdout
+
+
+def test_built_images_that_a_container_uses_are_kept(host: Host) -> None:
+    (host.folder / "podman").write_text(r"""#!/bin/sh
+case "$*" in
+    "image ls "*key*) cat "$FOLDER/images" ;;
+    "image ls "*) ;;
+    "rmi busy:1") exit 2 ;;
+    rmi*) echo "$*" >>"$FOLDER/asked"; sed -i "\|^$2 |d; \|^<none>.* $2\$|d" "$FOLDER/images"; echo "Untagged: $2" ;;
+    *) exit 9 ;;
+esac
+""")
+    (host.folder / "images").write_text("busy:1 aa\nfree:1 bb\nfree:2 bb\n<none>:<none> cc\n")
+    script = [str(PROJECT / "playbooks/files/remove_images.sh"), "podman"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env=host.environment)
+    assert (done.returncode, done.stderr) == (0, "kept, for a container uses it: busy:1\n")
+    assert host.asked == ["rmi cc", "rmi free:1", "rmi free:2"]
+    assert (host.folder / "images").read_text() == "busy:1 aa\n"
+
+
+def test_artefacts_that_another_lab_runs_on_are_kept(host: Host) -> None:
+    for name in ("dev", "staging"):
+        (host.home / "istio-lab" / name).mkdir(parents=True)
+        (host.home / "istio-lab" / name / "cluster.json").write_text('{"engine": "podman"}')
+    done = host.play("destroy_lab.yml", lab_destroy_cache=True)
+    assert done.returncode != 0
+    assert "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;" in done.stdout
+    assert host.state.exists()
+    assert host.asked == []

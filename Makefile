@@ -24,6 +24,10 @@ help: ## Show the verbs
 	@scripts/bootstrap.sh requirements-dev.txt
 	@touch $@
 
+.venv/docs.stamp: requirements-docs.txt .venv/lab.stamp
+	@scripts/bootstrap.sh requirements-docs.txt
+	@touch $@
+
 # What is in a bundle needs no room to be compiled.
 lab: $(if $(BUNDLE),unbundle,.venv/lab.stamp) ## Build, or bring up to date: images, cluster, mesh, Bookinfo (BUNDLE=file: without any network)
 	@$(PLAY) $(if $(BUNDLE),-e lab_min_disk_gib=5) playbooks/site.yml
@@ -84,8 +88,8 @@ explain: .venv/lab.stamp ## Explain a pod's sidecar (POD=[namespace/]name)
 	@state="$${XDG_STATE_HOME:-$$HOME/.local/state}/istio-lab/$(LAB)"; PATH="$$state/bin:$$PATH" $(BIN)/python -m loadtests.mesh.explain \
 	    --kubeconfig "$$state/kubeconfig" "$(POD)"
 
-docs: .venv/lab.stamp ## Write one page of all entries: build/catalogue.html
-	@$(BIN)/python -m loadtests.reports.docs build/catalogue.html
+docs: .venv/docs.stamp ## Build the documentation as a site that needs no server: build/site/index.html
+	@$(BIN)/python -m scripts.docs build/site
 
 destroy: .venv/lab.stamp ## Remove the lab (CACHE=1: built artefacts as well)
 	@$(PLAY) -e lab_destroy_cache=$(if $(CACHE),true,false) playbooks/destroy_lab.yml

@@ -23,7 +23,8 @@ from typing import Any
 
 import yaml
 
-from loadtests import docs, entry
+from loadtests.entries import entry
+from loadtests.reports import docs
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "docs"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loadtests import docs as readmes
-from loadtests import entry
+from loadtests.entries import entry
+from loadtests.reports import docs as readmes
 from scripts import docs
 from tests.unit.test_inputs import PROJECT, plugin
 
@@ -33,7 +33,7 @@ FOLDERS = ("inventories", "playbooks", "roles", "samples", "plugins", "loadtests
 PATH = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w./<>*-]*|requirements[\w*.-]*\.(?:in|txt)|\.pre-commit-config\.yaml")
 SPECS = plugin("action", "check_inputs").read_specs(PROJECT / "roles")
 SHARED = set(plugin("action", "check_inputs").SHARED) | {
-    name for file in PROJECT.glob("*/**/group_vars/all/*.yml") for name in yaml.safe_load(file.read_text())
+    name for file in PROJECT.glob("*/**/group_vars/**/*.yml") for name in yaml.safe_load(file.read_text())
 }
 
 

@@ -10,15 +10,10 @@ from typing import Any
 
 import pytest
 
-<<<<<<< HEAD:tests/unit/rules/test_promises.py
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Contract
-from loadtests.reports import docs, summary
+from loadtests.reports import summary
 from loadtests.rules import promises, security
-=======
-from loadtests import entry, promises, security, summary
-from loadtests.question import AT_SERVER, Contract
->>>>>>> 6954e51 (Chinese pages, and tests of what README and docs say):tests/unit/test_promises.py
 from loadtests.verdict import ERROR
 
 

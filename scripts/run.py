@@ -276,12 +276,15 @@ def accept(name: str, given: str, accepted: str) -> str:
     return f"{name}: {given!r} was given; accepted: {accepted}; nothing was changed"
 
 
-def install_packages(call: Call, *, dev: bool = False) -> int:
+def install_packages(call: Call, packages: str = "lab") -> int:
     """Make the virtual environment, or bring it up to date."""
     project = os.open(PROJECT, os.O_RDONLY)
     try:
         fcntl.flock(project, fcntl.LOCK_EX)  # another lab's command may be at it
-        for name, lock in [("lab", "requirements.txt"), *([("dev", "requirements-dev.txt")] if dev else [])]:
+        for name, lock in [
+            ("lab", "requirements.txt"),
+            *([] if packages == "lab" else [(packages, f"requirements-{packages}.txt")]),
+        ]:
             stamp = PROJECT / f".venv/{name}.stamp"
             sources = (PROJECT / lock, PROJECT / "scripts/bootstrap.sh")
             if stamp.exists() and stamp.stat().st_mtime >= max(file.stat().st_mtime for file in sources):
@@ -405,8 +408,8 @@ def explain(call: Call) -> int:
 
 
 def write_docs(call: Call) -> int:
-    """One page of all entries."""
-    return call.python("-m", "loadtests.reports.docs", "build/catalogue.html")
+    """The documentation as a site."""
+    return call.python("-m", "scripts.docs", "build/site")
 
 
 def test(tier: str) -> Callable[[Call], int]:
@@ -439,7 +442,7 @@ class Verb:
     """A command.
 
     :param does: what it does, in one line
-    :param packages: what it needs in the virtual environment: "lab", "dev", or nothing yet
+    :param packages: what it needs in the virtual environment: "lab", "dev", "docs", or nothing yet
     """
 
     does: str
@@ -465,7 +468,7 @@ VERBS = {
     "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
     "open": Verb("Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page),
     "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
-    "docs": Verb("Write one page of all entries: build/catalogue.html", write_docs),
+    "docs": Verb("Build the documentation as a site that needs no server: build/site/index.html", write_docs, "docs"),
     "destroy": Verb("Remove the lab (CACHE=1: built artefacts as well)", destroy),
     "env": Verb('Print what puts the lab\'s commands on PATH: eval "$(make env)"', program("scripts/env.sh"), ""),
     "test": Verb("Lint, unit tests, and every capability once on one lab (ONLY=scenario: that one)", test("core"), "dev"),
@@ -509,7 +512,7 @@ def main(arguments: Sequence[str]) -> int:
         addresses = gateway_hosts(home / settings["LAB"]) if settings["INVENTORY"] == "kind" else []
         call = Call(name, settings, clean(os.environ, addresses))
         verb = VERBS[name]
-        return (install_packages(call, dev=verb.packages == "dev") if verb.packages else DONE) or verb.run(call)
+        return (install_packages(call, verb.packages) if verb.packages else DONE) or verb.run(call)
     except RefusedError as refused:
         print(refused, file=sys.stderr)
         return REFUSED

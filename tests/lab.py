@@ -70,10 +70,17 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 
 
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Runs a playbook of the project as a user does, its errors among its output; ``lab_name`` is the test lab's unless given."""
+    """Runs a playbook as a user does, its errors among its output; ``lab_name`` is the test lab's unless given."""
     command, settings = _command(name, environment or {}, variables)
     return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=PROJECT, timeout=2400, env=settings
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=PROJECT,
+        timeout=2400,
+        env=settings,
     )
 
 

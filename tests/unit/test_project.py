@@ -101,6 +101,7 @@ def test_locks_name_no_registry() -> None:
         "requirements.txt",
         "requirements-load.txt",
         "requirements-dev.txt",
+        "requirements-docs.txt",
         "samples/bookinfo/src/ratings/package-lock.json",
     ):
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file

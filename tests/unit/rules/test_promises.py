@@ -12,7 +12,7 @@ import pytest
 
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Contract
-from loadtests.reports import docs, summary
+from loadtests.reports import summary
 from loadtests.rules import promises, security
 from loadtests.rules.declared import NotModelledError
 from loadtests.verdict import ERROR
@@ -179,13 +179,3 @@ def test_the_catalogues_report_takes_only_new_verdicts(tmp_path: Path) -> None:
     summary.write(tmp_path, lines)
     assert "1 of 2 entries pass" in (tmp_path / "catalogue.html").read_text()
     assert all(line.aim for line in lines)
-
-
-def test_the_docs_page_has_every_entry_with_its_rules() -> None:
-    page = docs.render()
-    for name in entry.names():
-        assert f'<section id="{name}">' in page
-    assert "<code>make load ENTRY=retries</code>" in page
-    assert page.count("<details><summary>control.yaml") == len(entry.names())
-    with pytest.raises(ValueError, match="no Expect, Break it"):
-        docs.parts_of("# x\n\n**Aim.** a\n\n**Apply.** b\n")

@@ -1,0 +1,202 @@
+"""Builds the documentation as a site in English and Chinese: ``python -m scripts.docs FOLDER``, for ``make docs``.
+
+The pages are those of docs/. Two of them have a line that is replaced here: by the list of the catalogue's entries, each with a
+page of its own, and by the tables of settings, from the roles' argument specs. A page that docs/zh/ lacks is English in the
+Chinese site as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests.entries import entry
+from loadtests.reports import docs
+
+PROJECT = Path(__file__).resolve().parent.parent
+SOURCE = PROJECT / "docs"
+SITE = SOURCE / "site.yml"
+LANGUAGES = {"en": "English", "zh": "中文"}
+ENTRIES, SETTINGS = "<!-- entries: written by make docs -->", "<!-- settings: written by make docs -->"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Headings and words of the generated tables, in one language."""
+
+    entries: list[str]
+    settings: list[str]
+    wired: str
+    list_of: str
+
+    @classmethod
+    def of(cls, language: str) -> Words:
+        """Those of docs/words.yml."""
+        return cls(**yaml.safe_load((SOURCE / "words.yml").read_text())[language])
+
+
+class SiteError(Exception):
+    """The site cannot be built; the message is what the generator found."""
+
+
+def cell(text: str) -> str:
+    """Text as a table's cell: what would end it is escaped."""
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def row(*cells: str) -> str:
+    """One line of a table."""
+    return f"| {' | '.join(map(cell, cells))} |"
+
+
+def table(headings: Sequence[str], rows: Sequence[str]) -> str:
+    """A whole table."""
+    return "\n".join([row(*headings), row(*["---"] * len(headings)), *rows])
+
+
+def fenced(language: str, text: str) -> str:
+    """A block of code."""
+    return f"```{language}\n{text.rstrip()}\n```"
+
+
+def entry_page(name: str) -> str:
+    """The page of one entry: its README, what its traffic asks, its rules, and what its control breaks."""
+    folder = entry.CATALOGUE / name
+    policy, control = ((folder / f"{variant}.yaml").read_text().splitlines() for variant in ("policy", "control"))
+    # As many lines around a change as there are: the whole of the control can be read.
+    broken = difflib.unified_diff(policy, control, "policy.yaml", "control.yaml", n=len(policy), lineterm="")
+    return "\n\n".join([
+        (folder / "README.md").read_text().rstrip(),
+        f"**Traffic.** {ast.get_docstring(ast.parse((folder / 'traffic.py').read_text())) or ''}",
+        "## policy.yaml", fenced("yaml", "\n".join(policy)),
+        "## control.yaml", fenced("diff", "\n".join(broken)),
+    ]) + "\n"  # fmt: skip
+
+
+def entries_table(language: str) -> str:
+    """Every entry with a link to its page."""
+    rows = []
+    for name in entry.names():
+        parts = docs.paragraphs((entry.CATALOGUE / name / "README.md").read_text())
+        rows.append(row(f"[{name}](catalogue/{name}.md)", f"`{entry.load(name).question.namespace}`", parts["Aim"]))
+    return table(Words.of(language).entries, rows)
+
+
+def role_options(specs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of all entry points of a role, by name."""
+    return {name: option for point in specs.values() for name, option in point.get("options", {}).items()}
+
+
+def setting_row(name: str, option: Mapping[str, Any], words: Words) -> str:
+    """One option of a role."""
+    accepted = f"{words.list_of} {option['elements']}" if "elements" in option else option.get("type", "str")
+    if "choices" in option:
+        accepted = ", ".join(f"`{choice}`" for choice in option["choices"])
+    default = words.wired if option.get("required") else ""
+    if "default" in option:
+        default = f"`{json.dumps(option['default'])}`"
+    return row(f"`{name}`", accepted, default, option["description"])
+
+
+def settings_tables(language: str) -> str:
+    """Every role's options, a section each."""
+    words, parts = Words.of(language), []
+    for file in sorted((PROJECT / "roles").glob("*/meta/argument_specs.yml")):
+        specs = yaml.safe_load(file.read_text())["argument_specs"]
+        rows = [setting_row(name, option, words) for name, option in role_options(specs).items()]
+        title = f"## {file.parent.parent.name}\n\n{specs['main']['short_description']}."
+        parts.append(f"{title}\n\n{table(words.settings, rows)}")
+    return "\n\n".join(parts)
+
+
+def pages(language: str) -> dict[str, str]:
+    """All pages of the site in one language: path in the site -> Markdown."""
+    found = {file.name: file.read_text() for file in SOURCE.glob("*.md")}
+    if language != "en":
+        for file in (SOURCE / language).glob("*.md"):
+            # A link to a page that has no translation leads to the English one, which this site has under the same name.
+            found[file.name] = re.sub(r"\]\(\.\./([\w-]+\.md)", r"](\1", file.read_text())
+    for marker, text in ((ENTRIES, entries_table(language)), (SETTINGS, settings_tables(language))):
+        found = {name: page.replace(marker, text) for name, page in found.items()}
+    return found | {f"catalogue/{name}.md": entry_page(name) for name in entry.names()}
+
+
+def title(page: str) -> str:
+    """A page's first heading."""
+    return page.splitlines()[0].removeprefix("# ")
+
+
+def configuration(language: str, found: Mapping[str, str]) -> dict[str, Any]:
+    """The generator's settings for one language, with the entries' pages below that of the catalogue."""
+    shared: dict[str, Any] = yaml.safe_load(SITE.read_text())
+    below = sorted(name for name in found if name.startswith("catalogue/"))
+    nav = [{title(found[name]): [name, *below]} if name == "catalogue.md" else name for name in shared["nav"]]
+    up = "" if language == "en" else "../"
+    links = {code: f"{up}index.html" if code == "en" else f"{up}{code}/index.html" for code in LANGUAGES}
+    alternate = [{"name": name, "link": links[code], "lang": code} for code, name in LANGUAGES.items()]
+    return shared | {
+        "docs_dir": language,
+        "site_dir": "site" if language == "en" else f"site/{language}",
+        "nav": nav,
+        "theme": shared["theme"] | {"language": language},
+        "extra": shared["extra"] | {"alternate": alternate},
+    }
+
+
+def build(language: str, work: Path) -> None:
+    """Write one language's sources and configuration to ``work``, and its site below the folder ``site`` there.
+
+    :raises SiteError: if the generator warns of anything, a link that leads nowhere included
+    """
+    found, source, file = pages(language), work / language, work / f"{language}.yml"
+    for name, text in found.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    for folder in ("assets", "images"):
+        if (SOURCE / folder).is_dir():
+            shutil.copytree(SOURCE / folder, source / folder)
+    file.write_text(yaml.safe_dump(configuration(language, found), allow_unicode=True, sort_keys=False))
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", str(file)]
+    done = subprocess.run(command, check=False, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        # Its colors come letter by letter, and a traceback of its own follows what it found.
+        raise SiteError(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).partition("\nTraceback ")[0])
+
+
+def build_all(folder: Path) -> None:
+    """Both sites, the English one in ``folder``, the Chinese one in its folder zh; earlier ones stay until both are built."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        for language in LANGUAGES:
+            build(language, Path(work))
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(work) / "site").rename(folder)
+
+
+def main() -> None:
+    """Build the site and say where it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder.resolve()
+    try:
+        build_all(folder)
+    except SiteError as error:
+        sys.exit(f"istio-lab: the site could not be built:\n{error}")
+    print(f"written: {folder / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

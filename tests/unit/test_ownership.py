@@ -149,7 +149,7 @@ def test_every_playbook_refuses_it_and_leaves_no_folder(host: Host, playbook: st
     host.found("dev")
     done = host.play(playbook)
     assert done.returncode != 0
-    assert "a kind cluster dev exists in podman (dev-control-plane) that was not made by this lab" in done.stdout
+    assert "a kind cluster dev exists in podman (dev-control-plane) that was not made by this lab" in done.stderr
     assert (host.containers, host.asked) == (["theirs"], [])
     assert not host.home.exists()
 
@@ -181,7 +181,7 @@ def test_the_labs_cluster_is_known_after_its_folder_was_deleted(host: Host) -> N
 def test_destroy_removes_it_after_its_folder_was_deleted(host: Host) -> None:
     host.found("dev", claim=str(host.state / "claim"), container="ours")
     done = host.play("destroy_lab.yml")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stderr
     assert (host.containers, host.home.exists()) == ([], False)
 
 
@@ -317,9 +317,9 @@ def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accept
         [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
     )
     own = "127.0.0.1 web.lab.internal # istio-lab dev webfront"
-    assert (done.returncode == 0) is accepted, done.stdout
+    assert (done.returncode == 0) is accepted, done.stderr
     assert hosts.read_text().splitlines()[1:] == [line, *([own] if accepted else [])]
-    assert accepted or f"has `{line}`, which is not the lab's" in done.stdout
+    assert accepted or f"has `{line}`, which is not the lab's" in done.stderr
 
 
 # -- what is left of a lab whose folder is gone -----------------------------------------------------------------------
@@ -368,10 +368,10 @@ def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Ho
         done = subprocess.run(
             [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=host.environment, cwd=PROJECT
         )
-    assert (done.returncode == 0) is (not namespaces), done.stdout
+    assert (done.returncode == 0) is (not namespaces), done.stderr
     if namespaces:
-        assert "whose cluster holds a lab (bookinfo, istio-system), but the kubeconfig of lab dev is gone" in done.stdout
-        assert "make lab INVENTORY=existing LAB=dev" in done.stdout
+        assert "whose cluster holds a lab (bookinfo, istio-system), but the kubeconfig of lab dev is gone" in done.stderr
+        assert "make lab INVENTORY=existing LAB=dev" in done.stderr
 
 
 def test_built_images_that_a_container_uses_are_kept(host: Host) -> None:
@@ -398,6 +398,6 @@ def test_artefacts_that_another_lab_runs_on_are_kept(host: Host) -> None:
         (host.home / "istio-lab" / name / "cluster.json").write_text('{"engine": "podman"}')
     done = host.play("destroy_lab.yml", lab_destroy_cache=True)
     assert done.returncode != 0
-    assert "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;" in done.stdout
+    assert "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;" in done.stderr
     assert host.state.exists()
     assert host.asked == []

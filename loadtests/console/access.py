@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from loadtests import ending
 from loadtests.console import account, topology
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
@@ -239,4 +240,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from loadtests.entries import policy
+from loadtests.mesh import writes
 from loadtests.mesh.cluster import Cluster
 
 NAME = "istio-lab-console"
@@ -18,7 +18,7 @@ VERBS = ("get", "list", "create", "update", "patch", "delete")
 def kinds() -> dict[str, list[str]]:
     """API group -> plural names of the kinds that rules may have."""
     groups: dict[str, list[str]] = {}
-    for name in policy.KINDS:
+    for name in writes.KINDS:
         plural, _, group = name.partition(".")
         groups.setdefault(group, []).append(plural)
     return groups

@@ -18,21 +18,17 @@ from typing import Any
 import yaml
 
 from loadtests.console import account, drafts
-from loadtests.console.drafts import Change
 from loadtests.console.settings import RefusedError, Service
 from loadtests.entries import policy
 from loadtests.entries.question import GATEWAY
-from loadtests.mesh import marker
-from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.mesh import marker, writes
+from loadtests.mesh.cluster import Cluster, RefusedByServerError
+from loadtests.mesh.writes import Change
 from loadtests.rules.declared import Objects, generation, of_kind
 
-MANAGER = "istio-lab-console"
-"""Field manager of what the page writes."""
 MARKER = f"{marker.NAME}-settings"
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
-KINDS = {name: api for name, api in policy.KINDS.items() if name.endswith(".istio.io")}
-ORDER = ("ServiceEntry", "DestinationRule")
-"""Kinds that others lean on: they come first and go last."""
+KINDS = {name: api for name, api in writes.KINDS.items() if name.endswith(".istio.io")}
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,8 @@ class Plan:
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
+    live: tuple[dict[str, Any], ...] = ()
+    """The namespace's rules as they were read for it: one that changes after that is not overwritten."""
 
     @property
     def diff(self) -> str:
@@ -134,12 +132,16 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     subsets = [o for o in of_kind(state.objects, "DestinationRule") if ("DestinationRule", o["metadata"]["name"]) not in ours]
     if contradictions := policy.contradictions_with(cluster, [*after, *subsets]):
         raise RefusedError("; ".join(contradictions))
-    put(account.of(cluster), found, state.objects, dry_run=True)
+    found = writes.ordered(found)
+    try:
+        writes.try_out(account.of(cluster), found, state.objects)
+    except RefusedByServerError as error:
+        raise RefusedError(str(error)) from error
     others = [o for o in state.objects if (o["kind"], o["metadata"]["name"]) not in ours]
-    return Plan(tuple(found), analyzed(cluster, after, others))
+    return Plan(tuple(found), analyzed(cluster, after, others), tuple(state.objects))
 
 
-def analyzed(cluster: Cluster, objects: Sequence[dict[str, Any]], others: Objects) -> tuple[str, ...]:
+def analyzed(cluster: Cluster, objects: Objects, others: Objects) -> tuple[str, ...]:
     """What ``istioctl analyze`` warns of, were ``objects`` in the namespace beside ``others``.
 
     It is given them instead of the cluster, for that would have to be the whole of it, with the mesh's own Secrets.
@@ -156,55 +158,6 @@ def analyzed(cluster: Cluster, objects: Sequence[dict[str, Any]], others: Object
     if found["Error"]:
         raise RefusedError(f"istioctl analyze: {'; '.join(found['Error'])}")
     return tuple(found["Warning"])
-
-
-def put(cluster: Cluster, changes: Sequence[Change], live: Objects, dry_run: bool = False) -> None:
-    """Put changes in force: all of them, or none.
-
-    :param live: the namespace's objects; one that has changed since is not overwritten
-    :raises ClusterError: if the cluster does not answer, or refuses
-    """
-    versions = {(o["kind"], o["metadata"]["name"]): o["metadata"]["resourceVersion"] for o in live}
-    done: list[Change] = []
-    try:
-        for change in sorted(changes, key=order):
-            write(cluster, change, versions.get((change.object["kind"], change.object["metadata"]["name"]), ""), dry_run)
-            done.append(change)
-    except ClusterError:
-        for change in reversed(done if not dry_run else []):
-            write(cluster, change.back(), "", dry_run)
-        raise
-
-
-def order(change: Change) -> int:
-    """What others lean on comes first, and goes last."""
-    place = ORDER.index(change.object["kind"]) if change.object["kind"] in ORDER else len(ORDER)
-    return place if change.after else 2 * len(ORDER) - place + 1
-
-
-def write(cluster: Cluster, change: Change, version: str, dry_run: bool) -> None:
-    """Put one change in force.
-
-    :param version: resourceVersion that the object must have; empty for any
-    """
-    o = change.object
-    plural = next(name.partition(".")[0] for name, api in KINDS.items() if api == f"{o['apiVersion']}/{o['kind']}")
-    path = f"/apis/{o['apiVersion']}/namespaces/{cluster.namespace}/{plural}"
-    query = f"fieldManager={MANAGER}" + ("&dryRun=All" if dry_run else "")
-    # As the API has it, without the annotation of `kubectl apply`, which stays that of whoever applied.
-    if change.after is None:
-        cluster.kubectl("delete", "--raw", f"{path}/{o['metadata']['name']}?{query}")
-    elif change.before is None:
-        cluster.kubectl("create", "--raw", f"{path}?{query}", "--filename", "-", stdin=json.dumps(change.after))
-    else:
-        metadata = change.after["metadata"] | {"resourceVersion": version or current(cluster, path, o["metadata"]["name"])}
-        body = json.dumps({**change.after, "metadata": metadata})
-        cluster.kubectl("replace", "--raw", f"{path}/{o['metadata']['name']}?{query}", "--filename", "-", stdin=body)
-
-
-def current(cluster: Cluster, path: str, name: str) -> str:
-    """The resourceVersion that an object has now."""
-    return str(cluster.ask(f"{path}/{name}")["metadata"]["resourceVersion"])
 
 
 def held(cluster: Cluster) -> tuple[int, list[str]]:
@@ -274,7 +227,7 @@ def apply(cluster: Cluster, history: History, who: str, service: str, asked: Any
         raise RefusedError("the rules have changed since the difference was shown; look at it once more; nothing was changed")
     if not found.changes:
         raise RefusedError("the rules say that already; nothing was changed")
-    put(account.of(cluster), found.changes, read(cluster).objects)
+    writes.apply(account.of(cluster), found.changes, found.live)
     return history.add(who, cluster.namespace, service, found.changes)
 
 
@@ -294,5 +247,5 @@ def undo(cluster: Cluster, history: History, who: str, number: Any) -> int:
         if not drafts.same(now.get(name), change.after):
             raise RefusedError(f"{name[0]} {name[1]} has been changed since: undo that first; nothing was changed")
     back = [change.back() for change in item.changes]
-    put(account.of(cluster), back, live)
+    writes.apply(account.of(cluster), writes.ordered(back), live)
     return history.add(who, cluster.namespace, item.service, back, undoes=item.number)

@@ -35,6 +35,7 @@ from loadtests.console.settings import (
     subsets,
 )
 from loadtests.entries.policy import LABEL
+from loadtests.mesh.writes import Change
 from loadtests.rules.declared import Objects, of_kind
 
 MINE = "console"
@@ -44,23 +45,6 @@ NETWORKING, SECURITY, FILTERS = "networking.istio.io/v1", "security.istio.io/v1"
 HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 HEADER = re.compile(r"[a-z0-9][-a-z0-9_]*")
 SHAPE: dict[str, type] = {"routes": list, "destination": dict, "rate": dict, "mtls": dict, "egress": list}
-
-
-@dataclass(frozen=True)
-class Change:
-    """One object, before and after; None where it is not there."""
-
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-    @property
-    def object(self) -> dict[str, Any]:
-        """Either of the two: they have the same kind and name."""
-        return self.after or self.before or {}
-
-    def back(self) -> Change:
-        """The change that undoes this one."""
-        return Change(self.after, self.before)
 
 
 def fill(tree: dict[str, Any], fields: Sequence[Field], asked: Mapping[str, Any], where: str = "") -> None:
@@ -308,6 +292,6 @@ def changes(objects: Objects, service: Service, asked: Values) -> list[Change]:
     return [c for c in draft.changes if not same(c.before, c.after)]
 
 
-def same(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+def same(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
     """Whether two states of an object say the same, whoever has written them."""
     return (one or {}).get("spec") == (other or {}).get("spec") and (one is None) == (other is None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +16,7 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, request
 from flask_login import UserMixin, login_user
 
 from loadtests.console import pages
+from loadtests.entries import entry
 from loadtests.reports import report
 from loadtests.verdict import Outcome, Verdict
 
@@ -21,7 +25,28 @@ COLUMNS = {
     "traffic": "Traffic", "version": "Version", "declared": "Declared", "observed": "Observed", "low": "From",
     "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
 }  # fmt: skip
+OF_LOCUSTS_PAGE = {"host", "run_time", "user_classes", "profile"}
+"""Options that Locust's form has beside ``FIELDS``."""
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the form that starts a run."""
+
+    accepted: str
+    fits: Callable[[str], bool]
+    required: bool = True
+
+
+FIELDS = {
+    "user_count": Field("1 to 500", lambda text: bool(re.fullmatch("[0-9]{1,3}", text)) and 1 <= int(text) <= 500),
+    "spawn_rate": Field(
+        "a number above 0, up to 500 users a second",
+        lambda text: bool(re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text)) and 0 < float(text) <= 500,
+    ),
+    "entry": Field("an entry of the catalogue", lambda text: text in entry.names(), required=False),
+}
 
 
 class Operator(UserMixin):
@@ -54,6 +79,8 @@ def extend(environment: Any) -> None:
     target = environment.parsed_options.host or ""
     ui.app.before_request(refused)
     ui.app.before_request(lambda: elsewhere(target))
+    ui.app.before_request(lambda: unfit(environment))
+    ui.app.before_request(lambda: stop_beginning(environment))
     ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
     ui.app.after_request(lambda response: with_rows(response, environment))
     base = getattr(environment.parsed_options, "web_base_path", "") or ""
@@ -103,6 +130,31 @@ def elsewhere(target: str) -> Response | None:
     if request.endpoint == "locust.swarm" and request.form.get("host", target).rstrip("/") not in ("", target.rstrip("/")):
         return make_response(f"load goes to this lab only: {target}\n", 403)
     return None
+
+
+def unfit(environment: Any) -> Response | None:
+    """A refusal, as Locust's page shows it, of a run that cannot be judged; None to go on."""
+    if request.endpoint != "locust.swarm":
+        return None
+    told = [
+        f"{name}: {request.form.get(name, '')!r} was given; accepted: {field.accepted}"
+        for name, field in FIELDS.items()
+        if (field.required or name in request.form) and not field.fits(request.form.get(name, ""))
+    ]
+    # Locust would take any of its options from a form, the kubeconfig among them.
+    options = vars(environment.parsed_options).keys() - FIELDS.keys() - OF_LOCUSTS_PAGE
+    told += [f"{name}: was given; accepted: no such field" for name in request.form if name in options]
+    return (
+        jsonify(success=False, message=f"{'; '.join(told)}; nothing was started", host=environment.parsed_options.host)
+        if told
+        else None
+    )
+
+
+def stop_beginning(environment: Any) -> None:
+    """Stop a run that waits for the proxies still: to Locust it has not begun, so its own stop leaves it."""
+    if request.endpoint == "locust.stop" and environment.mesh.beginning:
+        environment.runner.spawning_greenlet.kill(block=True)
 
 
 def strip_cors(response: Response) -> Response:

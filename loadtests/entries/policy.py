@@ -6,8 +6,6 @@ Every object carries the label istio-lab/policy with entry and variant; nothing 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,33 +13,15 @@ from typing import Any
 
 import yaml
 
+from loadtests import ending
 from loadtests.entries import entry
-from loadtests.mesh.cluster import Cluster, ClusterError, words_of
+from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
+from loadtests.mesh.writes import KINDS, Change, ConflictError, apply, key, ordered, state, try_out
 from loadtests.rules import precheck
 from loadtests.rules.declared import Objects, of_kind
 
 LABEL = "istio-lab/policy"
-KINDS = {
-    "virtualservices.networking.istio.io": "networking.istio.io/v1/VirtualService",
-    "destinationrules.networking.istio.io": "networking.istio.io/v1/DestinationRule",
-    "gateways.networking.istio.io": "networking.istio.io/v1/Gateway",
-    "serviceentries.networking.istio.io": "networking.istio.io/v1/ServiceEntry",
-    "sidecars.networking.istio.io": "networking.istio.io/v1/Sidecar",
-    "envoyfilters.networking.istio.io": "networking.istio.io/v1alpha3/EnvoyFilter",
-    "peerauthentications.security.istio.io": "security.istio.io/v1/PeerAuthentication",
-    "authorizationpolicies.security.istio.io": "security.istio.io/v1/AuthorizationPolicy",
-    "requestauthentications.security.istio.io": "security.istio.io/v1/RequestAuthentication",
-    "gateways.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/Gateway",
-    "httproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/HTTPRoute",
-    "ingresses.networking.k8s.io": "networking.k8s.io/v1/Ingress",
-}
-"""Kinds that rules may have: as kubectl lists them, and their API version."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-REFUSALS = (
-    "denied the request", "Error from server (BadRequest)", "Error from server (Invalid)", "Error from server (Forbidden)",
-    "error validating data", "no matches for kind", " is invalid: ",
-)  # fmt: skip
-"""What kubectl says where the API server has looked at the rules and does not take them."""
 
 
 class RefusedError(Exception):
@@ -87,11 +67,6 @@ def changes(told: str) -> list[str]:
     return [line for line in told.splitlines() if line and line != "No resources found" and not line.endswith(" unchanged")]
 
 
-def key(rule: Mapping[str, Any]) -> tuple[str, str]:
-    """What tells the rules of one namespace apart: kind and name."""
-    return str(rule["kind"]), str(rule["metadata"]["name"])
-
-
 def owner(rule: Mapping[str, Any]) -> str:
     """Entry and variant that a rule is of; '' for what is nobody's."""
     return str(rule["metadata"].get("labels", {}).get(LABEL, ""))
@@ -106,55 +81,21 @@ def manifest_of(rule: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": rule["apiVersion"], "kind": rule["kind"], "metadata": metadata, "spec": rule.get("spec", {})}
 
 
-def _apply(writer: Cluster, rules: Sequence[Mapping[str, Any]], *options: str) -> list[str]:
-    if not rules:
-        return []
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": rules})
-    return changes(writer.kubectl("apply", *options, "--filename", "-", stdin=manifest))
+def plan(before: Sequence[Mapping[str, Any]], wanted: Sequence[dict[str, Any]]) -> list[Change]:
+    """The changes that put ``wanted`` in the place of ``before``, in their order."""
+    there, kept = {key(rule): rule for rule in before}, {key(rule) for rule in wanted}
+    coming = [Change(manifest_of(there[k]) if (k := key(rule)) in there else None, rule) for rule in wanted]
+    return ordered([*coming, *(Change(manifest_of(rule), None) for k, rule in there.items() if k not in kept)])
 
 
-def _delete(writer: Cluster, rules: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rules:
-        return []
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [manifest_of(rule) for rule in rules]})
-    return changes(writer.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=manifest))
+def renewed(changes: Sequence[Change]) -> list[Change]:
+    """The same changes; what another entry has under the same name is not replaced but created again.
 
-
-def try_out(writer: Cluster, rules: Sequence[Mapping[str, Any]]) -> None:
-    """Have the API server check rules, Istio's webhook included, without keeping them.
-
-    :raises RefusedError: in the server's words, if it does not take them
-    :raises ClusterError: if it does not answer
+    Of several rules for one host the oldest wins, so what an entry does never hangs on what was applied before it.
     """
-    try:
-        _apply(writer, rules, "--dry-run=server")
-    except ClusterError as error:
-        if any(words in str(error) for words in REFUSALS):
-            # What kubectl says before it is about its own input.
-            raise RefusedError(re.sub(r"^.*(?=admission webhook)", "", str(error))) from error
-        raise
-
-
-def replace(writer: Cluster, before: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Apply ``wanted``, then delete those of ``before`` that are not among them: all of it, or nothing.
-
-    :return: what was changed, in words
-    :raises ClusterError: if that failed on the way; it says which rules apply now
-    """
-    kept, had = {key(rule) for rule in wanted}, {key(rule) for rule in before}
-    # Of several rules for one host the oldest wins. What another entry has under the same name is created again, so that what
-    # an entry does never hangs on what was applied before it.
-    renewed = [rule for rule in before if key(rule) in kept and owner(rule) not in {owner(w) for w in wanted}]
-    try:
-        done = _delete(writer, renewed) + _apply(writer, wanted)
-        return done + _delete(writer, [rule for rule in before if key(rule) not in kept])
-    except ClusterError as error:
-        try:
-            _apply(writer, [manifest_of(rule) for rule in before])
-            _delete(writer, [rule for rule in wanted if key(rule) not in had])
-        except ClusterError as again:
-            raise ClusterError(f"{error}; the earlier rules could not be restored ({again}): some of both may apply") from error
-        raise ClusterError(f"{error}; the earlier rules apply again") from error
+    again = {c.name for c in changes if c.before and c.after and owner(c.before) != owner(c.after)}
+    gone = [Change(c.before, None) for c in changes if c.name in again]
+    return gone + [Change(None, c.after) if c.name in again else c for c in changes]
 
 
 def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Cluster | None = None) -> list[str]:
@@ -172,11 +113,19 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
     objects = read(catalogue / name / f"{variant}.yaml")
     if contradictions := contradictions_with(cluster, objects):
         raise RefusedError("; ".join(contradictions))
-    wanted = labelled(objects, f"{name}.{variant}")
-    before = [rule for rule in cluster.items(*KINDS) if owner(rule)]
-    try_out(writer or cluster, wanted)
+    wanted, live = labelled(objects, f"{name}.{variant}"), cluster.items(*KINDS)
+    ours = {key(rule) for rule in wanted}
+    if foreign := [" ".join(key(rule)) for rule in live if key(rule) in ours and not owner(rule)]:
+        raise RefusedError(f"{', '.join(foreign)} exists already and is not the lab's (no label {LABEL}): delete it first")
+    changes = plan([rule for rule in live if owner(rule)], wanted)
+    try:
+        try_out(writer or cluster, changes, live)
+    except RefusedByServerError as error:
+        raise RefusedError(str(error)) from error
+    except ConflictError as error:
+        raise ConflictError(f"{error}; nothing was changed") from error
     done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
-    return done + replace(writer or cluster, before, wanted)
+    return done + apply(writer or cluster, renewed(changes), live)
 
 
 def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
@@ -205,17 +154,17 @@ def main() -> int:
     try:
         for change in put(cluster, options.entry, options.variant, options.catalogue):
             print(change)
-        late = wait(cluster, options.entry, options.wait) if options.wait else []
     except RefusedError as error:
         print(error, file=sys.stderr)
         return 1
-    except Exception as error:  # any: by itself, Python would end with the status of a refusal
-        print(words_of(error), file=sys.stderr)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
         return 2
+    late = wait(cluster, options.entry, options.wait) if options.wait else []
     if late:
         print(f"the proxies do not hold the rules after {options.wait:.0f} s: {'; '.join(late)}", file=sys.stderr)
     return 2 if late else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main, state))

@@ -22,6 +22,7 @@ from gevent.event import Event
 from locust import FastHttpUser, task
 from locust.env import Environment
 
+from loadtests import ending
 from loadtests.latency import chart, statistics
 from loadtests.latency.hops import Watch
 from loadtests.latency.statistics import Request, Step
@@ -200,4 +201,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main))

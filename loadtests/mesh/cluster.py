@@ -8,7 +8,7 @@ import json
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -26,9 +26,19 @@ class ClusterError(RuntimeError):
     """The cluster did not answer, or refused; the message is one line that says why."""
 
 
-def words_of(error: Exception) -> str:
+class RefusedByServerError(ClusterError):
+    """The API server has looked at a request and refused it: nothing was written. The message is the server's own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Keep the answer's HTTP status."""
+        super().__init__(message)
+        self.code = code
+
+
+def words_of(error: BaseException) -> str:
     """An error in one line; what the cluster says names itself."""
-    return str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+    told = str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())
 
 
 def _failed(asked: str, error: Exception) -> ClusterError:
@@ -48,19 +58,30 @@ def path_of(kind: str, namespace: str) -> str:
     return f"/{f'apis/{group}' if group else 'api'}/{version}/namespaces/{namespace}/{plural}"
 
 
+_IMPORTING = threading.Lock()
 _USED: list[Any] = []
 """What is imported from the kubernetes package with the first connection."""
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What a request by the kubernetes package may end with."""
+    # One thread at a time, as wherever the package is imported first: those that do so at the same time wait for each other.
+    with _IMPORTING:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+    return ApiException, HTTPError, HTTPException, OSError, ValueError
 
 
 @functools.lru_cache(maxsize=1)
 def _connection(kubeconfig: str, changed: float) -> Any:
     """The API server by a connection that is kept; another one once the kubeconfig has changed."""
     # Here, for the import takes a while, and what needs kubectl only does without it. All of it at once: the package imports
-    # its classes when they are first asked for, and threads that do so at the same time wait for each other without end.
+    # its classes when they are first asked for.
     from kubernetes import config, stream
-    from kubernetes.client import ApiClient, ApiException, CoreV1Api
+    from kubernetes.client import ApiClient, CoreV1Api
 
-    _USED.extend((ApiClient, ApiException, CoreV1Api, stream.portforward))
+    _USED[:] = [ApiClient, CoreV1Api, stream.portforward]
     return config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
 
 
@@ -76,7 +97,8 @@ class Cluster:
     @property
     def _client(self) -> Any:
         """The API server by the kubernetes package."""
-        return _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
+        with _IMPORTING:
+            return _connection(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Standard output of one kubectl command.
@@ -139,22 +161,44 @@ class Cluster:
 
         :raises ClusterError: if it does not answer, or refuses
         """
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
         try:
-            client = self._client
-            asked = client.param_serialize(
-                "GET", path, query_params=list(query.items()), auth_settings=["BearerToken"],
-                header_params={"Impersonate-User": self.user} if self.user else {},
-            )  # fmt: skip
-            answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
-            answer.read()
+            answer = self._answer("GET", path, query)
+            if 400 <= answer.status < 500:
+                raise RefusedByServerError(f"GET {path}: HTTP {answer.status}", answer.status)
             if answer.status != 200:
                 raise ClusterError(f"GET {path}: HTTP {answer.status}")
-        except (ApiException, HTTPError, OSError) as error:
+        except _errors() as error:
             raise _failed(f"GET {path}", error) from error
         return bytes(answer.data)
+
+    def write(self, method: str, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
+        """The API server's answer to a request that writes one object: POST, PUT or DELETE.
+
+        :raises RefusedByServerError: if it refuses; nothing was written
+        :raises ClusterError: if it does not answer; whether anything was written is not known
+        """
+        try:
+            answer = self._answer(method, path, query, body)
+            told: dict[str, Any] = json.loads(answer.data)
+        except _errors() as error:
+            raise _failed(f"{method} {path}", error) from error
+        if 400 <= answer.status < 500:
+            raise RefusedByServerError(" ".join(str(told.get("message", answer.status)).split()), answer.status)
+        if answer.status >= 300:
+            raise ClusterError(f"{method} {path}: HTTP {answer.status}: {' '.join(str(told.get('message', '')).split())[:200]}")
+        return told
+
+    def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
+        """One request to the API server, by its kept connection."""
+        client = self._client
+        json_body = {"Content-Type": "application/json"} if body is not None else {}
+        asked = client.param_serialize(
+            method, path, query_params=list(query.items()), auth_settings=["BearerToken"], body=body,
+            header_params=({"Impersonate-User": self.user} if self.user else {}) | json_body,
+        )  # fmt: skip
+        answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
+        answer.read()
+        return answer
 
     def proxy_dump(self, pod: str, resource: str, namespace: str = "") -> dict[str, Any]:
         """One resource of a proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.
@@ -163,8 +207,6 @@ class Cluster:
 
         :raises ClusterError: if the cluster or the proxy does not answer within 30 s, or refuses
         """
-        from kubernetes.client import ApiException
-
         where, path = namespace or self.namespace, f"/config_dump?resource={resource}"
         try:
             with contextlib.closing(HTTPConnection("localhost")) as envoy:
@@ -175,17 +217,18 @@ class Cluster:
                 if answer.status != 200:
                     raise ClusterError(f"{pod}: GET {path}: HTTP {answer.status}")
                 dump: dict[str, Any] = json.load(answer)
-        except (ApiException, HTTPException, OSError, ValueError) as error:
+        except _errors() as error:
             raise _failed(f"{pod}: GET {path}", error) from error
         return dump
 
     def _forwarded(self, namespace: str, pod: str, port: int) -> socket.socket:
         """A connection to a port of a pod, through the API server."""
+        connected = self._client
         from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.stream import portforward
 
         # A client of its own, for the package changes it while it asks for a forward.
-        client = ApiClient(self._client.configuration)
+        client = ApiClient(connected.configuration)
         made: Future[Any] = Future()
 
         def ask() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from cryptography import x509
 
+from loadtests import ending
 from loadtests.mesh.cluster import Cluster, ClusterError
 
 LOOKER = "istio-lab-explain"
@@ -149,6 +150,10 @@ def _uris(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
+class UnfitPodError(ClusterError):
+    """There is no such pod, or it has no sidecar; the message says what is accepted."""
+
+
 class Pod:
     """One injected pod."""
 
@@ -163,7 +168,7 @@ class Pod:
         sidecars = self.spec["spec"].get("initContainers", []) + self.spec["spec"]["containers"]
         self.image = next((c["image"] for c in sidecars if c["name"] == "istio-proxy"), "")
         if not self.image:
-            raise ClusterError(f"pod {name} has no sidecar; accepted: an injected pod")
+            raise UnfitPodError(f"pod {name} has no sidecar; accepted: an injected pod")
 
     def look(self, *command: str) -> str:
         """Output of a command in the pod's network, as a user that iptables does not exempt."""
@@ -197,12 +202,12 @@ class Pod:
 def first_pod(cluster: Cluster, name: str) -> str:
     """``name`` itself, or the first running pod of the Deployment that is called so.
 
-    :raises ClusterError: with the names that there are, if it is neither
+    :raises UnfitPodError: if it is neither
     """
     pods = {p["metadata"]["name"]: p for p in cluster.items("pods") if p["status"].get("phase") == "Running"}
     found = [pod for pod in sorted(pods) if pod == name or re.fullmatch(rf"{re.escape(name)}-[a-z0-9]+-[a-z0-9]+", pod)]
     if not found:
-        raise ClusterError(f"{name!r} was given; accepted: one of {', '.join(sorted(pods)) or 'none, no pod runs there'}")
+        raise UnfitPodError(f"{name!r} was given; accepted: one of {', '.join(sorted(pods)) or 'none, no pod runs there'}")
     return str(found[0])
 
 
@@ -265,7 +270,7 @@ def report(cluster: Cluster, name: str) -> list[str]:
 
 
 def main() -> int:
-    """0 with the report on standard output; else 1, with the reason in one line."""
+    """0 with the report on standard output; 1 for a pod that does not exist, else 2, with the reason in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pod", help="[NAMESPACE/]NAME of a pod; a Deployment's name stands for its first pod")
     parser.add_argument("--kubeconfig", required=True)
@@ -274,11 +279,14 @@ def main() -> int:
     cluster = Cluster(options.kubeconfig, namespace or "bookinfo")
     try:
         print("\n".join(report(cluster, first_pod(cluster, name))))
-    except ClusterError as error:
+    except UnfitPodError as error:
         print(f"POD: {error}; set it with make explain POD=NAMESPACE/NAME", file=sys.stderr)
         return 1
+    except ClusterError as error:
+        print(f"POD: {options.pod}: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main))

@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,8 @@ from jinja2 import Environment, FileSystemLoader
 
 from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
+UNFINISHED = "interrupted before there was a verdict"
+"""Reason of the reports that a run begins with, so that they are right whatever ends it."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -38,8 +41,11 @@ class Facts:
     """How often, at most, PASS is wrong."""
 
     @classmethod
-    def of(cls, run: Any) -> Facts:
-        """The facts of a ``hooks.MeshRun``."""
+    def of(cls, run: Any, images: Mapping[str, str]) -> Facts:
+        """The facts of a ``hooks.MeshRun``.
+
+        :param images: as :func:`images_of` tells them
+        """
         packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
         declared = run.rules.declared if run.rules else None
         return cls(
@@ -49,12 +55,12 @@ class Facts:
             seed=run.options.seed,
             margin=declared.margin if declared else 0.0,
             rules=run.rules.generation if run.rules else "",
-            versions={"python": platform.python_version(), **packages, **images(run)},
+            versions={"python": platform.python_version(), **packages, **images},
             remarks=run.workers.remarks,
         )
 
 
-def images(run: Any) -> dict[str, str]:
+def images_of(run: Any) -> dict[str, str]:
     """Image of each container of the judged app and its proxy, and Kubernetes's version, as the cluster has them."""
     try:
         pods = run.cluster.items("pods")
@@ -129,11 +135,17 @@ def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
+def write_void(folder: Path, name: str, reason: str) -> None:
+    """Write the reports of an entry that could not be judged."""
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write(folder, Verdict(Outcome.VOID, (reason,)), Facts(name, started, 0.0, 0, 0.0, "", {}))
+
+
 def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
-    """Write the three reports."""
+    """Write the three reports; the one that programs read comes last."""
     texts = {
-        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
         "verdict.xml": junit(verdict, facts),
         "verdict.html": html(verdict, facts),
+        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
     }
     return write_whole(folder, texts)

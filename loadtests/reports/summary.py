@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader
 
+from loadtests import ending
 from loadtests.entries import entry
 from loadtests.reports.report import TEMPLATES, write_whole
 
@@ -113,4 +114,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import math
+import os
 import random
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
 from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 
+from loadtests import ending
 from loadtests.console import web
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Question
@@ -30,6 +36,8 @@ STEP_SECONDS = 30.0
 # A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (2 s in the lab);
 # then it closes them. Traffic of this length, not counted, outlasts that; it is the same for every run, whatever it shows.
 WARM_UP_SECONDS = 3.0
+ALLOWANCE_SECONDS = 150
+"""What a run may take beyond ``--max-seconds``: it waits for workers and proxies before, and asks other sources after."""
 
 
 class MeshRun:
@@ -37,11 +45,18 @@ class MeshRun:
 
     question: Question
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, before: MeshRun | None = None) -> None:
         self.environment = environment
+        # A lock for threads, not for greenlets: the guard's thread has the last word of a run that is cut short.
+        self.last_word: Any = before.last_word if before else get_original("_thread", "allocate_lock")()
+        epoch = before.epoch + 1 if before else 0
+        self.begun = time.monotonic()
+        self.finisher: gevent.Greenlet | None = None
+        self.total = 0
+        self.first_epoch = epoch
         self.counts: dict[str, dict[str, int]] = {}
         self.judged: dict[str, dict[str, int]] | None = None
-        self.epoch = 0
+        self.epoch: int = epoch
         self.settled: frozenset[str] = frozenset()
         """Traffic classes that need no more requests."""
         self.verdict = Verdict(Outcome.INCONCLUSIVE, ("no run yet",))
@@ -56,7 +71,11 @@ class MeshRun:
         self.users = 0
         self.meanwhile = 0
         self.watcher: gevent.Greenlet | None = None
+        self.enforcer: gevent.Greenlet | None = None
         self.finished = False
+        self.active = True
+        self.beginning = False
+        """Whether it waits for the proxies still; to Locust, it has not begun then."""
         self.workers = Workers()
 
     # -- counting, on every side -------------------------------------------------------------------------------------
@@ -65,6 +84,12 @@ class MeshRun:
         """One answer."""
         line = self.counts.setdefault(traffic_class, {})
         line[pod] = line.get(pod, 0) + 1
+        self.total += 1
+
+    @property
+    def spent(self) -> bool:
+        """Whether this process has sent all that a run may send: users stop then, whoever watches the run."""
+        return bool(self.total >= self.options.max_requests)
 
     def answered(self) -> int:
         """Requests that were answered in this epoch, of all classes."""
@@ -78,7 +103,8 @@ class MeshRun:
 
     def add(self, data: dict[str, Any]) -> None:
         """What the master adds; reports from before a restart do not count."""
-        self.void += data["void"]
+        if data["epoch"] >= self.first_epoch:
+            self.void += data["void"]
         if data["epoch"] != self.epoch:
             return
         for traffic_class, pods in data["counts"].items():
@@ -107,8 +133,8 @@ class MeshRun:
         """Read the rules and wait until the proxies hold them; what is answered until ``warm_up`` is over does not count."""
         self.question = entry.load(self.options.entry).question
         random.seed(self.options.seed)
-        self.void, self.late, self.finished, self.baseline, self.arrived_before = [], [], False, {}, None
-        self.workers = Workers()
+        self.void, self.late, self.baseline, self.arrived_before = [], [], {}, None
+        self.workers, self.begun = Workers(), time.monotonic()
         self.rules = self.question.read(self.cluster)
         self.pods = self.question.pods(self.cluster)
         if not self.rules.declared.broken:
@@ -119,6 +145,7 @@ class MeshRun:
     def forget(self) -> None:
         """Nothing has been counted yet, on any side."""
         self.epoch += 1
+        self.total = 0
         self.counts, self.judged, self.at_server, self.settled = {}, None, {}, frozenset()
         if isinstance(self.environment.runner, MasterRunner):
             self.environment.runner.send_message("mesh_epoch", self.epoch)
@@ -253,18 +280,32 @@ class MeshRun:
 
     def watch(self) -> None:
         """Look again and again until the run is decided, then end it, whatever happens on the way."""
-        runner = self.environment.runner
         try:
             self.look_until_decided()
         except Exception as error:  # any: a run that nobody watches would never end
-            log.exception("the run cannot be judged")
-            self.void.append(words_of(error))
-            self.judged, self.verdict = self.so_far(), Verdict(Outcome.VOID, tuple(self.void))
+            self.fail(error)
+            self.judged = self.so_far()
+        self.end()
+
+    def end(self) -> None:
+        """Stop sending, and say the last word."""
+        runner = self.environment.runner
         if self.headless:
             runner.quit()
         else:
             runner.stop()
             self.finish()
+
+    def fail(self, error: Exception) -> None:
+        """Make the run void, with the error's words."""
+        log.error("the run cannot be judged", exc_info=error)
+        self.void.append(self.said(error))
+        self.verdict = Verdict(Outcome.VOID, tuple(dict.fromkeys(self.void)))
+
+    def said(self, error: Exception) -> str:
+        """An error in words, and where more of it is to be read."""
+        log_file = getattr(self.options, "logfile", None)
+        return words_of(error) + (f"; log: {log_file}" if log_file else "")
 
     def look_until_decided(self) -> None:
         """Warm up, then look once a second until there is a verdict, or the requests or the time are spent."""
@@ -272,7 +313,7 @@ class MeshRun:
         try:
             self.warm_up()
         except ClusterError as error:
-            self.void.append(str(error))
+            self.void.append(self.said(error))
         while True:
             gevent.sleep(LOOK_SECONDS)
             looks += 1
@@ -288,7 +329,7 @@ class MeshRun:
                 if not self.decided() or (self.edited() and not self.headless):
                     continue
             except ClusterError as error:
-                self.void.append(str(error))
+                self.void.append(self.said(error))
                 counts = self.so_far()
             self.judged = counts
             self.verdict = self.look()
@@ -308,31 +349,94 @@ class MeshRun:
                 if self.judged is None:
                     self.ask_server()
                 self.verdict = self.look(self.other_sources())
+            images = report.images_of(self)
         except Exception as error:  # any: a run without a last word has no report
-            log.exception("the run cannot be judged")
-            self.verdict = Verdict(Outcome.VOID, (words_of(error),))
-        self.finished = True
-        facts = report.Facts.of(self)
-        for file in report.write(Path(self.options.results) / self.options.entry, self.verdict, facts):
-            log.info("report: %s", file)
+            self.fail(error)
+            images = {}
+        try:
+            self.write(self.verdict, images)
+        except Exception as error:  # any, likewise; what it began with lies there still
+            self.fail(error)
+            self.write(self.verdict, {})
         told = "; ".join((*self.verdict.reasons, *self.workers.remarks))
         log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, told)
+
+    def write(self, verdict: Verdict, images: Mapping[str, str]) -> None:
+        """Write the reports, unless the run was cut short: then they say so already."""
+        with self.last_word:
+            files = report.write(self.folder, verdict, report.Facts.of(self, images))
+            self.finished = verdict is self.verdict
+        for file in files if self.finished else []:
+            log.info("report: %s", file)
+
+    @property
+    def folder(self) -> Path:
+        """Where the reports are."""
+        return Path(self.options.results, self.options.entry)
+
+    # -- what ends a run from outside --------------------------------------------------------------------------------
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the run has to have ended, by whatever means."""
+        return float(self.begun + self.options.max_seconds + ALLOWANCE_SECONDS - time.monotonic())
+
+    def overdue(self) -> str:
+        """Why a headless run has to end by now; empty while it need not. Called by the guard's thread."""
+        return "" if self.finished or self.seconds_left > 0 else "for it did not end in its time"
+
+    def cut_short(self, reason: str) -> int:
+        """The last word of a run that nothing else has ended, and the exit status. Called by the guard's thread.
+
+        A verdict that is there stays.
+        """
+        # Kept for ever: nothing is written after it.
+        self.last_word.acquire()
+        if self.finished or not self.active:
+            return self.verdict.outcome.exit_code
+        # Not the run's own verdict, which its greenlets go on to change.
+        verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {self.answered()} requests",))
+        os.write(2, f"{self.options.entry}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
+        report.write(self.folder, verdict, report.Facts.of(self, {}))
+        return verdict.outcome.exit_code
+
+    def enforce(self) -> None:
+        """End a run in the browser that nothing else has ended in its time."""
+        while (left := self.seconds_left) > 0:
+            gevent.sleep(left)
+        if not self.finished:
+            self.void.append("the run did not end in its time")
+            self.leave()
+            self.end()
+
+    def leave(self) -> None:
+        """Let nothing of this run go on."""
+        for greenlet in (self.watcher, self.finisher, self.enforcer):
+            if greenlet is not None and greenlet is not gevent.getcurrent():
+                greenlet.kill(block=False)
 
 
 def on_test_start(environment: Any, **_: Any) -> None:
     """Lead the run, unless this is a worker."""
-    run: MeshRun = environment.mesh
     if isinstance(environment.runner, WorkerRunner):
         return
+    # What still comes of an earlier run must not be counted for this one, nor its verdict be taken for this one's.
+    environment.mesh.leave()
+    run = environment.mesh = MeshRun(environment, environment.mesh)
     try:
+        run.write(Verdict(Outcome.VOID, (report.UNFINISHED,)), {})
+        if not run.headless:
+            run.enforcer = gevent.spawn(run.enforce)
+        run.beginning = True
         run.begin()
-    except Exception as error:  # any: Locust goes on after a listener that raises, and nobody would watch the run
-        log.exception("the run cannot start")
-        run.void.append(words_of(error))
-        run.verdict = Verdict(Outcome.VOID, tuple(run.void))
+    except gevent.GreenletExit:
+        # Stopped, or started once more, while it waited for the proxies.
         run.rules = None
-        gevent.spawn(environment.runner.quit if run.headless else environment.runner.stop)
-        return
+        run.void.append("the run was stopped before it began")
+        run.finish()
+        raise
+    finally:
+        run.beginning = False
     run.watcher = gevent.spawn(run.watch)
 
 
@@ -341,7 +445,7 @@ def on_test_stop(environment: Any, **_: Any) -> None:
     run: MeshRun = environment.mesh
     if run.watcher and run.watcher is not gevent.getcurrent() and not run.headless:
         run.watcher.kill(block=False)
-        gevent.spawn(run.finish)
+        run.finisher = gevent.spawn(run.finish)
 
 
 def on_user_error(user_instance: Any, exception: Exception, **_: Any) -> None:
@@ -364,12 +468,15 @@ def on_quitting(environment: Any, **_: Any) -> None:
 def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
     """Put the run on the environment, wire workers and the browser part."""
     environment.mesh = MeshRun(environment)
+    guard(environment, worker=isinstance(runner, WorkerRunner))
+    _current[:] = [environment]
     if isinstance(runner, WorkerRunner):
 
         def on_epoch(msg: Any, **_: Any) -> None:
             # A worker is told once more whenever it is ready again: what it has counted by then is still to be reported.
             if msg.data != environment.mesh.epoch:
                 environment.mesh.epoch, environment.mesh.counts, environment.mesh.settled = msg.data, {}, frozenset()
+                environment.mesh.total = 0
 
         def on_settled(msg: Any, **_: Any) -> None:
             environment.mesh.settled = frozenset(msg.data)
@@ -383,6 +490,29 @@ def on_init(environment: Any, runner: Any = None, **_: Any) -> None:
         )
     if environment.web_ui is not None:
         web.extend(environment)
+
+
+def guard(environment: Any, worker: bool) -> None:
+    """End this process on a signal; without a page, also with whoever asked for it and, unless it is a worker, in its time."""
+    if worker:
+        ending.Guard(lambda reason: 0).start()
+        return
+    run: MeshRun = environment.mesh
+    page = environment.web_ui is not None
+    kept = ending.Guard(
+        lambda reason: environment.mesh.cut_short(reason), lambda: "" if page else environment.mesh.overdue(), follow=not page
+    ).start()
+    if page:
+        # Until a run starts there is nothing to cut short.
+        run.active = False
+        return
+    try:
+        run.write(Verdict(Outcome.VOID, (report.UNFINISHED,)), {})
+    except OSError as error:
+        print(f"--results: {run.options.results} was given: {error}; accepted: a folder to write to", file=sys.stderr)
+        raise SystemExit(2) from error
+    # Where Locust gives up by itself, it ends with the status of a verdict FAIL.
+    atexit.register(lambda: None if environment.mesh.finished else kept.leave(2))
 
 
 def on_arguments(parser: Any) -> None:
@@ -399,26 +529,48 @@ def on_arguments(parser: Any) -> None:
     parser.add_argument("--max-seconds", type=int, default=180, help="End the run after this many seconds", **hidden)
 
 
+def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
+    """Report what this worker has counted."""
+    data.update(mesh=_current[0].mesh.take())
+
+
+def on_worker_report(data: dict[str, Any], **_: Any) -> None:
+    """Add what a worker has counted."""
+    _current[0].mesh.add(data["mesh"])
+
+
+def fail_closed(listener: Callable[..., None]) -> Callable[..., None]:
+    """The listener; an error in it ends the run as void, where Locust would log it and go on."""
+
+    @functools.wraps(listener)
+    def call(*given: Any, **named: Any) -> None:
+        try:
+            listener(*given, **named)
+        except Exception as error:  # any: see above
+            if not _current:
+                print(words_of(error), file=sys.stderr)
+                raise SystemExit(2) from error
+            environment = _current[0]
+            environment.process_exit_code = Outcome.VOID.exit_code
+            run: MeshRun = environment.mesh
+            run.leave()
+            run.rules = None
+            run.fail(error)
+            run.finisher = gevent.spawn(run.end)
+            run.write(run.verdict, {})
+
+    return call
+
+
 def install(events: Any) -> None:
     """Add every listener."""
-    events.init_command_line_parser.add_listener(on_arguments)
-    events.init.add_listener(on_init)
-    events.test_start.add_listener(on_test_start)
-    events.test_stop.add_listener(on_test_stop)
-    events.quitting.add_listener(on_quitting)
-    events.user_error.add_listener(on_user_error)
-    events.report_to_master.add_listener(lambda client_id, data: data.update(mesh=_run().take()))
-    events.worker_report.add_listener(lambda client_id, data: _run().add(data["mesh"]))
-    events.init.add_listener(_remember)
+    for event, listener in (
+        (events.init_command_line_parser, on_arguments), (events.init, on_init), (events.test_start, on_test_start),
+        (events.test_stop, on_test_stop), (events.quitting, on_quitting), (events.user_error, on_user_error),
+        (events.report_to_master, on_report_to_master), (events.worker_report, on_worker_report),
+    ):  # fmt: skip
+        event.add_listener(fail_closed(listener))
 
 
-_current: list[MeshRun] = []
-
-
-def _remember(environment: Any, **_: Any) -> None:
-    # Locust's report events do not name their environment; there is one for each process.
-    _current[:] = [environment.mesh]
-
-
-def _run() -> MeshRun:
-    return _current[0]
+_current: list[Any] = []
+"""Locust's environment, of which there is one for each process; its report events do not name it."""

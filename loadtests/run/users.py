@@ -42,6 +42,8 @@ class MeshUser(FastHttpUser):
     def visit(self) -> None:
         """One request, counted for its class."""
         mesh = self.environment.mesh
+        if mesh.spent:
+            return
         # Where answers hang on how many requests there are of each class, that number stays as it is.
         left = sorted(self.entry.traffic.keys() - mesh.settled)
         if left and self.traffic_class in mesh.settled and not self.entry.question.about_rate:

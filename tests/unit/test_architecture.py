@@ -9,7 +9,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 # From the ground floor up. The catalogue's entries may use all of them but the last four.
-FLOORS = ("verdict", "rules", "mesh", "clients", "entries", "samples", "reports", "latency", "console", "run")
+FLOORS = ("verdict", "ending", "rules", "mesh", "clients", "entries", "samples", "reports", "latency", "console", "run")
 PURE = {"verdict", "rules"}
 IMPURE = {"loadtests.mesh", "kubernetes", "requests", "urllib3", "locust", "gevent", "subprocess", "socket", "time"}
 MODULES = sorted(f.relative_to(PROJECT) for f in (PROJECT / "loadtests").rglob("*.py") if f.name != "__init__.py")

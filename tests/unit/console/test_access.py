@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from loadtests.console import access, account
-from loadtests.entries import entry, policy
+from loadtests.entries import entry
+from loadtests.mesh import writes
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.samples import billing, shadow
 from tests.unit.test_inputs import PROJECT
@@ -152,7 +153,7 @@ def test_its_kubeconfig_is_for_its_owner_and_holds_nobody_elses_key(tmp_path: Pa
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("kind", policy.KINDS)
+@pytest.mark.parametrize("kind", writes.KINDS)
 def test_every_kind_that_rules_have_is_read(kind: str) -> None:
     plural, _, group = kind.partition(".")
     assert {(group, plural, "get"), (group, plural, "list")} <= set(rights(access.NAME))

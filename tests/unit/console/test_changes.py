@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,80 +12,33 @@ from typing import Any
 import pytest
 import yaml
 
-from loadtests.console import account, changes, drafts, settings
+from loadtests.console import account, changes, settings
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
-from loadtests.mesh.cluster import Cluster, ClusterError
-
-PODS = [
-    {"metadata": {"name": f"reviews-{v}", "namespace": "bookinfo", "labels": {"app": "reviews", "version": v}},
-     "spec": {"serviceAccountName": "bookinfo-reviews"}}
-    for v in ("v1", "v2", "v3")
-]  # fmt: skip
-KIND_OF = {plural.partition(".")[0]: api.rpartition("/")[2] for plural, api in changes.KINDS.items()}
-SERVICE = {"metadata": {"name": "reviews", "namespace": "bookinfo"}, "spec": {"selector": {"app": "reviews"}}}
+from loadtests.mesh.cluster import ClusterError
+from loadtests.mesh.writes import Change, ConflictError, ordered
+from tests.unit.mesh.rules_api import REFUSED, Kept, kept
 
 
 @dataclass(frozen=True)
-class Played(Cluster):
-    """An API server with one namespace's rules; ``refuse`` is what a write of that kind is answered with."""
+class Played(Kept):
+    """What the analyzer finds is in ``found``."""
 
-    store: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    refuse: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[str, ...]] = field(default_factory=list)
     found: list[dict[str, Any]] = field(default_factory=list)
-
-    def ask(self, path: str, **query: str) -> dict[str, Any]:
-        *_, plural, name = path.split("/")
-        if kind := KIND_OF.get(plural):
-            return copy.deepcopy(self.store[(kind, name)])
-        if name in ("services", "pods"):
-            return {"items": [SERVICE] if name == "services" else PODS}
-        return {"items": [copy.deepcopy(o) for (kind, _), o in self.store.items() if kind == KIND_OF[name]]}
-
-    def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
-        return [{**SERVICE, "kind": "Service"}, *({**p, "kind": "Pod"} for p in PODS)]
 
     def istioctl(self, *arguments: str, stdin: str | None = None) -> str:
         return json.dumps(self.found)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        self.calls.append((self.user, *arguments))
-        verb, _, url, *_ = arguments
-        path, _, query = url.partition("?")
-        told = json.loads(stdin) if stdin else {}
-        _, _, _, _, _, namespace, plural, *name = path.split("/")
-        key = (KIND_OF[plural], name[0] if name else told["metadata"]["name"])
-        dry = "dryRun=All" in query
-        assert namespace == self.namespace
-        if not dry and key[0] in self.refuse:
-            raise ClusterError(self.refuse[key[0]])
-        if verb == "replace" and told["metadata"]["resourceVersion"] != self.version(key):
-            raise ClusterError("the object has been modified")
-        if not dry:
-            self.store.pop(key) if verb == "delete" else self.put(told)
-        return ""
-
-    def version(self, key: tuple[str, str]) -> str:
-        return str(self.store[key]["metadata"]["resourceVersion"])
-
-    def put(self, o: dict[str, Any]) -> None:
-        key = (o["kind"], o["metadata"]["name"])
-        version = int(self.version(key)) + 1 if key in self.store else 1
-        self.store[key] = copy.deepcopy(o)
-        self.store[key]["metadata"] |= {"namespace": self.namespace, "uid": "1", "resourceVersion": str(version)}
-
     def weights(self) -> list[int]:
-        return [d["weight"] for d in self.store[("VirtualService", "reviews")]["spec"]["http"][0]["route"]]
+        return [d["weight"] for d in self.rules["VirtualService", "reviews"]["spec"]["http"][0]["route"]]
 
 
 @pytest.fixture
 def cluster() -> Played:
-    made = Played("kubeconfig", "bookinfo")
-    for o in yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text()):
+    rules = list(yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text()))
+    for o in rules:
         o["metadata"]["labels"] = {LABEL: "reviews-80-20.policy"}
-        made.put(o)
-    return made
+    return Played(**vars(kept(*rules)))
 
 
 @pytest.fixture
@@ -116,17 +70,16 @@ def test_a_plan_is_shown_and_changes_nothing(cluster: Played) -> None:
         "+      weight: 50",
     ]
     assert cluster.weights() == [80, 20]
-    writes = [c for c in cluster.calls if c[1] in ("replace", "create", "delete")]
-    assert writes
-    assert all(c[3].endswith(f"?fieldManager={changes.MANAGER}&dryRun=All") for c in writes)
-    assert {c[0] for c in writes} == {f"system:serviceaccount:bookinfo:{account.NAME}"}, "with the console's own rights"
+    assert {(user, verb) for user, verb, _ in cluster.asked} == {(f"system:serviceaccount:bookinfo:{account.NAME}", "try")}, (
+        "with the console's own rights"
+    )
 
 
 def test_a_change_is_put_in_force_noted_and_undone(cluster: Played, history: changes.History) -> None:
-    before = copy.deepcopy(cluster.store)
+    before = copy.deepcopy(cluster.rules)
     assert set_to(cluster, history, {"v1": 50, "v3": 50}, mtls={"mtls": "STRICT"}) == 1
     assert cluster.weights() == [50, 50]
-    assert ("PeerAuthentication", "reviews") in cluster.store
+    assert ("PeerAuthentication", "reviews") in cluster.rules
     assert history.file.stat().st_mode & 0o777 == 0o600
     (item,) = history.items()
     assert (item.who, item.namespace, item.service, item.undoes) == ("operator", "bookinfo", "reviews", None)
@@ -137,7 +90,7 @@ def test_a_change_is_put_in_force_noted_and_undone(cluster: Played, history: cha
     def said(store: dict[tuple[str, str], dict[str, Any]]) -> dict[tuple[str, str], Any]:
         return {key: (o["spec"], o["metadata"]["labels"]) for key, o in store.items()}
 
-    assert said(cluster.store) == said(before)
+    assert said(cluster.rules) == said(before)
     with pytest.raises(settings.RefusedError, match="change 1 is not there, or undone already; nothing was changed"):
         changes.undo(cluster, history, "operator", 1)
 
@@ -156,7 +109,7 @@ def test_what_was_changed_since_is_not_undone(cluster: Played, history: changes.
 def test_only_what_was_shown_is_put_in_force(cluster: Played, history: changes.History) -> None:
     asked = form(cluster, {"v1": 50, "v3": 50})
     digest = changes.plan(cluster, "reviews", asked).digest
-    cluster.store[("VirtualService", "reviews")]["spec"]["http"][0]["timeout"] = "9s"
+    cluster.rules[("VirtualService", "reviews")]["spec"]["http"][0]["timeout"] = "9s"
     with pytest.raises(settings.RefusedError, match="the rules have changed since the difference was shown"):
         changes.apply(cluster, history, "operator", "reviews", asked, digest)
     assert cluster.weights() == [80, 20]
@@ -169,11 +122,11 @@ def test_nothing_to_change_is_said(cluster: Played, history: changes.History) ->
 
 
 def test_all_or_nothing(cluster: Played, history: changes.History) -> None:
-    before = copy.deepcopy(cluster.store)
-    cluster.refuse["VirtualService"] = "no"
+    before = copy.deepcopy(cluster.rules)
+    cluster.fails[0] = lambda verb, given: REFUSED + "no" if (verb, given["kind"]) == ("replace", "VirtualService") else ""
     with pytest.raises(ClusterError, match="no"):
         set_to(cluster, history, {"v1": 50, "v3": 50}, destination={"connections": 5})
-    assert cluster.store[("DestinationRule", "reviews")]["spec"] == before[("DestinationRule", "reviews")]["spec"]
+    assert cluster.rules[("DestinationRule", "reviews")]["spec"] == before[("DestinationRule", "reviews")]["spec"]
     assert history.items() == []
 
 
@@ -185,18 +138,57 @@ def test_contradictions_and_what_the_analyzer_finds_are_refused(cluster: Played)
         changes.plan(cluster, "reviews", asked)
     cluster.found[0]["level"] = "Warning"
     assert changes.plan(cluster, "reviews", asked).warnings == ("IST0101 x",)
-    cluster.store[("DestinationRule", "reviews")]["spec"]["subsets"][2]["labels"] = {"version": "v9"}
+    cluster.rules[("DestinationRule", "reviews")]["spec"]["subsets"][2]["labels"] = {"version": "v9"}
     with pytest.raises(settings.RefusedError, match="subset v3 selects no pod of reviews"):
         changes.plan(cluster, "reviews", form(cluster, {"v1": 50, "v3": 50}, destination={"connections": 1}))
+
+
+def test_what_changes_after_the_plan_was_made_is_not_overwritten(cluster: Played, history: changes.History) -> None:
+    asked = form(cluster, {"v1": 50, "v3": 50}, destination={"connections": 5})
+    digest = changes.plan(cluster, "reviews", asked).digest
+
+    def edit(verb: str, given: Mapping[str, Any]) -> str:
+        # After the console has read for its plan and tried it, before its first write: any later read would not see the edit.
+        if verb == "replace" and given["kind"] == "DestinationRule":
+            cluster.edit(("VirtualService", "reviews"), theirs=True)
+        return ""
+
+    cluster.fails[0] = edit
+    with pytest.raises(ConflictError) as refused:
+        changes.apply(cluster, history, "operator", "reviews", asked, digest)
+    words = "VirtualService reviews: changed in the cluster since it was read; the earlier rules apply again"
+    assert str(refused.value) == words
+    assert cluster.rules["VirtualService", "reviews"]["spec"]["theirs"]
+    assert cluster.weights() == [80, 20]
+    assert "trafficPolicy" not in cluster.rules["DestinationRule", "reviews"]["spec"]
+    assert history.items() == []
+
+
+def test_an_edit_between_the_plans_read_and_a_later_one_is_a_conflict(
+    cluster: Played, history: changes.History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = form(cluster, {"v1": 50, "v3": 50})
+    digest = changes.plan(cluster, "reviews", asked).digest
+    plan = changes.plan
+
+    def planned(*given: Any) -> changes.Plan:
+        made = plan(*given)
+        cluster.edit(("VirtualService", "reviews"), theirs=True)
+        return made
+
+    monkeypatch.setattr(changes, "plan", planned)
+    with pytest.raises(ClusterError, match=r"changed in the cluster since it was read; nothing was changed$"):
+        changes.apply(cluster, history, "operator", "reviews", asked, digest)
+    assert (cluster.weights(), history.items()) == ([80, 20], [])
 
 
 def test_subsets_come_before_the_routes_to_them_and_go_after() -> None:
     there: dict[str, Any] = {"kind": "DestinationRule", "metadata": {"name": "x"}}
     route = there | {"kind": "VirtualService"}
-    coming = [drafts.Change(None, route), drafts.Change(None, there)]
-    going = [drafts.Change(there, None), drafts.Change(route, None)]
-    assert [c.object["kind"] for c in sorted(coming, key=changes.order)] == ["DestinationRule", "VirtualService"]
-    assert [c.object["kind"] for c in sorted(going, key=changes.order)] == ["VirtualService", "DestinationRule"]
+    coming = [Change(None, route), Change(None, there)]
+    going = [Change(there, None), Change(route, None)]
+    assert [c.object["kind"] for c in ordered(coming)] == ["DestinationRule", "VirtualService"]
+    assert [c.object["kind"] for c in ordered(going)] == ["VirtualService", "DestinationRule"]
 
 
 def test_the_account_may_write_rules_of_its_namespace_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ import yaml
 from loadtests.console import drafts, settings
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
+from loadtests.mesh.writes import Change
 
 REVIEWS = settings.Service("reviews", "bookinfo", {"app": "reviews"}, ("v1", "v2", "v3"))
 ECHO = settings.Service("echo", "echo", {"app": "echo"}, ())
@@ -27,7 +28,7 @@ def rules(name: str, mark: str | None = "policy", namespace: str = "bookinfo") -
     return found
 
 
-def edited(objects: Objects, service: settings.Service = REVIEWS, **parts: Any) -> list[drafts.Change]:
+def edited(objects: Objects, service: settings.Service = REVIEWS, **parts: Any) -> list[Change]:
     """The changes that a form with other ``parts`` asks for; what a browser sends has been JSON."""
     return drafts.changes(objects, service, json.loads(json.dumps(settings.read(objects, service) | parts)))
 

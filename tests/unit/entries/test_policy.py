@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,13 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry, policy
-from loadtests.mesh.cluster import Cluster, ClusterError
-
-SERVICE = {"kind": "Service", "metadata": {"name": "reviews"}, "spec": {"selector": {"app": "reviews"}}}
-PODS = [
-    {"kind": "Pod", "metadata": {"name": v, "labels": {"app": "reviews", "version": v}}, "spec": {}} for v in ("v1", "v2", "v3")
-]
+from loadtests.mesh.cluster import ClusterError
+from loadtests.mesh.writes import KINDS, ConflictError, key
+from tests.unit.mesh.rules_api import LOST, REFUSED, Kept, kept
 
 
 def rule(name: str, label: str, kind: str = "VirtualService", weight: int = 100) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": "bookinfo", "uid": "1", "resourceVersion": "7", "labels": {policy.LABEL: label}}
+    metadata: dict[str, Any] = {"name": name, "labels": {policy.LABEL: label}}
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": kind,
@@ -29,99 +25,142 @@ def rule(name: str, label: str, kind: str = "VirtualService", weight: int = 100)
     }
 
 
-class Kept(Cluster):
-    """A cluster that has Bookinfo's reviews and keeps rules; kubectl's apply and delete fail where ``fails`` says so."""
-
-    rules: dict[tuple[str, str], dict[str, Any]]
-    asked: list[str]
-    fails: Callable[[str, Mapping[str, Any]], str]
-
-    def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
-        return [SERVICE, *PODS] if "pods" in kinds else list(self.rules.values())
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        verb = "try" if "--dry-run=server" in arguments else arguments[0]
-        self.asked.append(verb)
-        told = []
-        for given in json.loads(stdin or "{}")["items"]:
-            if why := self.fails(verb, given):
-                raise ClusterError(f"kubectl {arguments[0]}: {why}")
-            same = self.rules.get(policy.key(given), {}).get("spec") == given["spec"] and verb != "delete"
-            told.append(f"{given['kind'].lower()}/{given['metadata']['name']} {'unchanged' if same else verb}")
-            if verb == "apply":
-                self.rules[policy.key(given)] = given
-            elif verb == "delete":
-                self.rules.pop(policy.key(given), None)
-        return "\n".join(told)
-
-
-def kept(*rules: dict[str, Any], fails: Callable[[str, Mapping[str, Any]], str] = lambda verb, given: "") -> Kept:
-    made = Kept("kubeconfig", "bookinfo")
-    for name, value in {"rules": {policy.key(r): r for r in rules}, "asked": [], "fails": fails}.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
 FOREIGN = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "theirs"}, "spec": {}}
 BEFORE = (rule("ratings", "fault-abort.policy"), rule("reviews", "fault-abort.policy", weight=7))
 OURS = {("VirtualService", "reviews"), ("DestinationRule", "reviews")}
 
 
+def put(cluster: Kept) -> list[str]:
+    return policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
+
+
+def verbs(cluster: Kept) -> list[str]:
+    return [verb for _, verb, _ in cluster.asked]
+
+
 def test_rules_are_labelled_and_those_of_another_entry_go() -> None:
     cluster = kept(*BEFORE, FOREIGN)
-    done = policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
-    assert done == [
-        "virtualservice/reviews delete", "destinationrule/reviews apply", "virtualservice/reviews apply",
-        "virtualservice/ratings delete",
+    assert put(cluster) == [
+        "virtualservice/reviews deleted", "destinationrule/reviews created", "virtualservice/reviews created",
+        "virtualservice/ratings deleted",
     ]  # fmt: skip
-    assert cluster.asked == ["try", "delete", "apply", "delete"], "tried before anything is changed"
+    assert verbs(cluster) == ["try"] * 3 + ["delete", "create", "create", "delete"], "tried before anything is changed"
     assert cluster.rules.keys() == OURS | {("Gateway", "theirs")}
     assert {cluster.rules[k]["metadata"]["labels"][policy.LABEL] for k in OURS} == {"reviews-80-20.policy"}
 
 
 def test_a_second_time_changes_nothing_and_renews_nothing() -> None:
     cluster = kept(*BEFORE)
-    policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
+    put(cluster)
     cluster.asked.clear()
-    assert policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE) == []
-    assert cluster.asked == ["try", "apply"]
+    assert put(cluster) == []
+    assert verbs(cluster) == ["try", "try", "replace", "replace"]
 
 
 def test_rules_that_the_server_refuses_leave_those_before_as_they_are() -> None:
     words = 'admission webhook "validation.istio.io" denied the request: no such field'
-    cluster = kept(*BEFORE, fails=lambda verb, given: words if verb == "try" else "")
+    cluster = kept(*BEFORE, fails=lambda verb, given: REFUSED + words if verb == "try" else "")
     with pytest.raises(policy.RefusedError, match="denied the request: no such field"):
-        policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
-    assert list(cluster.rules.values()) == list(BEFORE)
-    assert cluster.asked == ["try"]
+        put(cluster)
+    assert cluster.state() == kept(*BEFORE).state()
+    assert verbs(cluster) == ["try"]
+
+
+def test_a_rule_of_somebody_else_under_the_same_name_is_not_taken_over() -> None:
+    theirs = {**rule("reviews", "", weight=1), "metadata": {"name": "reviews"}}
+    cluster = kept(BEFORE[0], theirs)
+    words = "VirtualService reviews exists already and is not the lab's .no label istio-lab/policy.: delete it first"
+    with pytest.raises(policy.RefusedError, match=words):
+        put(cluster)
+    assert (cluster.asked, cluster.state()) == ([], kept(BEFORE[0], theirs).state())
 
 
 def test_a_server_that_does_not_answer_is_no_refusal() -> None:
     cluster = kept(*BEFORE, fails=lambda verb, given: "connection refused")
     with pytest.raises(ClusterError, match="connection refused"):
-        policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
+        put(cluster)
 
 
-@pytest.mark.parametrize(("verb", "name"), [("apply", "VirtualService"), ("delete", "VirtualService")])
-def test_a_failure_half_way_brings_the_earlier_rules_back(verb: str, name: str) -> None:
-    failures = iter(["gone away"])
+STEPS = [("delete", "reviews"), ("create", "DestinationRule"), ("create", "VirtualService"), ("delete", "ratings")]
+"""The writes of an apply in the place of BEFORE, in their order."""
 
-    def fails(asked: str, given: Mapping[str, Any]) -> str:
-        return next(failures, "") if (asked, given["kind"]) == (verb, name) else ""
+
+def failing(step: int, why: str | BaseException, *, times: int = 1) -> Callable[[str, Mapping[str, Any]], str]:
+    left = [times]
+
+    def fails(verb: str, given: Mapping[str, Any]) -> str:
+        if verb == STEPS[step][0] and STEPS[step][1] in (given["kind"], given["metadata"]["name"]) and left[0]:
+            left[0] -= 1
+            if isinstance(why, BaseException):
+                raise why
+            return why
+        return ""
+
+    return fails
+
+
+@pytest.mark.parametrize("why", ["gone away", f"{LOST}gone away", f"{REFUSED}gone away"], ids=["not made", "made", "refused"])
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_a_failure_at_any_step_brings_the_earlier_rules_back(step: int, why: str) -> None:
+    cluster = kept(*BEFORE, fails=failing(step, why))
+    with pytest.raises(ClusterError) as failed:
+        put(cluster)
+    state = "nothing was changed" if step == 0 and LOST not in why else "the earlier rules apply again"
+    assert str(failed.value).endswith(f"gone away; {state}")
+    assert cluster.state() == kept(*BEFORE).state()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TypeError("not foreseen")])
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_whatever_ends_an_apply_in_the_middle_the_earlier_rules_are_restored(step: int, error: BaseException) -> None:
+    cluster = kept(*BEFORE, fails=failing(step, error))
+    with pytest.raises(type(error)):
+        put(cluster)
+    assert cluster.state() == kept(*BEFORE).state()
+
+
+def test_what_cannot_be_restored_is_named() -> None:
+    broken = failing(2, "gone away")
+
+    def fails(verb: str, given: Mapping[str, Any]) -> str:
+        if cluster.asked[-1:] and verb == "create" and given["spec"].get("weight") == 7:
+            return f"{REFUSED}no more"
+        return broken(verb, given)
 
     cluster = kept(*BEFORE, fails=fails)
-    with pytest.raises(ClusterError, match="gone away; the earlier rules apply again"):
-        policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
-    assert {k: r["spec"] for k, r in cluster.rules.items()} == {policy.key(r): r["spec"] for r in BEFORE}
-    assert all("resourceVersion" not in r["metadata"] for r in cluster.rules.values()), "applied, not replaced"
+    with pytest.raises(ClusterError) as failed:
+        put(cluster)
+    assert str(failed.value) == (
+        "gone away; the earlier rules could not be restored: "
+        "VirtualService reviews is missing (VirtualService reviews: no more)"
+    )
+    assert set(cluster.rules) == {("VirtualService", "ratings")}, "the others were"
 
 
-def test_rules_that_cannot_be_brought_back_are_reported() -> None:
-    cluster = kept(*BEFORE, fails=lambda verb, given: "gone away" if verb == "apply" else "")
-    with pytest.raises(
-        ClusterError, match=r"gone away; the earlier rules could not be restored \(.*\): some of both may apply"
-    ):
-        policy.put(cluster, "reviews-80-20", "policy", entry.CATALOGUE)
+def test_a_rule_that_somebody_edits_meanwhile_is_not_overwritten() -> None:
+    def edit(verb: str, given: Mapping[str, Any]) -> str:
+        # After the dry run, before the first write.
+        if verb == "delete" and given["metadata"]["name"] == "reviews" and cluster.asked[-2][1] == "try":
+            cluster.edit(("VirtualService", "ratings"), theirs=True)
+        return ""
+
+    cluster = kept(*BEFORE, fails=edit)
+    with pytest.raises(ConflictError, match=r"^VirtualService ratings: changed in the cluster since it was read; the earlier "):
+        put(cluster)
+    assert cluster.rules["VirtualService", "ratings"]["spec"]["theirs"]
+    assert {k: r["spec"] for k, r in cluster.rules.items() if k[1] == "reviews"} == {key(BEFORE[1]): BEFORE[1]["spec"]}
+
+
+def test_a_rule_that_somebody_edits_during_the_dry_run_is_a_conflict_and_nothing_is_changed() -> None:
+    def edit(verb: str, given: Mapping[str, Any]) -> str:
+        if len(cluster.asked) == 1:
+            cluster.edit(("VirtualService", "reviews"), theirs=True)
+        return ""
+
+    cluster = kept(*BEFORE, fails=edit)
+    with pytest.raises(ConflictError, match=r"changed in the cluster since it was read; nothing was changed$"):
+        put(cluster)
+    assert set(verbs(cluster)) == {"try"}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +184,7 @@ def test_what_cannot_be_held_is_refused_before_anything_is_changed(text: str, wo
 
 
 def test_every_kind_in_the_catalogue_is_one_that_is_taken_away_again() -> None:
-    kinds = {k.rpartition("/")[2] for k in policy.KINDS.values()}
+    kinds = {k.rpartition("/")[2] for k in KINDS.values()}
     for name in entry.names():
         for variant in ("policy", "control"):
             assert {o["kind"] for o in policy.read(entry.CATALOGUE / name / f"{variant}.yaml")} <= kinds, name

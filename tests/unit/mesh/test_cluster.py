@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,10 +15,10 @@ from typing import ClassVar
 
 import pytest
 
-from loadtests.entries import policy
-from loadtests.mesh import cluster
-from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.mesh import cluster, writes
+from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from tests import kubeconfig
+from tests.unit.test_inputs import PROJECT
 
 
 def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,20 +55,64 @@ def test_a_kind_is_listed_where_the_api_server_has_it(kind: str, path: str) -> N
 
 
 def test_every_kind_that_rules_may_have_is_listed_at_the_version_that_they_are_written_in() -> None:
-    for kind, api in policy.KINDS.items():
+    for kind, api in writes.KINDS.items():
         assert cluster.path_of(kind, "x").startswith(f"/apis/{api.rpartition('/')[0]}/"), kind
+
+
+IMPORTS = """
+import sys, threading
+seen = set()
+class Finder:
+    def find_spec(self, name, *_):
+        if name.startswith("kubernetes"):
+            seen.add((threading.get_ident(), name))
+sys.meta_path.insert(0, Finder())
+from loadtests.mesh.cluster import Cluster, ClusterError
+begin, told = threading.Barrier(8), []
+def ask(method):
+    begin.wait()
+    try:
+        method(Cluster(sys.argv[1], "bookinfo"))
+    except ClusterError as error:
+        told.append(str(error))
+methods = [
+    lambda c: c.ask("/version"), lambda c: c.proxy_dump("p", "r"), lambda c: c.write("PUT", "/x", {}),
+    lambda c: c.items("pods"),
+]
+threads = [threading.Thread(target=ask, args=(methods[n % 4],)) for n in range(8)]
+[t.start() for t in threads], [t.join() for t in threads]
+names = [name for _, name in seen]
+print(len(told), len(names) - len(set(names)))
+"""
+
+
+def test_threads_do_not_import_the_kubernetes_package_at_the_same_time(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMPORTS, kubeconfig.written(tmp_path, 9)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["8", "0"], "")
 
 
 class Lists(BaseHTTPRequestHandler):
     """An API server that lists pods as a real one does: items of a built-in kind do not say what they are."""
 
     asked: ClassVar[list[tuple[str, str | None]]] = []
+    written: ClassVar[list[tuple[str, str | None, str | None, object]]] = []
 
     def do_GET(self) -> None:
         Lists.asked.append((self.path, self.headers["Impersonate-User"]))
         known, pod = self.path.endswith("/pods"), {"metadata": {"name": "one"}}
         body = json.dumps({"apiVersion": "v1", "kind": "PodList", "items": [pod]} if known else {"kind": "Status"}).encode()
         self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Lists.written.append((self.path, self.headers["Impersonate-User"], self.headers["Content-Type"], given))
+        stale = given["metadata"]["resourceVersion"] != "7"
+        body = json.dumps({"kind": "Status", "message": "it has\nbeen modified"} if stale else given).encode()
+        self.send_response(409 if stale else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -87,3 +133,21 @@ def test_objects_are_listed_with_their_kind_by_the_rights_of_who_asks(tmp_path: 
         finally:
             server.shutdown()
     assert Lists.asked[:2] == [("/api/v1/namespaces/bookinfo/pods", None), ("/api/v1/namespaces/other/pods", "somebody")]
+
+
+def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: Path) -> None:
+    path, rule = "/apis/networking.istio.io/v1/namespaces/bookinfo/virtualservices/x", {"metadata": {"resourceVersion": "7"}}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Lists) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            asked = replace(Cluster(kubeconfig.written(tmp_path, server.server_port), "bookinfo"), user="somebody")
+            assert asked.write("PUT", path, rule, dryRun="All") == rule
+            with pytest.raises(RefusedByServerError, match=r"^it has been modified$") as refused:
+                asked.write("PUT", path, {"metadata": {"resourceVersion": "6"}})
+            assert refused.value.code == 409
+        finally:
+            server.shutdown()
+    assert Lists.written[0] == (f"{path}?dryRun=All", "somebody", "application/json", rule)
+    with pytest.raises(ClusterError, match=r"^PUT /apis/.*: MaxRetryError: .*Connection refused") as down:
+        Cluster(kubeconfig.written(tmp_path, 9), "bookinfo").write("PUT", path, rule)
+    assert not isinstance(down.value, RefusedByServerError), "nobody has refused it"

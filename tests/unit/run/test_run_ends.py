@@ -1,52 +1,99 @@
-"""A run ends with VOID, whatever fails on the way: nothing else enforces its limits."""
+"""A run ends with VOID, whatever fails on the way: with the error's words, and where more of it is to be read."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
+from typing import Any
 
 import pytest
 
+from loadtests.entries import entry
+from loadtests.mesh.cluster import Cluster
 from tests.unit.test_inputs import PROJECT
 
-# In a process of its own: Locust patches the standard library.
-SCRIPT = """
-import json, sys
-from types import SimpleNamespace
-import gevent
-from loadtests.run import hooks
-from loadtests.rules.declared import Rules
-from loadtests.verdict import Declared
-
-fails, results = sys.argv[1:]
-hooks.WARM_UP_SECONDS = hooks.LOOK_SECONDS = 0.01
-def refuse(*_): raise TypeError("not foreseen")
-rules = Rules(Declared({"all": {"v1": 1.0}}), (), "generation")
-calls = {
-    "read": lambda cluster: rules, "pods": lambda cluster: {}, "wait_in_step": lambda *_: [], "counters": lambda *_: {},
-    "server_count": lambda cluster: None, "logged": lambda *_: {}, "views": lambda sent: {},
-    "label": lambda counts, pods, rules: counts,
-}
-question = SimpleNamespace(namespace="x", pace=5, **(calls | {fails: refuse}))
-hooks.entry.load = lambda name: SimpleNamespace(question=question)
-hooks.report.images = lambda run: {}
-ended = gevent.event.Event()
-runner = SimpleNamespace(target_user_count=1, user_count=1, quit=ended.set)
-options = SimpleNamespace(entry="x", seed=1, kubeconfig="none", results=results, max_requests=10, max_seconds=10)
-environment = SimpleNamespace(runner=runner, web_ui=None, parsed_options=options, process_exit_code=None)
-environment.mesh = hooks.MeshRun(environment)
-hooks.on_test_start(environment)
-print(ended.wait(5))
-hooks.on_quitting(environment)
-print(environment.process_exit_code, environment.mesh.verdict.outcome, environment.mesh.verdict.reasons)
-"""
+METHODS = [name for name, value in inspect.getmembers(Cluster, callable) if not name.startswith("_")]
+NOT_OF_A_RUN = {"istioctl", "there", "write"}
+"""Methods of the cluster client that are called by the console or before a run."""
+LISTENERS = [
+    "arguments", "init", "test_start", "test_stop", "quitting", "user_error", "report_to_master", "worker_report",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("fails", ["read", "pods", "wait_in_step", "counters", "server_count", "label"])
-def test_an_error_that_nobody_foresaw_ends_the_run_as_void(fails: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SCRIPT, fails, str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines() == ["True", "2 VOID ('TypeError: not foreseen',)"], done.stdout + done.stderr
-    assert json.loads((tmp_path / "x/verdict.json").read_text())["outcome"] == "VOID"
+@functools.cache
+def output(what: str) -> subprocess.CompletedProcess[str]:
+    """What the mesh that is played says. In a process of its own: Locust patches the standard library."""
+    with tempfile.TemporaryDirectory() as results:
+        command = [sys.executable, "-m", "tests.unit.run.played_mesh", what, results]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def played(what: str) -> dict[str, Any]:
+    """What came of the runs with faults of one sort."""
+    done = output(what)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def void(reason: str) -> dict[str, Any]:
+    return {"ended": True, "status": 2, "outcome": "VOID", "reasons": [f"{reason}; log: the.log"]}
+
+
+def test_without_a_fault_the_mesh_that_is_played_passes() -> None:
+    told = played("faults_of_the_cluster_client")[""]
+    assert (told["ended"], told["status"], told["outcome"]) == (True, 0, "PASS")
+
+
+@pytest.mark.parametrize("error", ["TypeError", "ClusterError"])
+@pytest.mark.parametrize("method", sorted({*METHODS} - NOT_OF_A_RUN))
+def test_a_fault_in_any_call_of_the_cluster_client_ends_the_run_as_void(method: str, error: str) -> None:
+    told = played("faults_of_the_cluster_client")[f"{method} {error}"]
+    if (method, error) == ("ask", "ClusterError"):
+        # It asks for what a report adds: the cluster's version.
+        assert (told["ended"], told["outcome"]) == (True, "PASS")
+        return
+    words = f"TypeError: {method} is broken" if error == "TypeError" else f"{method} is refused"
+    assert told | void(words) == told
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+def test_a_fault_in_any_listener_ends_the_run_with_exit_status_2(listener: str) -> None:
+    told = played("faults_of_hooks")
+    assert set(told) == {f"on_{name}" for name in LISTENERS}, "every listener is tried"
+    if listener in ("arguments", "init"):
+        assert told[f"on_{listener}"] == {"ended": True, "status": 2}
+    else:
+        assert told[f"on_{listener}"] | void(f"TypeError: on_{listener} is broken") == told[f"on_{listener}"]
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_an_expectation_that_cannot_be_read_ends_the_run_as_void(name: str) -> None:
+    told = played("faults_of_expectations")[f"{name} read"]
+    assert told | void("TypeError: read is broken") == told
+
+
+@pytest.mark.parametrize("part", ["pods", "wait_in_step", "label"])
+def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> None:
+    found = {name: told for name, told in played("faults_of_expectations").items() if name.endswith(f" {part}")}
+    assert len(found) == len({type(entry.load(name).question) for name in entry.names()}), "every kind of question"
+    for name, told in found.items():
+        assert told | void(f"TypeError: {part} is broken") == told, name
+
+
+def test_no_more_is_sent_than_a_run_may_send_even_if_nobody_watches_it() -> None:
+    told = played("nobody_watches")
+    assert told["ended"] is False, "nothing in the process ends it; the guard does"
+    assert told["outcome"] == "INCONCLUSIVE"
+    assert 200 <= told["sent"] <= 230
+
+
+def test_a_run_that_hangs_is_ended_in_its_time() -> None:
+    told = played("hangs")
+    assert (told["status"], told["outcome"]) == (2, "VOID")
+    assert told["reasons"][0].startswith("interrupted for it did not end in its time after ")
+    assert told["seconds"] < 6

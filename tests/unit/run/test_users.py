@@ -29,7 +29,7 @@ from http.cookiejar import Cookie
 cookie = Cookie(0, "user", "jason", None, False, "lab", False, False, "/", False, False, None, False, None, None, {})
 question = Contract(kinds=(), promise=None, classes={}, about_rate=about_rate)
 users.load = lambda name: SimpleNamespace(question=question, traffic={n: Traffic(n) for n in ("a", "b", "c")})
-mesh = SimpleNamespace(epoch=1, settled=frozenset(), count=lambda name, outcome: counted.append(name))
+mesh = SimpleNamespace(epoch=1, spent=False, settled=frozenset(), count=lambda name, outcome: counted.append(name))
 environment = SimpleNamespace(
     parsed_options=SimpleNamespace(entry="x"), mesh=mesh, events=SimpleNamespace(request=None))
 users.MeshUser.host = "http://lab"

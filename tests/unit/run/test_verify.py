@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.entries import entry, verify
-from loadtests.entries.verify import Job, Judge, choose, run_all
+from loadtests.entries import entry
+from loadtests.run import verify
+from loadtests.run.verify import Job, Judge, choose, run_all
 
 A1, A2, A3 = (Job(f"a{n}", "a", alone=False) for n in "123")
 B1, C1 = Job("b1", "b", alone=False), Job("c1", "c", alone=False)
@@ -85,6 +86,8 @@ def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypat
     old.parent.mkdir()
     old.write_text(json.dumps({"outcome": "PASS", "n": 1, "reasons": []}))
     judge(Job(name, "a", alone=False))
-    assert told[0].startswith("NONE")
+    assert told[0].startswith("VOID")
     assert "Locust ended with 1: Could not find 'none.py'" in told[0]
-    assert not old.exists(), "the verdict of an earlier run passes for none"
+    now = json.loads(old.read_text())
+    assert (now["outcome"], now["n"]) == ("VOID", 0), "the verdict of an earlier run passes for none"
+    assert "Could not find 'none.py'" in now["reasons"][0]

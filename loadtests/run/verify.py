@@ -1,4 +1,4 @@
-"""Judges many entries, three at a time: ``python -m loadtests.entries.verify --entries a,b ... -- LOCUST-OPTIONS``.
+"""Judges many entries, three at a time: ``python -m loadtests.run.verify --entries a,b ... -- LOCUST-OPTIONS``.
 
 Rules are a namespace's own, so entries of one namespace take turns and those of others need not. What asks how long an answer
 takes, or how many come at once, comes last, with nothing beside it: on two cores even the start of another load test can
@@ -18,8 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.entries import entry, forked, policy
-from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests import ending
+from loadtests.entries import entry, policy
+from loadtests.mesh.cluster import Cluster, ClusterError, words_of
+from loadtests.reports import report
+from loadtests.run import forked
 
 WORKERS = 3
 """Entries that are judged at the same time: more than a small machine has cores, for each waits for proxies and logs."""
@@ -110,13 +113,16 @@ class Judge:
         """Rules in force, then traffic; whatever goes wrong, the next entry is judged."""
         started, file = time.monotonic(), self.results / job.name / "verdict.json"
         # A verdict that lies there is of an earlier run.
-        file.unlink(missing_ok=True)
+        report.write_void(file.parent, job.name, report.UNFINISHED)
         try:
             self.bring_about(job)
             why = self.send(job)
-        except (ClusterError, KeyError, policy.RefusedError, subprocess.TimeoutExpired) as error:
-            why = str(error.args[0])
-        told = {"outcome": "NONE", "n": 0, "reasons": [why]} | (json.loads(file.read_text()) if file.exists() else {})
+        except Exception as error:  # any: an entry that cannot be judged is void, and the others are judged
+            why = f"{error if isinstance(error, policy.RefusedError) else words_of(error)}; log: {self.logs / 'verify.log'}"
+        told = json.loads(file.read_text())
+        if told["reasons"] == [report.UNFINISHED]:
+            report.write_void(file.parent, job.name, why)
+            told = json.loads(file.read_text())
         reasons = "" if told["outcome"] == "PASS" else f": {'; '.join(map(str, told['reasons']))}"
         self.say(f"{told['outcome']:<12}  {job.name}  after {told['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
 
@@ -158,7 +164,7 @@ class Judge:
 
 
 def main() -> int:
-    """0 when every entry was tried; ``python -m loadtests.reports.summary`` tells what came of it."""
+    """0 when every entry was tried (``reports.summary`` says what came of it), 1 for one that does not exist, else 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", required=True, help="names, with commas between")
     parser.add_argument("--kubeconfig", required=True)
@@ -168,7 +174,11 @@ def main() -> int:
     parser.add_argument("--progress", type=Path, required=True, help="file that receives a line for each entry")
     parser.add_argument("locust", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    found = [entry.load(name) for name in options.entries.split(",")]
+    try:
+        found = [entry.load(name) for name in options.entries.split(",")]
+    except KeyError as error:
+        print(f"--entries: {error.args[0]}", file=sys.stderr)
+        return 1
     jobs = [Job(e.name, e.question.namespace, e.question.alone, last_seconds(options.results, e.name)) for e in found]
     lock = threading.Lock()
     with options.progress.open("a") as progress:
@@ -184,10 +194,10 @@ def main() -> int:
             judge.wait_for_pods(sorted({job.namespace for job in jobs}))
         except (ClusterError, subprocess.TimeoutExpired) as error:
             say(f"the samples are not ready: {error}")
-            return 1
+            return 2
         run_all(jobs, judge)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main, lambda: "what was not judged by then says so in its report"))

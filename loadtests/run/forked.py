@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,18 +23,22 @@ TOO_LONG = 124
 """Exit status of a run that was ended for taking too long, as timeout(1) has it."""
 
 
-def _main(options: Sequence[str], output: Path) -> None:
+def _main(options: Sequence[str], output: Path, caller: int) -> None:
     """What the forked process does: Locust's own command line, its output in a file."""
     opened = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(opened, 1)
     os.dup2(opened, 2)
     from locust.main import main
 
+    from loadtests import ending
+
     sys.argv = ["locust", *options]
-    # The kubernetes package keeps the client's certificate and key in temporary files, and removes them when Python exits; a
-    # forked process does not exit that way.
-    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+    ending.works_for.append(caller)
+    try:
         main()
+    finally:
+        # A forked process does not exit in the way in which Python runs what was registered for its exit.
+        ending.forget_credentials()
 
 
 def run_locust(options: Sequence[str], output: Path, seconds: float) -> int:
@@ -46,7 +49,7 @@ def run_locust(options: Sequence[str], output: Path, seconds: float) -> int:
     :param seconds: after which it is ended
     :return: its exit status; ``TOO_LONG`` if it was ended
     """
-    run = CONTEXT.Process(target=_main, args=(list(options), output))
+    run = CONTEXT.Process(target=_main, args=(list(options), output, os.getpid()))
     run.start()
     run.join(seconds)
     if run.exitcode is None:

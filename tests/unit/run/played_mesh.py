@@ -1,0 +1,279 @@
+"""A mesh that is played in Locust's own process: a gateway, and a cluster that counts and logs what arrives there.
+
+As a locustfile (``locust -f``) it runs the real users, hooks and page against it, entry reviews-80-20. As a program it judges
+one run after the other, each with a fault, and prints what came of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.pywsgi
+import yaml
+from gevent.monkey import get_original
+from locust import events
+from locust.argument_parser import get_empty_argument_parser
+from locust.env import Environment
+from locust.event import Events
+
+from loadtests.ending import hold_signals
+from loadtests.entries import entry, question
+from loadtests.mesh import observed
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules.declared import Rules
+from loadtests.run import hooks
+from loadtests.run.users import MeshUser
+from loadtests.verdict import Declared
+
+__all__ = ["MeshUser"]
+PODS = {"reviews-v1-0": "v1", "reviews-v3-0": "v3"}
+SPLIT = (80, 20)
+RULES = [
+    {**o, "metadata": {**o["metadata"], "uid": "1", "generation": 1, "resourceVersion": "1"}}
+    for o in yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text())
+]
+PARTS = ("pods", "wait_in_step", "label")
+"""Of a question, beside the expectation itself."""
+FIRED: dict[str, dict[str, Any]] = {
+    "user_error": {"user_instance": None, "exception": None, "tb": None}, "report_to_master": {"client_id": "", "data": {}},
+    "worker_report": {"client_id": "", "data": {}},
+}  # fmt: skip
+"""What listeners are called with that a run on one machine without an error does not call."""
+READ = Rules(Declared({"anonymous": {"v1": 0.8, "v3": 0.2}}), (), "generation")
+arrived: dict[str, list[float]] = {pod: [] for pod in PODS}
+asked: set[str] = set()
+"""Methods of the cluster client that were called."""
+chance = random.Random(1)
+
+
+def answer(environ: dict[str, Any], begin: Any) -> list[bytes]:
+    """The gateway."""
+    pod = chance.choices(list(PODS), SPLIT)[0]
+    arrived[pod].append(time.time())
+    begin("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"podname": pod}).encode()]
+
+
+def pod_of(name: str, app: str, version: str) -> dict[str, Any]:
+    """A pod, as the API server has it."""
+    metadata = {"name": name, "namespace": "bookinfo", "labels": {"app": app, "version": version}}
+    return {"kind": "Pod", "metadata": metadata, "spec": {"containers": []}, "status": {"phase": "Running"}}
+
+
+class Played(Cluster):
+    """The cluster behind that gateway."""
+
+    def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
+        pods = [pod_of(name, "reviews", version) for name, version in PODS.items()]
+        return [*pods, pod_of("productpage-0", "productpage", "v1")] if kinds == ("pods",) else RULES
+
+    def ask(self, path: str, **query: str) -> dict[str, Any]:
+        return {"gitVersion": "v0"}
+
+    def proxy_dump(self, pod: str, resource: str, namespace: str = "") -> dict[str, Any]:
+        if (late := os.environ.get("PLAYED_LATE")) and Path(late).exists():
+            return {}
+        clusters = [{"name": f"outbound|9080|{v}|reviews", "weight": w} for v, w in zip(PODS.values(), SPLIT, strict=True)]
+        istio = {"istio": {"config": "/apis/x/namespaces/bookinfo/virtual-service/reviews"}}
+        route = {"metadata": {"filter_metadata": istio}, "route": {"weighted_clusters": {"clusters": clusters}}}
+        return {"configs": [{"route_config": {"virtual_hosts": [{"routes": [route]}]}}]}
+
+    def proxy_metrics(self, pod: str) -> str:
+        return f'envoy_cluster_upstream_rq_total{{cluster_name="inbound|9080||"}} {len(arrived[pod])}\n'
+
+    def read(self, path: str, **query: str) -> bytes:
+        pod = path.split("/")[-2]
+        times = [min(at for line in arrived.values() for at in line) - 5, *arrived[pod]]
+        lines = (
+            f"[{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{at % 1 * 1000:03.0f}Z] x inbound|9080|| " for at in times
+        )
+        return "\n".join(lines).encode()
+
+
+class StuckError(Exception):
+    """Not raised: the call does not return."""
+
+
+def with_fault(client: type[Cluster], name: str, error: Exception | None) -> type[Cluster]:
+    """The client with every public method noted in ``asked``, and the one of that name failing."""
+
+    def noted(method: str) -> Any:
+        original = getattr(client, method)
+
+        @functools.wraps(original)
+        def call(*given: Any, **named: Any) -> Any:
+            asked.add(method)
+            if method == name and isinstance(error, StuckError):
+                get_original("time", "sleep")(60)
+            if method == name and error is not None:
+                raise error
+            return original(*given, **named)
+
+        return call
+
+    return type("Faulty", (client,), {method: noted(method) for method in methods()})
+
+
+def methods() -> list[str]:
+    """What the cluster client can be asked."""
+    return [name for name, value in vars(Cluster).items() if callable(value) and not name.startswith("_")]
+
+
+def serve() -> int:
+    """Start the gateway; its port."""
+    server = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), answer, log=None)
+    server.start()
+    return int(server.server_port)
+
+
+def hurry() -> None:
+    """Make runs short: the waits are for a real mesh."""
+    hooks.WARM_UP_SECONDS, hooks.LOOK_SECONDS, observed.LOG_FLUSH_SECONDS = 0.1, 0.05, 0.05
+    question.PACE = 60
+
+
+def judge(results: Path, fire: Any = None, wait: float = 15, **options: Any) -> dict[str, Any]:
+    """One headless run in this process, ended in the way in which Locust's command line ends it."""
+    for line in arrived.values():
+        line.clear()
+    port = serve()
+    given: dict[str, Any] = {
+        "entry": "reviews-80-20", "seed": 1, "kubeconfig": "none", "results": str(results), "max_requests": 3000,
+        "max_seconds": 20, "gateway_https": "", "gateway_tcp": "", "logfile": "the.log", "host": f"http://127.0.0.1:{port}",
+    }  # fmt: skip
+    given |= options
+    environment = Environment(user_classes=[MeshUser], events=Events(), host=given["host"], parsed_options=Namespace(**given))
+    hooks.install(environment.events)
+    hooks._current.clear()
+    runner = environment.create_local_runner()
+    environment.events.init_command_line_parser.fire(parser=get_empty_argument_parser())
+    environment.events.init.fire(environment=environment, runner=runner, web_ui=None)
+    began = time.monotonic()
+    if fire:
+        # Listeners that a run on one machine without an error does not call.
+        gevent.spawn_later(0.3, getattr(environment.events, fire[0]).fire, **fire[1])
+    runner.start(20, 200)
+    ended = bool(runner.greenlet.join(timeout=wait))
+    environment.events.quitting.fire(environment=environment, reverse=True)
+    runner.quit()
+    file = results / given["entry"] / "verdict.json"
+    told = json.loads(file.read_text())
+    return {
+        "ended": ended, "status": environment.process_exit_code, "outcome": told["outcome"], "reasons": told["reasons"],
+        "n": told["n"], "seconds": round(time.monotonic() - began, 1), "sent": sum(map(len, arrived.values())),
+    }  # fmt: skip
+
+
+def faults_of_the_cluster_client(results: Path) -> dict[str, Any]:
+    """Method -> what came of a run in which it fails; None stands for a run without a fault."""
+    vars(hooks)["Cluster"] = with_fault(Played, "", None)
+    told: dict[str, Any] = {"": judge(results)}
+    # Of the other kind of question; it begins with what asks kubectl.
+    entries = dict.fromkeys(sorted(asked), "reviews-80-20") | {"kubectl": "egress-allowed"}
+    for name in methods():
+        for error in (TypeError(f"{name} is broken"), ClusterError(f"{name} is refused")):
+            if name in entries:
+                vars(hooks)["Cluster"] = with_fault(Played, name, error)
+                told[f"{name} {type(error).__name__}"] = judge(results, entry=entries[name])
+    return told
+
+
+def faults_of_hooks(results: Path) -> dict[str, Any]:
+    """Listener -> what came of a run in which it fails."""
+    told: dict[str, Any] = {}
+    vars(hooks)["Cluster"] = Played
+    for name in [name for name in vars(hooks) if name.startswith("on_")]:
+        original = getattr(hooks, name)
+
+        def broken(*_: Any, name: str = name, **__: Any) -> None:
+            raise TypeError(f"{name} is broken")
+
+        setattr(hooks, name, broken)
+        fire = FIRED.get(name.removeprefix("on_"))
+        try:
+            told[name] = judge(results, fire and (name.removeprefix("on_"), fire), max_requests=200)
+        except SystemExit as error:
+            told[name] = {"ended": True, "status": error.code}
+        setattr(hooks, name, original)
+    return told
+
+
+def faults_of_expectations(results: Path) -> dict[str, Any]:
+    """Entry and part of its question -> what came of a run in which that fails."""
+    told: dict[str, Any] = {}
+    vars(hooks)["Cluster"] = Played
+    kinds: set[type] = set()
+    for found in [entry.load(name) for name in entry.names()]:
+        # Every entry's rules are read; the other parts are those of the kind of question.
+        parts = ("read",) if type(found.question) in kinds else ("read", *PARTS)
+        kinds.add(type(found.question))
+        for part in parts:
+            spoilt: Any = {part: fails(part)}
+            if part != "read":
+                # Whatever the entry's own rules are, they can be read, and are held.
+                spoilt = {"read": lambda self, cluster: READ, "wait_in_step": lambda *_: [], **spoilt}
+            broken = changed(found.question, type("Broken", (type(found.question),), spoilt))
+            vars(hooks)["entry"] = Namespace(names=entry.names, load=lambda _, question=broken: Namespace(question=question))
+            told[f"{found.name} {part}"] = judge(results / found.name)
+    return told
+
+
+def nobody_watches(results: Path) -> dict[str, Any]:
+    """A run whose watcher does nothing."""
+    vars(hooks)["Cluster"] = Played
+    hooks.MeshRun.watch = lambda self: None  # type: ignore[method-assign]
+    return judge(results, max_requests=200, wait=4)
+
+
+def hangs(results: Path) -> dict[str, Any]:
+    """What came of a run, in a process of its own, that is stuck in a call which lets nothing else go on."""
+    began = time.monotonic()
+    if not os.fork():
+        hooks.guard = GUARD
+        vars(hooks)["Cluster"] = with_fault(Played, "proxy_metrics", StuckError())
+        hooks.ALLOWANCE_SECONDS = 1
+        judge(results, max_seconds=1)
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    told = json.loads((results / "reviews-80-20/verdict.json").read_text())
+    return {"status": status, "outcome": told["outcome"], "reasons": told["reasons"], "seconds": time.monotonic() - began}
+
+
+def fails(part: str) -> Any:
+    """A method that fails."""
+
+    def call(*_: Any) -> None:
+        raise TypeError(f"{part} is broken")
+
+    return call
+
+
+def changed(asked_of: Any, kind: type) -> Any:
+    """The same question of another class."""
+    made: Any = object.__new__(kind)
+    vars(made).update(vars(asked_of))
+    return made
+
+
+hurry()
+if __name__ == "__main__":
+    GUARD = hooks.guard
+    hooks.guard = lambda *_, **__: None  # one process, many runs
+    print(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))))
+else:
+    hold_signals()
+    vars(hooks)["Cluster"] = Played
+    if pace := os.environ.get("PLAYED_PACE"):
+        question.PACE = int(pace)
+
+    events.init_command_line_parser.add_listener(lambda parser: parser.set_defaults(host=f"http://127.0.0.1:{serve()}"))
+
+    hooks.install(events)

@@ -1,0 +1,154 @@
+"""One run after the other on Locust's own page: each is judged by its own requests, and what cannot be judged is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.unit.run.test_interrupt import locust, wait_for
+from tests.unit.test_inputs import PROJECT
+
+
+class Page:
+    """Locust's page, and what it says."""
+
+    def __init__(self, port: int, results: Path) -> None:
+        self.at, self.results = f"http://127.0.0.1:{port}", results
+
+    def swarm(self, users: Any, **fields: Any) -> dict[str, Any]:
+        form = {"user_count": users, "spawn_rate": "20", **fields}
+        told: dict[str, Any] = requests.post(f"{self.at}/swarm", data=form, timeout=10).json()
+        return told
+
+    def stop(self) -> None:
+        requests.post(f"{self.at}/stop", timeout=20)
+
+    def get(self, path: str) -> dict[str, Any]:
+        told: dict[str, Any] = requests.get(f"{self.at}{path}", timeout=10).json()
+        return told
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        return self.get("/mesh/verdict")
+
+    @property
+    def state(self) -> str:
+        return str(self.get("/stats/requests")["state"])
+
+    def finished(self) -> dict[str, Any]:
+        wait_for(lambda: bool(self.verdict["finished"]), seconds=30)
+        return self.verdict
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Locust's page with the mesh that is played."""
+    results = tmp_path_factory.mktemp("results")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = locust(results, "--web-host", "127.0.0.1", "--web-port", str(port))
+    environment = {**os.environ, "PLAYED_LATE": str(results / "late")}
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as run:
+        made = Page(port, results)
+
+        def answers() -> bool:
+            try:
+                return requests.get(made.at, timeout=5).ok
+            except requests.ConnectionError:
+                return False
+
+        try:
+            wait_for(answers)
+            yield made
+        finally:
+            run.terminate()
+            run.wait(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"user_count": "0"}, "user_count: '0' was given; accepted: 1 to 500; nothing was started"),
+        ({"user_count": "-1"}, "user_count: '-1' was given; accepted: 1 to 500; nothing was started"),
+        ({"user_count": ""}, "user_count: '' was given; accepted: 1 to 500; nothing was started"),
+        ({"user_count": "2.5"}, "user_count: '2.5' was given; accepted: 1 to 500; nothing was started"),
+        (
+            {"user_count": "5000", "spawn_rate": "5000"},
+            "user_count: '5000' was given; accepted: 1 to 500; spawn_rate: '5000' was",
+        ),
+        ({"spawn_rate": "0"}, "spawn_rate: '0' was given; accepted: a number above 0"),
+        ({"spawn_rate": "nan"}, "spawn_rate: 'nan' was given; accepted: a number above 0"),
+        ({"entry": "reviews-80-21"}, "entry: 'reviews-80-21' was given; accepted: an entry of the catalogue"),
+        ({"kubeconfig": "/etc/passwd"}, "kubeconfig: was given; accepted: no such field"),
+        ({"max_seconds": "100000"}, "max_seconds: was given; accepted: no such field"),
+    ],
+)
+def test_a_run_that_cannot_be_judged_is_refused_at_once(page: Page, fields: dict[str, str], words: str) -> None:
+    before = page.state
+    told = page.swarm(**{"users": "3", **fields})
+    assert told["success"] is False
+    assert told["message"].startswith(words)
+    assert told["message"].endswith("; nothing was started")
+    assert page.state == before
+
+
+def test_a_form_without_users_is_refused(page: Page) -> None:
+    told = requests.post(f"{page.at}/swarm", data={"spawn_rate": "1"}, timeout=10).json()
+    assert told["message"] == "user_count: '' was given; accepted: 1 to 500; nothing was started"
+
+
+def test_each_verdict_is_of_its_own_run_and_fewer_users_are_fewer(page: Page) -> None:
+    assert page.swarm(20)["success"]
+    wait_for(lambda: page.verdict["n"] > 100)
+    page.stop()
+    assert page.swarm(3)["success"]
+    began = time.monotonic()
+    time.sleep(1.5)
+    seen = page.verdict
+    most = 3 * 60 * (time.monotonic() - began) + 6
+    assert seen["n"] <= most, "requests of the first run, or its users"
+    page.stop()
+    told = page.finished()
+    assert 0 < told["n"] <= 3 * 60 * (time.monotonic() - began) + 6
+    written = json.loads((page.results / "reviews-80-20/verdict.json").read_text())
+    assert (written["outcome"], written["n"]) == (told["outcome"], told["n"])
+    assert "disagree" not in str(written["reasons"])
+
+
+def test_stop_and_new_in_quick_succession_and_the_last_run_passes(page: Page) -> None:
+    for _ in range(5):
+        assert page.swarm(20)["success"]
+        time.sleep(0.3)
+        page.stop()
+    assert page.swarm(20)["success"]
+    time.sleep(0.2)
+    assert not page.verdict["finished"], "an earlier one's last word"
+    told = page.finished()
+    assert told["outcome"] == "PASS", told
+    assert json.loads((page.results / "reviews-80-20/verdict.json").read_text())["n"] == told["n"]
+    wait_for(lambda: page.state == "stopped", seconds=5)
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_the_proxies_does_not_start(page: Page) -> None:
+    (page.results / "late").touch()
+    assert page.swarm(20)["success"]
+    wait_for(lambda: page.verdict["outcome"] == "INCONCLUSIVE")
+    page.stop()
+    (page.results / "late").unlink()
+    told = page.finished()
+    assert (told["outcome"], told["reasons"]) == ("VOID", ["the run was stopped before it began"])
+    time.sleep(1)
+    assert page.state == "stopped"
+    assert page.swarm(20)["success"]
+    assert page.finished()["outcome"] == "PASS"

@@ -90,6 +90,11 @@ class RefusedError(Exception):
 # -- environment ---------------------------------------------------------------------------------------------------------
 
 
+def home(environment: Mapping[str, str]) -> Path:
+    """The user's."""
+    return Path(environment.get("HOME") or Path.home())
+
+
 def passes(name: str) -> bool:
     """Whether a variable of the caller reaches the command."""
     return any(fnmatch.fnmatchcase(name, pattern) for names in PASSED.values() for pattern in names.split())
@@ -97,9 +102,8 @@ def passes(name: str) -> bool:
 
 def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """How this host reaches packages, from pip's files and variables, as variables."""
-    home = Path(environment.get("HOME", "/"))
-    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
-    files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home / ".pip/pip.conf", config / "pip/pip.conf"]
+    config = Path(environment.get("XDG_CONFIG_HOME") or home(environment) / ".config")
+    files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home(environment) / ".pip/pip.conf", config / "pip/pip.conf"]
     files += [Path(environment["PIP_CONFIG_FILE"])] if environment.get("PIP_CONFIG_FILE") else []
     read = configparser.RawConfigParser(strict=False)
     try:
@@ -132,7 +136,7 @@ def clean(environment: Mapping[str, str], addresses: Sequence[str] = ()) -> dict
     :param addresses: hosts besides this machine that are never reached through a proxy
     """
     kept = {name: value for name, value in environment.items() if passes(name)}
-    return {**kept, **pip_settings(environment), **without_proxy(environment, addresses), **SET}
+    return {"HOME": str(home(environment)), **kept, **pip_settings(environment), **without_proxy(environment, addresses), **SET}
 
 
 # -- the lab's state -----------------------------------------------------------------------------------------------------
@@ -140,7 +144,7 @@ def clean(environment: Mapping[str, str], addresses: Sequence[str] = ()) -> dict
 
 def state_home(environment: Mapping[str, str]) -> Path:
     """The folder that holds one folder for each lab."""
-    return Path(environment.get("XDG_STATE_HOME") or Path(environment["HOME"]) / ".local/state") / "istio-lab"
+    return Path(environment.get("XDG_STATE_HOME") or home(environment) / ".local/state") / "istio-lab"
 
 
 def gateway_hosts(state: Path) -> list[str]:
@@ -154,14 +158,14 @@ def gateway_hosts(state: Path) -> list[str]:
 
 
 @contextmanager
-def locked(home: Path, lab: str, command: str) -> Iterator[int]:
+def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
     """Keep other commands away from a lab: its lock's file descriptor, which the command inherits and which ends with it.
 
     :raises RefusedError: if another command has the lab; the message names it
     """
-    path = home / f"{lab}.lock"
+    path = folder / f"{lab}.lock"
     while True:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -181,8 +185,8 @@ def locked(home: Path, lab: str, command: str) -> Iterator[int]:
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)
-        if not any(home.iterdir()):
-            home.rmdir()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
@@ -227,17 +231,20 @@ class Call:
         :param more: of its environment, besides the call's
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
-        process = subprocess.Popen(
-            list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=() if held is None else (held,)
-        )
+        started: list[subprocess.Popen[bytes]] = []
 
         def forward(number: int, frame: FrameType | None) -> None:
             # Ctrl-C reaches the whole foreground group; the others, this process alone.
             if number != signal.SIGINT:
-                process.send_signal(number)
+                for process in started:
+                    process.send_signal(number)
 
-        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        status = process.wait()
+        # What is ignored, as under nohup, stays so.
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
+            signal.signal(number, forward)
+        started.append(subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else []))
+        status = started[0].wait()
         for number, handler in before.items():
             signal.signal(number, handler)
         return status if status in (DONE, REFUSED) else FAILED
@@ -508,8 +515,7 @@ def main(arguments: Sequence[str]) -> int:
             raise RefusedError(f"{name}: no such command{f'; did you mean {near[0]}?' if near else ''}; make help lists them")
         settings = read_settings(words, os.environ)
         # A cluster of this machine is reached directly; how another one is reached is the user's to say.
-        home = state_home(os.environ)
-        addresses = gateway_hosts(home / settings["LAB"]) if settings["INVENTORY"] == "kind" else []
+        addresses = gateway_hosts(state_home(os.environ) / settings["LAB"]) if settings["INVENTORY"] == "kind" else []
         call = Call(name, settings, clean(os.environ, addresses))
         verb = VERBS[name]
         return (install_packages(call, verb.packages) if verb.packages else DONE) or verb.run(call)

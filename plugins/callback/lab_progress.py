@@ -23,7 +23,8 @@ description:
 author: istio-lab developers
 """
 PERIOD_SECONDS = 20.0
-DONE, REFUSED, FAILED = 0, 1, 2
+REFUSED = 1
+FAILED = 2
 """Exit statuses, as scripts/run.py has them."""
 NOTHING = re.compile(r"\b(nothing|no bundle) was \w+\.?$")
 """How every refusal of this project ends."""

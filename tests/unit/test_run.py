@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -297,6 +298,24 @@ def test_a_command_whose_launcher_was_killed_still_has_the_lab(probed: Path, tmp
     (probed / "end").unlink()
 
 
+@pytest.mark.parametrize(("sent", "to_group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, False)])
+def test_a_signal_ends_the_command_and_gives_the_lab_back(
+    sent: signal.Signals, to_group: bool, probed: Path, tmp_path: Path
+) -> None:
+    (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
+    command = [sys.executable, "-I", "scripts/run.py", "verify", "LAB=zz"]
+    quiet = subprocess.DEVNULL
+    launcher = subprocess.Popen(command, cwd=probed, env=environment(tmp_path), start_new_session=True, stderr=quiet)
+    wait_for(probed / "began")
+    if to_group:
+        os.killpg(launcher.pid, sent)
+    else:
+        launcher.send_signal(sent)
+    assert launcher.wait(timeout=20) == 2
+    assert not (tmp_path / ".local/state/istio-lab").exists()
+    (probed / "began").unlink()
+
+
 # -- Ansible itself ------------------------------------------------------------------------------------------------------
 
 EVERYTHING = {
@@ -383,6 +402,31 @@ def ansible(playbook: Path, **variables: str) -> subprocess.CompletedProcess[str
     given = {**environment(playbook.parent), "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "LC_ALL": "C.UTF-8", **variables}
     command = [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", "localhost,", "-c", "local", str(playbook)]
     return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(("inventory", "gateway"), [("kind", ["10.89.0.200"]), ("existing", [])])
+def test_what_a_playbook_runs_reaches_this_machine_directly(
+    inventory: str, gateway: list[str], checkout: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / ".local/state/istio-lab/zz"
+    state.mkdir(parents=True)
+    (state / "gateway.json").write_text(json.dumps({"http": "http://10.89.0.200:80"}))
+    tasks = "[{command: printenv NO_PROXY no_proxy, register: told}, {debug: {msg: '{{ told.stdout_lines | join(chr) }}'}}]"
+    play = f"[{{hosts: all, environment: '{{{{ lab_environment }}}}', vars: {{chr: ' '}}, tasks: {tasks}}}]"
+    (checkout / "playbooks/told.yml").write_text(play)
+    given = environment(
+        tmp_path,
+        HTTPS_PROXY="http://127.0.0.1:9",
+        NO_PROXY="example.com",
+        ANSIBLE_CONFIG=str(checkout / "ansible.cfg"),
+        LC_ALL="C.UTF-8",
+    )
+    command = [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", f"inventories/{inventory}", "-e", "lab_name=zz"]
+    done = subprocess.run(
+        [*command, "playbooks/told.yml"], cwd=checkout, env=given, capture_output=True, text=True, check=False, timeout=60
+    )
+    names = ",".join(["example.com", "127.0.0.1", "::1", "localhost", *gateway])
+    assert f"msg: {names} {names}" in " ".join(done.stdout.split()), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "zh_CN.UTF-8"}, {"LC_ALL": "C", "LANG": "C"}])

@@ -495,3 +495,21 @@ def test_locust_takes_no_settings_but_those_of_its_command_line(text: str, tmp_p
     command = [sys.executable, "-c", READS]
     done = subprocess.run(command, cwd=PROJECT, env=given, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.strip() == "3 False None", done.stderr
+
+
+FORKED = """
+import sys
+from pathlib import Path
+from loadtests.run import forked
+options = ["--locustfile", "loadtests/run/locustfile.py", "--kubeconfig", "none", "--list"]
+print(forked.run_locust(options, Path(sys.argv[1]), 60))
+"""
+
+
+def test_locust_that_is_forked_takes_no_others_either(tmp_path: Path) -> None:
+    (tmp_path / ".locust.conf").write_text("= = no\n[[")
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "output")]
+    given = environment(tmp_path)
+    done = subprocess.run(command, cwd=PROJECT, env=given, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "0", done.stderr
+    assert "MeshUser" in (tmp_path / "output").read_text()

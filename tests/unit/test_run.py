@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.test_inputs import PROJECT, plugin
 
@@ -342,6 +344,28 @@ def test_the_catalogue_is_listed_from_there(checkout: Path, tmp_path: Path) -> N
     done = call(checkout, environment(tmp_path, LC_ALL="C"), "catalogue")
     assert done.returncode == 0, done.stderr
     assert "reviews-80-20" in done.stdout
+
+
+def command_lines(tasks: Any) -> Iterator[str]:
+    """What tasks give to a shell, or have split into words as by one."""
+    for task in tasks if isinstance(tasks, list) else []:
+        for key, value in task.items():
+            if key in ("block", "rescue", "always", "tasks", "pre_tasks"):
+                yield from command_lines(value)
+            elif key in ("ansible.builtin.command", "ansible.builtin.shell"):
+                yield value if isinstance(value, str) else value.get("cmd", "")
+
+
+def test_paths_on_command_lines_are_quoted() -> None:
+    unquoted = []
+    files = [*PROJECT.glob("roles/*/tasks/*.yml"), *PROJECT.glob("playbooks/*.yml"), *PROJECT.glob("playbooks/tasks/*.yml")]
+    for file in files:
+        for line in command_lines(yaml.safe_load(file.read_text())):
+            found = re.findall(r"\{\{(.*?)\}\}", line, re.DOTALL)
+            unquoted += [
+                (file.name, e) for e in found if re.search(r"_(dir|path|file|python|kubeconfig)\b", e) and "quote" not in e
+            ]
+    assert unquoted == []
 
 
 PLAYBOOKS = {

@@ -13,10 +13,10 @@ from loadtests.console import drafts, settings
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
 from loadtests.mesh.writes import Change
+from loadtests.rules.declared import Objects
 
 REVIEWS = settings.Service("reviews", "bookinfo", {"app": "reviews"}, ("v1", "v2", "v3"))
 ECHO = settings.Service("echo", "echo", {"app": "echo"}, ())
-Objects = list[dict[str, Any]]
 
 
 def rules(name: str, mark: str | None = "policy", namespace: str = "bookinfo") -> Objects:

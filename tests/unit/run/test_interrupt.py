@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -62,12 +63,23 @@ def group(results: Path) -> Iterator[list[subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
     yield started
     for run in started:
-        left = [p for p in psutil.process_iter() if p.pid != run.pid and in_group(p, run.pid)]
-        run.kill()
-        run.communicate()
-        for process in left:
-            process.kill()
-        assert left == []
+        try:
+            # What a process has killed before it ended may be a moment longer in the kernel's table.
+            wait_for(functools.partial(ended, run), seconds=1)
+        finally:
+            for process in left(run):
+                process.kill()
+            run.kill()
+            run.communicate()
+
+
+def ended(run: subprocess.Popen[str]) -> bool:
+    return left(run) == []
+
+
+def left(run: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Processes that a run has started and that have not ended."""
+    return [p for p in psutil.process_iter() if p.pid != run.pid and in_group(p, run.pid)]
 
 
 def in_group(process: psutil.Process, group: int) -> bool:
@@ -244,7 +256,7 @@ def test_judging_many_ends_at_once(how: str, results: Path, group: list[subproce
     _, said = run.communicate(timeout=10)
     assert time.monotonic() - at < 2
     name = "SIGTERM" if how == "terminated" else "SIGINT"
-    assert (run.returncode, said) == (2, f"interrupted by {name}; the state\n")
+    assert (run.returncode, said) == (2, f"interrupted by {name}; the state\n"), (results / "progress").read_text()
     wait_for(lambda: running(results) == [], seconds=1)
     found = [json.loads(file.read_text()) for file in results.glob("*/verdict.json")]
     assert [told["outcome"] for told in found if told != STALE] == ["VOID"], "that of the one which was being judged"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
 
 DOCUMENTATION = """
 name: lab_progress
@@ -16,7 +17,7 @@ type: aggregate
 short_description: Progress of long tasks, and a table of phase times
 description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
-  - Of one whose name ends with "log FILE", the lines that the file receives meanwhile are shown.
+  - Where a task has a variable whose name ends with _progress_log, the lines that this file receives meanwhile are shown.
   - A phase is a play; the table at the end lists them.
   - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
     and where the last play did nothing; with 0 otherwise.
@@ -103,9 +104,17 @@ class CallbackModule(CallbackBase):
         """The task to speak of."""
         self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
         self._reached_last = self._current._uuid == self._last._uuid
-        if found := re.search(r"\blog (/\S+)$", task.get_name()):
-            log = Path(found[1])
+        if log := self._log_of(host, task):
             self._shown = {log: log.stat().st_size if log.exists() else 0}
+
+    def _log_of(self, host: Any, task: Any) -> Path | None:
+        """The file that tells how a task goes on."""
+        name = next((name for name in task.vars if name.endswith("_progress_log")), None)
+        if name is None:
+            return None
+        play = self._current
+        variables = play.get_variable_manager().get_vars(play=play, host=host, task=task)
+        return Path(Templar(loader=play.get_loader(), variables=variables).template(variables[name]))
 
     def _leaves(self, result: Any, ignore_errors: bool = False) -> None:
         self._tasks.pop(result.host.get_name(), None)

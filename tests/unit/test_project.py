@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -294,6 +297,31 @@ def test_lines_that_a_log_receives_are_shown_once_and_whole(tmp_path: Path) -> N
         file.write("f\n")
     assert lines_since(log, start + 8) == (["half"], start + 13)
     assert lines_since(log, start + 13) == ([], start + 13)
+
+
+def test_a_task_says_by_a_variable_which_log_tells_how_it_goes_on(tmp_path: Path) -> None:
+    play = tmp_path / "play.yml"
+    log = tmp_path / "task.log"
+    task = "{name: Wait, ansible.builtin.shell: 'for i in 1 2 3 4; do echo line $i >>%s; sleep 0.3; done', %s}"
+    for given, shown in (("vars: {__x_progress_log: '{{ where }}'}", True), ("vars: {__x_log: '{{ where }}'}", False)):
+        log.write_text("of an earlier run\n")
+        play.write_text(
+            f"- hosts: localhost\n  gather_facts: false\n  vars: {{where: {log}}}\n  tasks: [{task % (log, given)}]\n"
+        )
+        # The callback itself, with a shorter period.
+        (tmp_path / "callback").mkdir(exist_ok=True)
+        (tmp_path / "ansible.cfg").write_text(
+            f"[defaults]\ncallback_plugins = callback\ninterpreter_python = {sys.executable}\n"
+        )
+        source = (PROJECT / "plugins/callback/lab_progress.py").read_text()
+        (tmp_path / "callback/lab_progress.py").write_text(source.replace("PERIOD_SECONDS = 20.0", "PERIOD_SECONDS = 0.2"))
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(play)],
+            env={**os.environ, "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg")},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert ("line 1" in done.stdout and "line 2" in done.stdout) is shown
+        assert "of an earlier run" not in done.stdout
 
 
 def test_the_role_for_ack_takes_what_its_module_takes() -> None:

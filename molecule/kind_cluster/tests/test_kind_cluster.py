@@ -120,6 +120,9 @@ def test_a_cluster_of_somebody_else_is_refused_and_runs_on() -> None:
                 done.stdout
             )
         assert engine("inspect", "--format", "{{.Id}} {{.State.Status}}", f"{name}-control-plane").split() == [made, "running"]
-        assert lab.traces() == before
+        after = lab.traces()
+        assert after - before == set()
+        # What an engine starts beside a command that has ended (conmon) ends a while after it.
+        assert {trace for trace in before - after if not trace.startswith("process ")} == set()
     finally:
         engine("rm", "--force", "--volumes", made)

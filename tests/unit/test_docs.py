@@ -16,6 +16,7 @@ import yaml
 from loadtests.entries import entry
 from loadtests.reports import docs as readmes
 from scripts import docs, run
+from tests.unit.test_architecture import FLOORS
 from tests.unit.test_inputs import PROJECT, plugin
 
 READMES = [PROJECT / "README.md", PROJECT / "README.zh-CN.md"]
@@ -161,6 +162,12 @@ def test_every_path_and_setting_that_is_named_exists(page: Path) -> None:
 def test_every_verb_of_the_makefile_is_described() -> None:
     verbs = set(run.VERBS) - {"help", "unbundle"}
     assert verbs <= {command.split()[1] for command in commands((docs.SOURCE / "commands.md").read_text()) if " " in command}
+
+
+def test_the_architecture_page_has_every_package_from_the_top() -> None:
+    table = (docs.SOURCE / "architecture.md").read_text().partition("| From the top |")[2].partition("\n\n")[0]
+    packages = [re.sub(r".*/(\w+)(?:/|\.py)$", r"\1", row[0].strip("`")) for row in rows(table)]
+    assert packages == ["catalogue", *reversed(FLOORS)]
 
 
 def test_every_page_is_in_the_sites_menu_and_linked_from_the_readme() -> None:

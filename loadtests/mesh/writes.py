@@ -193,14 +193,16 @@ def _write(writer: Cluster, change: Change, known: Mapping[str, Any], dry_run: b
     :return: its metadata now; empty if it is gone
     """
     o, path = change.object, _path(writer, change.object)
-    dry = {"dryRun": "All"} if dry_run else {}
     # A field that the API does not know is refused, as by kubectl; by itself, the server would drop it.
-    query = {"fieldManager": MANAGER, "fieldValidation": "Strict", **dry}
+    query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
     try:
         if change.after is None:
             version = {"preconditions": {"resourceVersion": known.get("resourceVersion", "")}}
-            body = {"apiVersion": "v1", "kind": "DeleteOptions", **version}
-            writer.write("DELETE", f"{path}/{o['metadata']['name']}", body, **dry)
+            # In the body: beside one, the API server does not read options of the query, and a dry run would delete.
+            trial = {"dryRun": ["All"]} if dry_run else {}
+            writer.write(
+                "DELETE", f"{path}/{o['metadata']['name']}", {"apiVersion": "v1", "kind": "DeleteOptions", **version, **trial}
+            )
             return {}
         if change.before is None:
             return dict(writer.write("POST", path, change.after, **query)["metadata"])

@@ -53,7 +53,7 @@ class Kept(Cluster):
 
     def write(self, method: str, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
         folder, _, name = (path, "", body["metadata"]["name"]) if method == "POST" else path.rpartition("/")
-        of, dry = (PATHS[folder], name), query.get("dryRun") == "All"
+        of, dry = (PATHS[folder], name), body.get("dryRun") == ["All"] if method == "DELETE" else query.get("dryRun") == "All"
         verb = "try" if dry else {"POST": "create", "PUT": "replace", "DELETE": "delete"}[method]
         self.asked.append((self.user, verb, name))
         why = self.fails[0](verb, {"kind": of[0], **body, "metadata": {"name": name}} if method == "DELETE" else body)

@@ -56,7 +56,8 @@ def _retries(objects: Objects, request: Request) -> View:
 
 def _tries(retries: View, status: int | str) -> int:
     """How often a request is tried that ends with ``status`` each time."""
-    return 1 + (int(retries.get("attempts", 2)) if retried(retries, status) else 0)
+    attempts = int(retries.get("attempts", 2))  # read in any case: where nothing is retried, it has no effect
+    return 1 + (attempts if retried(retries, status) else 0)
 
 
 def attempted(objects: Objects, request: Request) -> Shares:
@@ -72,7 +73,8 @@ def attempted(objects: Objects, request: Request) -> Shares:
             return {"HTTP 200 at attempt 1": 1.0}
         # An attempt out of time counts as 504 for the client, and as a server error for the retry.
         conditions = {c.strip() for c in str(retries.get("retryOn", "")).split(",")}
-        tries = 1 + (int(retries.get("attempts", 2)) if conditions & set(SERVER_ERRORS) else 0)
+        attempts = int(retries.get("attempts", 2))
+        tries = 1 + (attempts if conditions & set(SERVER_ERRORS) else 0)
         retried(retries, 504)
         return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else "HTTP 504": 1.0}
     tries = _tries(retries, 503)

@@ -179,6 +179,13 @@ def test_only_what_retry_on_names_is_tried_again(retry_on: dict[str, str], twice
     assert resilience.attempted(objects, {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}) == {late: 1.0}
 
 
+@pytest.mark.parametrize("retry_on", [{}, {"retryOn": "503"}, {"retryOn": "5xx"}])
+def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
+    question = entry.load("retries").question
+    found = question.promised(echo(attempts=4, perTryTimeout="0.3s", **retry_on)).declared
+    assert (found.unknown, found.broken, len(found.shares)) == ({}, (), 3)
+
+
 def test_a_retry_condition_that_nobody_knows_is_unknown() -> None:
     with pytest.raises(NotModelledError, match=r"retryOn: envoy-ratelimited"):
         resilience.attempted(echo(attempts=4, retryOn="envoy-ratelimited"), {"virtual_service": "echo", "wanted": 3})

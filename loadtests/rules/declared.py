@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loadtests.rules.view import View, not_modelled, viewed
+from loadtests.rules.view import View, not_modelled, one_holds, viewed
 from loadtests.verdict import Declared
 
 Objects = Sequence[Mapping[str, Any]]
@@ -149,17 +149,10 @@ def matches(rule: Mapping[str, Any], request: Mapping[str, Any], gateway: str | 
 def taken(route: View, request: Mapping[str, Any], gateway: str | None = MESH) -> bool:
     """Whether a route takes the request; of one that does, conditions that are not modelled stay unread."""
     conditions = route.get("match", [])
-    found = [c for c in conditions if not isinstance(c, View) or matches(c, request, gateway)]
-    if conditions and not found:
-        route.accept()  # whatever else it says, this request does not take it
-        return False
-    if any(not isinstance(c, View) or not c.unread() for c in found):
-        route.accept("match")
-    else:
-        for condition in conditions:
-            if condition not in found:
-                condition.accept()
-    return True
+    if not conditions or one_holds(conditions, lambda condition: matches(condition, request, gateway)):
+        return True
+    route.accept()  # whatever else it says, this request does not take it
+    return False
 
 
 def route_for(routes: Iterable[Any], request: Mapping[str, Any], gateway: str | None = MESH) -> View | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from loadtests.rules.declared import NotModelledError, Objects
 from loadtests.rules.promises import Request, Shares, named, serves
-from loadtests.rules.view import View
+from loadtests.rules.view import View, one_holds
 
 TAKEN: Shares = {"HTTP 200": 1.0}
 NOT_TAKEN: Shares = {"HTTP 404": 1.0}
@@ -51,14 +51,9 @@ def _http_match(match: View, request: Request) -> bool:
 def _taken(rule: View, request: Request) -> bool:
     """Whether a rule of an HTTPRoute takes the request; of one that does not, nothing has a bearing."""
     matches = rule.get("matches", [])
-    found = [m for m in matches if _http_match(m, request)]
-    if matches and not found:
+    if matches and not one_holds(matches, lambda match: _http_match(match, request)):
         rule.accept()
         return False
-    whole = [m for m in found if not m.unread()]
-    for match in matches:
-        if whole or match not in found:
-            match.accept()
     for backend in rule.get("backendRefs", []):
         backend.accept("name", "port", "weight", "kind", "group")
     rule.accept("name")

@@ -44,8 +44,8 @@ def named(objects: Objects, kind: str, name: str) -> View:
     found = next((o for o in views_of(objects, kind) if o["metadata"]["name"] == name), None)
     if found is None:
         raise BrokenPromiseError(f"no {kind} {name} is in force")
-    spec = found["spec"]
-    return spec if isinstance(spec, View) else View(spec)
+    spec: View = found["spec"]
+    return spec
 
 
 def serves(pattern: str, host: str) -> bool:

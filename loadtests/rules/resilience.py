@@ -50,8 +50,8 @@ def _retries(objects: Objects, request: Request) -> View:
         raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
     legs(taken)
     taken.accept("name", "corsPolicy")
-    retries = taken["retries"]
-    return retries if isinstance(retries, View) else View(retries)
+    retries: View = taken["retries"]
+    return retries
 
 
 def _tries(retries: View, status: int | str) -> int:

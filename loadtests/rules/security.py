@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, views_of
 from loadtests.rules.promises import Request, Shares, named
-from loadtests.rules.view import View
+from loadtests.rules.view import View, one_holds
 
 TRUST_DOMAIN = "cluster.local"
 REFUSED = "refused"
@@ -85,29 +85,15 @@ def _when(condition: View, request: Request) -> bool:
     return _listed(condition, "values", known.get(key))
 
 
-def _any(parts: Sequence[View], holds: Callable[[View], bool]) -> bool:
-    """Whether one of the alternatives holds, or there is none.
-
-    Of those that hold, one that is read as a whole is enough; if there is none, what they leave unread stays so.
-    """
-    if not parts:
-        return True
-    found = [part for part in parts if holds(part)]
-    whole = [part for part in found if not part.unread()]
-    for part in parts:
-        if whole or part not in found:
-            part.accept()
-    return bool(found)
-
-
 def rule_holds(rule: View, request: Request) -> bool:
     """Whether one rule of an AuthorizationPolicy takes the call.
 
     :param request: ``principal`` ('' for a caller without a certificate), ``method``, ``uri``, and ``claims`` of an accepted
         token
     """
-    comes = _any([s["source"] for s in rule.get("from", [])], lambda source: _comes(source, request))
-    does = _any([o["operation"] for o in rule.get("to", [])], lambda operation: _does(operation, request))
+    sources, operations = [s["source"] for s in rule.get("from", [])], [o["operation"] for o in rule.get("to", [])]
+    comes = not sources or one_holds(sources, lambda source: _comes(source, request))
+    does = not operations or one_holds(operations, lambda operation: _does(operation, request))
     conditions = [_when(condition, request) for condition in rule.get("when", [])]
     if comes and does and all(conditions):
         return True
@@ -153,8 +139,7 @@ def decided(specs: Sequence[View], request: Request) -> Shares:
     taken: dict[str, bool] = {}
     for spec in specs:
         action = spec.get("action", "ALLOW")
-        rules = [rule if isinstance(rule, View) else View(rule) for rule in spec.get("rules", [])]
-        held = [rule_holds(rule, request) for rule in rules]
+        held = [rule_holds(rule, request) for rule in spec.get("rules", [])]
         taken[action] = taken.get(action, False) or any(held)
     if taken.get("CUSTOM"):
         raise NotModelledError("AuthorizationPolicy: spec.action CUSTOM")

@@ -7,7 +7,7 @@ ignored silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -86,6 +86,21 @@ def _seen(value: Any, path: Path, notes: Notes) -> Any:
         return [_seen(one, (*path, number), notes) for number, one in enumerate(value)]
     notes.read.add(path)
     return value
+
+
+def one_holds(parts: Sequence[View], holds: Callable[[View], bool]) -> bool:
+    """Whether one of several alternatives holds.
+
+    One that holds and is read as a whole is enough, so that the others have no bearing. If there is none, what those that hold
+    leave unread stays so.
+    """
+    # By flags: to compare two views would read them.
+    held = [(part, holds(part)) for part in parts]
+    whole = any(holding and not part.unread() for part, holding in held)
+    for part, holding in held:
+        if whole or not holding:
+            part.accept()
+    return any(holding for _, holding in held)
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[Path]:

@@ -320,3 +320,9 @@ def test_fields_that_nobody_has_read_are_named() -> None:
     assert seen["spec"]["b"]["c"][0]["e"] == {}
     assert not_modelled([seen]) == ()
     assert not_modelled([View({"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"a": 1, "b": 2}})]) == ()
+
+
+def test_an_alternative_that_holds_is_not_read_by_looking_at_the_others() -> None:
+    others = {"method": {"exact": "PUT"}}
+    found = declared(reviews({"match": [others, {"sourceNamespace": "other"}], "route": [to("v3")]}, {"route": [to("v1")]}))
+    assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].sourceNamespace",)}

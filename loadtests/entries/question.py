@@ -14,8 +14,7 @@ from typing import Any, Protocol
 from loadtests.mesh import marker, observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules import declared
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Rules
-from loadtests.rules.view import not_modelled, viewed
+from loadtests.rules.declared import Objects, Rules
 from loadtests.verdict import ERROR, MARGIN, Declared
 
 Counts = dict[str, dict[str, int]]
@@ -197,23 +196,10 @@ class Contract:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
-        shares: dict[str, dict[str, float]] = {}
-        unknown: dict[str, tuple[str, ...]] = {}
-        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.weightless(v)]
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
-        for name, request in asked.items():
-            seen = viewed(objects)
-            try:
-                shares[name] = self.promise(seen, request)
-                paths = not_modelled(seen)
-            except NotModelledError as reason:
-                paths = (str(reason),)
-            except BrokenPromiseError as reason:
-                broken.append(f"{name}: {reason}")
-                continue
-            if paths:
-                unknown[name] = paths
-                shares.pop(name, None)
+        shares, unknown, without = declared.expectations(objects, asked, self.promise)
+        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.weightless(v)]
+        broken += [f"{name}: {reason}" for name, reason in without.items()]
         expected = Declared(shares, self.margin, broken=tuple(broken), unknown=unknown)
         return Rules(expected, (), declared.generation(objects))
 

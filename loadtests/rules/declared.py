@@ -6,7 +6,7 @@ Nothing here knows a scenario's numbers: edit a rule with kubectl, and the expec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ Objects = Sequence[Mapping[str, Any]]
 """Kubernetes objects as the API gives them."""
 Route = tuple[tuple[str, int], ...]
 """One HTTP route: (subset, weight) of each destination; a subset of '' is the whole service."""
+Shares = dict[str, float]
+"""Share of each outcome, fractions of 1."""
 MESH = "mesh"
 """The gateway name that stands for all sidecars."""
 
@@ -275,13 +277,15 @@ def read_subsets(objects: Objects, host: str, used: set[str], namespace: str) ->
                 subset.accept()
 
 
-def split_of(question: AboutSplits, ours: View, objects: Objects, request: Mapping[str, Any]) -> dict[str, float]:
+def split_of(question: AboutSplits, objects: Objects, request: Mapping[str, Any]) -> Shares:
     """Share of each version for one request.
 
     :raises BrokenPromiseError: if the rule has no route for it
     :raises NotModelledError: if the route leads to several services, for versions tell only those of one apart
     """
-    name, spec = question.virtual_service, ours["spec"]
+    name = question.virtual_service
+    ours = next(o for o in views_of(objects, "VirtualService") if o["metadata"]["name"] == name)
+    spec = ours["spec"]
     spec.accept("hosts", "gateways")
     gateways = bound_to(ours)
     gateway = next(iter(gateways)) if len(gateways) == 1 else None
@@ -301,6 +305,32 @@ def split_of(question: AboutSplits, ours: View, objects: Objects, request: Mappi
     return shares_of(weights(route))
 
 
+def expectations(
+    objects: Objects, requests: Mapping[str, Mapping[str, Any]], expect: Callable[[Sequence[View], Mapping[str, Any]], Shares]
+) -> tuple[dict[str, Shares], dict[str, tuple[str, ...]], dict[str, str]]:
+    """What ``expect`` makes of each request, read by views of its own.
+
+    :return: by name of the request: shares; fields that are not modelled; why the rules make no promise
+    """
+    shares: dict[str, Shares] = {}
+    unknown: dict[str, tuple[str, ...]] = {}
+    broken: dict[str, str] = {}
+    for name, request in requests.items():
+        seen = viewed(objects)
+        try:
+            found = expect(seen, request)
+        except NotModelledError as reason:
+            unknown[name] = (str(reason),)
+        except BrokenPromiseError as reason:
+            broken[name] = str(reason)
+        else:
+            if paths := not_modelled(seen):
+                unknown[name] = paths
+            else:
+                shares[name] = found
+    return shares, unknown, broken
+
+
 def promise(question: AboutSplits, objects: Objects) -> Rules:
     """The promise that ``objects`` make for ``question``.
 
@@ -308,26 +338,12 @@ def promise(question: AboutSplits, objects: Objects) -> Rules:
     """
     ours = next((s for s in views_of(objects, "VirtualService") if s["metadata"]["name"] == question.virtual_service), None)
     if ours is None:
-        broken = (f"no VirtualService {question.virtual_service} is in force",)
-        return Rules(Declared({}, question.margin, broken=broken), (), generation(objects))
+        absent = (f"no VirtualService {question.virtual_service} is in force",)
+        return Rules(Declared({}, question.margin, broken=absent), (), generation(objects))
     routes = ours["spec"].get("http", [])
-    shares: dict[str, dict[str, float]] = {}
-    unknown: dict[str, tuple[str, ...]] = {}
     missing = contradictions(ours, of_kind(objects, "DestinationRule"), question.namespace)
     missing += overruled(ours, objects, question.namespace)
-    for name, request in question.classes.items():
-        seen = viewed(objects)
-        own = next(o for o in views_of(seen, "VirtualService") if o["metadata"]["name"] == question.virtual_service)
-        try:
-            shares[name] = split_of(question, own, seen, request)
-            paths = not_modelled(seen)
-        except NotModelledError as reason:
-            paths = (str(reason),)
-        except BrokenPromiseError as reason:
-            missing.append(f"{reason} for {name}")
-            continue
-        if paths:
-            unknown[name] = paths
-            shares.pop(name, None)
+    shares, unknown, broken = expectations(objects, question.classes, lambda seen, request: split_of(question, seen, request))
+    missing += [f"{reason} for {name}" for name, reason in broken.items()]
     declared = Declared(shares, question.margin, broken=tuple(missing), unknown=unknown)
     return Rules(declared, tuple(weights(r) for r in routes), generation(objects))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loadtests.rules.declared import Objects, legs, namespace_of, shares_of, views_of, weights
-from loadtests.rules.promises import INERT, Request, Shares, named, route, serves, virtual_service
+from loadtests.rules.declared import Objects, Shares, legs, namespace_of, shares_of, views_of, weights
+from loadtests.rules.promises import INERT, Request, named, route, serves, virtual_service
 from loadtests.rules.view import View
 
 EGRESS = ("istio-system", "istio-egressgateway")

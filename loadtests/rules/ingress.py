@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from loadtests.rules.declared import NotModelledError, Objects
-from loadtests.rules.promises import Request, Shares, named, serves
+from loadtests.rules.declared import NotModelledError, Objects, Shares
+from loadtests.rules.promises import Request, named, serves
 from loadtests.rules.view import View, one_holds
 
 TAKEN: Shares = {"HTTP 200": 1.0}

@@ -17,6 +17,7 @@ from loadtests.rules.declared import (
     BrokenPromiseError,
     NotModelledError,
     Objects,
+    Shares,
     bound_to,
     legs,
     route_for,
@@ -28,7 +29,7 @@ from loadtests.rules.declared import (
 from loadtests.rules.view import View
 
 Request = Mapping[str, Any]
-Shares = dict[str, float]
+
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 INERT = ("name", "retries", "corsPolicy")
 """Fields of a route that change nothing for a plain request that is answered."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import factorial
 
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, legs
-from loadtests.rules.promises import Request, Shares, named, only, route, seconds
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, legs
+from loadtests.rules.promises import Request, named, only, route, seconds
 from loadtests.rules.view import View
 
 DEFAULT_RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, views_of
-from loadtests.rules.promises import Request, Shares, named
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
+from loadtests.rules.promises import Request, named
 from loadtests.rules.view import View, one_holds
 
 TRUST_DOMAIN = "cluster.local"

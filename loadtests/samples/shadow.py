@@ -15,8 +15,8 @@ from typing import Any
 from loadtests.entries.question import Contract, Counts
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, legs, of_kind, shares_of, weights
-from loadtests.rules.promises import INERT, Shares, route
+from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, legs, of_kind, shares_of, weights
+from loadtests.rules.promises import INERT, route
 from loadtests.verdict import ERROR
 
 FORWARDED = ("baggage",)

@@ -1,4 +1,4 @@
-"""Reads details by way of productpage, which may, and straight from the gateway, which may not."""
+"""Reads details through productpage, which is allowed, and straight from the gateway, which is not."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

@@ -1,4 +1,4 @@
-"""Bursts of ten calls at once to a slow echo; how many client's own proxy turned away is read from its statistics."""
+"""Bursts of ten concurrent calls to a slow echo; the statistics of client's own proxy show how many it rejected."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ BURST = 10
 
 
 def told(response: Any) -> str:
-    """Calls that were answered, and those that the proxy counted as overflow of its pool."""
+    """Calls that were answered, and calls that the proxy counted as pool overflow."""
     answer = response.json()
     return f"{answer['statuses'].count(200)} of {BURST} served, {answer['turned_away']} turned away"
 

@@ -1,4 +1,4 @@
-"""Reads details as a page of another origin would: the browser asks first whether it may."""
+"""Reads details as a page from another origin would: the browser sends a preflight first."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ ORIGINS = {"the shop": "https://shop.lab.internal", "another site": "https://evi
 
 
 def verdict_of_a_browser(response: Any) -> str:
-    """What a browser makes of the answer to its preflight."""
+    """How a browser interprets the response to its preflight."""
     asked = response.request.headers.get("Origin")
     return "may read" if response.headers.get("Access-Control-Allow-Origin") == asked else "may not read"
 
 
 def preflight(origin: str) -> Fetch:
-    """The question that a browser asks before it reads."""
+    """The preflight that a browser sends before it reads."""
     headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
     return Fetch("/details/0", HOST, "OPTIONS", headers=headers, label=verdict_of_a_browser)
 

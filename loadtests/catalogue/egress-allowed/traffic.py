@@ -1,4 +1,4 @@
-"""Pays while a ServiceEntry knows msgd."""
+"""Pays while a ServiceEntry registers msgd."""
 
 from loadtests.samples.billing import MSGD_REACHED, PAY, paid
 

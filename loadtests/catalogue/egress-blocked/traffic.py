@@ -1,4 +1,4 @@
-"""Pays while no rule knows msgd, the last hop outside; msgd's own count is the second source."""
+"""Pays while no rule registers msgd, the external last hop; msgd's own count is the second source."""
 
 from loadtests.samples.billing import MSGD_REACHED, PAY, paid
 

@@ -1,4 +1,4 @@
-"""Asks details v2 for a book; what it knows comes from the books API outside the mesh."""
+"""Asks details v2 for a book, which it fetches from the books API outside the mesh."""
 
 from loadtests.samples.books import BOOK_FETCHED, FETCH
 

@@ -1,4 +1,4 @@
-"""Pays while calls to msgd must take the egress gateway: msgd tells what mark of a gateway each call had."""
+"""Pays while calls to msgd must go through the egress gateway; msgd reports the gateway header of each call."""
 
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.egress import EGRESS, by_gateway

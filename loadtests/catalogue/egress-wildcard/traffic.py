@@ -1,4 +1,4 @@
-"""Pays while a wildcard knows msgd."""
+"""Pays while a wildcard registers msgd."""
 
 from loadtests.samples.billing import MSGD_REACHED, PAY, paid
 

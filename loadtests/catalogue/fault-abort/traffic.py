@@ -1,4 +1,4 @@
-"""Asks productpage for ratings as jason and as nobody; its proxy injects the aborts."""
+"""Asks productpage for ratings as jason and anonymously; productpage's proxy injects the aborts."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

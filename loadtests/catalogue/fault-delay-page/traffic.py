@@ -1,4 +1,4 @@
-"""Reads the page as jason, whose ratings are late, by two versions of reviews that bear it differently; and as nobody."""
+"""Reads the page as jason, whose ratings are late, through two versions of reviews that cope differently; and anonymously."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from loadtests.rules.promises import page_delayed
 from loadtests.samples.bookinfo import UserFetch
 
 RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
-# Bookinfo's own time-outs, in seconds: productpage's for reviews, which it asks twice, and each version's for ratings.
+# Bookinfo's own timeouts, in seconds: productpage's for reviews, which it calls twice, and each version's for ratings.
 WAITS = {"page_seconds": 3.0, "page_attempts": 2}
 V2, V3 = {**WAITS, "reviews_seconds": 10.0}, {**WAITS, "reviews_seconds": 2.5}
 JASON = {"headers": {"end-user": "jason"}}
 
 
 def shown(response: Any) -> str:
-    """What the page shows in the place of reviews."""
+    """What the page shows in place of the reviews."""
     page = response.text
     if "Sorry, product reviews are currently unavailable" in page:
         return "no reviews"

@@ -1,4 +1,4 @@
-"""Times productpage's ratings for jason and for nobody; its proxy injects the delay."""
+"""Times ratings through productpage as jason and anonymously; productpage's proxy injects the delay."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

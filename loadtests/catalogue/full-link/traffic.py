@@ -1,11 +1,11 @@
-"""Visits the shop as everybody does, by its test host, and with a forged mark; reads from each answer which way it took."""
+"""Visits the shop normally, through its test host, and with a forged mark; each response shows which path it took."""
 
 from loadtests.clients.http import Fetch
 from loadtests.samples.shadow import FullLink, linked, stars
 
 SHOP, TEST = "link.lab.internal", "test.link.lab.internal"
 PATH = "/api/v1/products/0/reviews"
-# As the gateway marks test traffic; from outside nobody may.
+# The marks that the gateway sets on test traffic; clients may not set them.
 FORGED = {"baggage": "lab-traffic=test", "x-lab-traffic": "test"}
 VISITS = {"everybody": (SHOP, {}), "test traffic": (TEST, {}), "forged mark": (SHOP, FORGED)}
 
@@ -16,7 +16,7 @@ QUESTION = FullLink(
         name: {"virtual_service": "full-link", "authority": host, "uri": PATH, "method": "GET", "headers": headers}
         for name, (host, headers) in VISITS.items()
     },
-    # Not one request in a hundred on the wrong way, by the exact bound.
+    # At most one request in a hundred on the wrong path, by the exact bound.
     margin=0.01,
     namespace="shadow",
     stores={"5,4": "normal", "1,1": "shadow"},

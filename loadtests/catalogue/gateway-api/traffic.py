@@ -1,4 +1,4 @@
-"""Asks a host of the Gateway API for paths that its HTTPRoute takes, and for some that it does not."""
+"""Requests paths that the HTTPRoute matches, and paths that it does not."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract

@@ -1,4 +1,4 @@
-"""HTTPS through the gateway, every request on a connection of its own; the client verifies the certificate."""
+"""HTTPS through the gateway, one connection per request; the client verifies the certificate."""
 
 from loadtests.clients.secure import SecureFetch
 from loadtests.entries.question import GATEWAY, Contract
@@ -10,7 +10,7 @@ HOST, SECRET = "secure.lab.internal", "lab-gateway-tls"
 
 
 def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
-    """The gateway's certificate, the client's, and one of another host for control.yaml."""
+    """Create certificates for the gateway and the client, and one for another host, for control.yaml."""
     made = [ensure_tls(cluster, HOST, SECRET), ensure_tls(cluster, "other.lab.internal", f"{SECRET}-other")]
     return any(made)
 

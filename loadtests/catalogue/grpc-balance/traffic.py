@@ -1,4 +1,4 @@
-"""Rows of twelve gRPC calls over one connection: whether each of the three greeters has had its turn."""
+"""Rows of twelve gRPC calls over one connection: does each of the three greeters get its turn?"""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

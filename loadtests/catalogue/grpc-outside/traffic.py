@@ -1,4 +1,4 @@
-"""A gRPC client outside the cluster says hello through the gateway; which greeter answers is in the answer."""
+"""A gRPC client outside the cluster says hello through the gateway; the response names the greeter that answered."""
 
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.resilience import uniform

@@ -1,4 +1,4 @@
-"""Calls greeter with names to which it is UNAVAILABLE until the third attempt, and until the sixth."""
+"""Calls greeter with names for which it is UNAVAILABLE until the third, and until the sixth, attempt."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

@@ -1,4 +1,4 @@
-"""Calls greeter with a name that it answers at once, and with one that it answers after three seconds."""
+"""Calls greeter with a name that it answers at once, and one that it answers after three seconds."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

@@ -1,4 +1,4 @@
-"""Has client and auditor call echo, which tells whom the certificate of each call names."""
+"""Makes client and auditor call echo, which reports the identity in each caller's certificate."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

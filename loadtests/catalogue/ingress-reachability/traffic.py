@@ -1,4 +1,4 @@
-"""Asks the gateway for a host name of its own; details must answer, and nobody else."""
+"""Requests a separate host name from the gateway; only details may answer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +17,13 @@ QUESTION = Split(
 
 @dataclass(frozen=True)
 class AskForDetails:
-    """One book's details by the public host name."""
+    """Reads one book's details through the public host name."""
 
     def start(self, client: Any) -> None:
         """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
-        """The service that answered: details' answer has an author, and the id that was asked for."""
+        """The service that answered: a response from details has an author and the requested id."""
         with client.get("/details/0", headers={"Host": HOST}, name="details by host", catch_response=True) as response:
             if response.status_code != 200 or "author" not in (response.json() or {}):
                 response.failure(f"HTTP {response.status_code}, or not details' answer")

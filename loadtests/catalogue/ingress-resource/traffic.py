@@ -1,4 +1,4 @@
-"""Asks a host of an Ingress for paths that it takes, and for one that it does not."""
+"""Requests paths that the Ingress lists, and one that it does not."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, Contract

@@ -1,4 +1,4 @@
-"""Asks one public host for a moved page, a teapot, a method that is not taken, and a path that is rewritten."""
+"""Requests a moved page, a teapot, a method that is not allowed and a rewritten path from one public host."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ HOST = "shop.lab.internal"
 
 
 def request(uri: str, method: str = "GET") -> dict[str, Any]:
-    """As the gateway's rules see it; details, behind it, has its books below /details/."""
+    """A request as the gateway's rules see it; details, behind the gateway, serves its books under /details/."""
     return {"virtual_service": "ingress-rules", "authority": HOST, "uri": uri, "method": method, "answers": ("/details/",)}
 
 

@@ -1,4 +1,4 @@
-"""Brings tokens to echo: none, of a wrong key, expired, for somebody else, of another group, and the right one."""
+"""Sends tokens to echo: none, one with the wrong key, expired, for another audience, from another group, and the right one."""
 
 from loadtests.clients.tokens import HOUR, ISSUER, TokenFetch
 from loadtests.entries.question import Contract
@@ -19,7 +19,7 @@ TOKENS = {
 
 
 def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
-    """The key that signs, and its public half where istiod asks for it."""
+    """Create the signing key, and publish its public half where istiod fetches it."""
     return ensure_signing_key(cluster, KEY)
 
 

@@ -1,4 +1,4 @@
-"""Rows of twelve calls from client to the three pods of pool: whether each pod has had its turn."""
+"""Rows of twelve calls from client to the three pods of pool: does each pod get its turn?"""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

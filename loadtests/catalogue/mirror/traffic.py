@@ -1,4 +1,4 @@
-"""Everybody reads the reviews; how many of the requests arrive at v3 as well is counted by v3's own proxy."""
+"""Reads the reviews; v3's own proxy counts how many of the requests also arrive there."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
@@ -11,7 +11,7 @@ MIRROR = {**REVIEWS, "service": "reviews", "subset": "v3"}
 
 
 def arrived_at_v3(cluster: Cluster) -> int:
-    """Requests that v3's proxies handed to it so far."""
+    """Requests that v3's proxies have passed to it so far."""
     pods = [pod for pod, version in pods_of(cluster, "reviews").items() if version == "v3"]
     return sum(inbound_requests(cluster.proxy_metrics(pod)) for pod in pods)
 

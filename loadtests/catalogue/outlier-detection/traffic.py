@@ -1,4 +1,4 @@
-"""Rows of twenty calls to two pods, of which one always fails: it must be left out soon, and be tried again later."""
+"""Rows of twenty calls to two pods, one of which always fails: it must soon be ejected, and later be tried again."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
 def told(response: Any) -> str:
-    """Failed calls of a row."""
+    """Failed calls in a row."""
     return f"{response.json()['statuses'].count(503)} of {ROW} failed"
 
 
 def ejections(response: Any) -> int:
-    """Ejections that client's own proxy counts; a pod must have been taken back before it is left out once more."""
+    """Ejections that client's own proxy counts; a pod must return to the pool before it can be ejected again."""
     return int(response.json()["ejections"])
 
 
@@ -29,7 +29,7 @@ QUESTION = Contract(
     margin=0.1,
 )
 TRAFFIC = {
-    # With a pause after each: a worker of the proxy tells its main thread of a failure, which ejects the pod a moment later.
+    # With a pause after each call: a worker reports a failure to the proxy's main thread, which ejects the pod a moment later.
     "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=told),
     "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=SECONDS),
 }

@@ -1,4 +1,4 @@
-"""Rows of ten requests, each by a user of its own bucket, on a path with a limit and on one without."""
+"""Rows of ten requests, one user and token bucket per row, on a path with a limit and on one without."""
 
 from loadtests.clients.http import Row
 from loadtests.entries.question import Contract

@@ -1,4 +1,4 @@
-"""Pays, and counts which release of svcb took the call."""
+"""Pays, and counts which release of svcb handled the call."""
 
 from loadtests.entries.question import Contract
 from loadtests.rules.egress import released

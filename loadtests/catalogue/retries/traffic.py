@@ -1,4 +1,4 @@
-"""Asks echo, by way of client, for answers that come at the third attempt only; echo itself counts the attempts."""
+"""Calls echo through client on paths that fail or are late at first; echo itself counts the attempts."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ ECHO = {"virtual_service": "echo", "method": "GET"}
 
 
 def told(response: Any) -> str:
-    """Status, and the attempt that it came at."""
+    """Status, and the attempt that returned it."""
     answer = response.json()
     body = answer.get("body")
     return f"HTTP {answer['status']}" + (f" at attempt {body['attempt']}" if isinstance(body, dict) else "")

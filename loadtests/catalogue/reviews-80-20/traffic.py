@@ -1,4 +1,4 @@
-"""Everybody reads the reviews; the split is whatever VirtualService `reviews` says."""
+"""Reads the reviews anonymously; VirtualService `reviews` declares the split."""
 
 from loadtests.samples.bookinfo import REVIEWS_SPLIT, ReadReviews
 

@@ -1,4 +1,4 @@
-"""A phone and a desk computer read the reviews; productpage hands their User-Agent on."""
+"""A phone and a desktop read the reviews; productpage forwards their User-Agent."""
 
 from loadtests.entries.question import Split
 from loadtests.samples.bookinfo import ReadReviews

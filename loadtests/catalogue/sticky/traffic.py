@@ -1,4 +1,4 @@
-"""Many users, each with a header of its own: whether a user meets the pod of the first answer again."""
+"""Many users, each with their own header: does a user always reach the pod that answered first?"""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ ROW, PODS = 6, 3
 
 
 def told(responses: list[Any]) -> str:
-    """Whether one pod gave all answers."""
+    """Whether one pod sent all responses."""
     return "one pod" if len({r.json()["pod"] for r in responses}) == 1 else "several pods"
 
 

@@ -1,4 +1,4 @@
-"""Opens a connection for each request for reviews through the gateway's TCP port, and reads which version answered."""
+"""Opens one connection per request to reviews through the gateway's TCP port, and reads which version answered."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from loadtests.rules.promises import connected
 
 
 def version(response: Any) -> str:
-    """Of the pod that answered, by its name: reviews-v1-..."""
+    """The version in the name of the pod that answered: reviews-v1-..."""
     return str(response.json()["podname"]).split("-")[1]
 
 

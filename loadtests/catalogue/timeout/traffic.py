@@ -1,4 +1,4 @@
-"""Times productpage's reviews: its proxy gives up on reviews before ratings answers; productpage tries twice."""
+"""Times reviews through productpage: its proxy gives up on reviews before ratings responds; productpage tries twice."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

@@ -1,4 +1,4 @@
-"""Reads a page of one public host; the page says which web server it comes from."""
+"""Reads a page from one public host; the page names the web server that sent it."""
 
 import re
 from typing import Any

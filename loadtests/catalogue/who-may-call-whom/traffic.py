@@ -1,4 +1,4 @@
-"""Every caller calls every service, in the ways that the policies tell apart: the table is read from all policies in force."""
+"""Every caller calls every service, once per case that the policies distinguish; the table follows from all policies."""
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract

@@ -1,0 +1,195 @@
+"""Which DestinationRules apply to calls of one caller to one host, and what they set together.
+
+As istiod selects and merges them: rules of the caller's namespace come first, then those of the service's, then those of the
+root namespace; the most specific host counts; of several rules for one host, the first one that has a traffic policy sets
+it, and subsets add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtests.rules.calls import Caller, Mesh
+from loadtests.rules.declared import NotModelledError, Objects, namespace_of, views_of
+from loadtests.rules.view import View
+
+BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")
+"""What settings of a port consist of; of these, they inherit nothing."""
+OTHERS = ("proxyProtocol", "retryBudget", "tunnel")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What the DestinationRules of one host set together for one caller; empty where none applies.
+
+    :param rule: how messages name the rule that sets the traffic policy
+    """
+
+    rule: str = ""
+    policy: View | None = None
+    subsets: Mapping[str, View] = field(default_factory=dict)
+
+
+def qualified(host: str, namespace: str, domain: str = "cluster.local") -> str:
+    """The host of a DestinationRule in full: a name without a dot is a service of the rule's namespace."""
+    return host if "." in host or host == "*" else f"{host}.{namespace}.svc.{domain}"
+
+
+def covers_host(pattern: str, host: str) -> bool:
+    """Whether the host of a DestinationRule (``a.b``, ``*.b``, ``*``) covers a full host name."""
+    return host.endswith(pattern[1:]) if pattern.startswith("*") else host == pattern
+
+
+def service_namespace(host: str, domain: str = "cluster.local") -> str:
+    """Namespace of a service by its full name; '' for a host that is not a service of the cluster."""
+    parts = host.removesuffix(f".svc.{domain}").split(".")
+    return parts[1] if host.endswith(f".svc.{domain}") and len(parts) == 2 else ""
+
+
+def named_rule(rule: View) -> str:
+    """How messages name a DestinationRule."""
+    return f"DestinationRule {rule['metadata']['name']}"
+
+
+def age(rule: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What istiod orders rules by: time of creation, name, namespace."""
+    metadata = rule["metadata"]
+    return str(metadata.get("creationTimestamp", "")), str(metadata["name"]), str(metadata.get("namespace", ""))
+
+
+def _exported(rule: View) -> frozenset[str]:
+    """To whom a rule is visible; one for selected workloads only within its namespace."""
+    if "workloadSelector" in rule["spec"]:
+        rule["spec"].accept("exportTo")
+        return frozenset((".",))
+    return frozenset(rule["spec"].get("exportTo") or ())
+
+
+def _private(rule: View, namespace: str) -> bool:
+    """Whether a rule is for its own namespace alone."""
+    return _exported(rule) in (frozenset((".",)), frozenset((namespace,)))
+
+
+def _most_specific(rules: Sequence[View], host: str, otherwise: str, mesh: Mesh) -> list[View]:
+    """Those of ``rules`` that have the most specific of the hosts that cover ``host``."""
+    of_host: dict[str, list[View]] = {}
+    for rule in rules:
+        name = qualified(rule["spec"]["host"], namespace_of(rule, otherwise), mesh.domain)
+        if covers_host(name, host):
+            of_host.setdefault(name, []).append(rule)
+    best = max(of_host, key=lambda name: (not name.startswith("*"), len(name)), default="")
+    return of_host.get(best, [])
+
+
+def _candidates(rules: Sequence[View], host: str, caller: Caller, owner: str, mesh: Mesh) -> list[View]:
+    """The rules of the first namespace that has any for the host that the caller sees."""
+
+    def of_namespace(namespace: str) -> list[View]:
+        return [r for r in rules if namespace_of(r, caller.namespace) == namespace]
+
+    local = [r for r in of_namespace(caller.namespace) if not (to := _exported(r)) or to & {"*", ".", caller.namespace}]
+    private = [r for r in local if _private(r, caller.namespace)]
+    # A gateway in the root namespace does not take what is meant for the whole mesh before what is said of the service.
+    first = private if caller.namespace == mesh.root_namespace else local
+    if found := _most_specific(first, host, caller.namespace, mesh):
+        return found
+    for namespace in filter(None, (owner, mesh.root_namespace)):
+        public = [r for r in of_namespace(namespace) if not _private(r, namespace)]
+        found = _most_specific(public, host, namespace, mesh)
+        if seen := [r for r in found if not (to := _exported(r)) or to & {"*", caller.namespace}]:
+            return seen
+    return []
+
+
+def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
+    """Of rules for the same host: those for the caller's workload, of one selector, or else those for all workloads.
+
+    :raises NotModelledError: where istiod's merge depends on how the rules are exported
+    """
+    special = [r for r in rules if "workloadSelector" in r["spec"]]
+    general = [r for r in rules if "workloadSelector" not in r["spec"]]
+    exports = {_exported(r) for r in general}
+    if len(exports) > 1 or (special and any("." in to for to in exports)):
+        raise NotModelledError(f"{named_rule(general[0])}: spec.exportTo")
+    selectors = [dict(r["spec"]["workloadSelector"].get("matchLabels", {})) for r in special]
+    ours = next((s for s in selectors if s.items() <= dict(caller.labels).items()), None)
+    return general if ours is None else [r for r, s in zip(special, selectors, strict=True) if s == ours]
+
+
+def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None = None, owner: str | None = None) -> Applied:
+    """What DestinationRules set together for calls of ``caller`` to ``host``; the others are of no bearing.
+
+    :param host: full name of the service, or host of a ServiceEntry
+    :param owner: namespace of the service or ServiceEntry; by default, the one in the name of a service
+    :raises NotModelledError: where istiod's merge depends on how the rules are exported
+    """
+    mesh = mesh or Mesh()
+    rules = sorted(views_of(objects, "DestinationRule"), key=age)
+    owner = service_namespace(host, mesh.domain) if owner is None else owner
+    chosen = _selected(_candidates(rules, host, caller, owner, mesh), caller)
+    for rule in rules:
+        # By identity: to compare two views would read them.
+        if not any(rule is one for one in chosen):
+            rule["spec"].accept()
+    name, policy, subsets = "", None, dict[str, View]()
+    for rule in chosen:
+        if "trafficPolicy" in rule["spec"]:
+            if policy is None:
+                name, policy = named_rule(rule), rule["spec"]["trafficPolicy"] or View({})
+            else:
+                rule["spec"].accept("trafficPolicy")
+        for subset in rule["spec"].get("subsets", []):
+            if subset["name"] in subsets:
+                subset.accept()
+            else:
+                subsets[subset["name"]] = subset
+    return Applied(name or (named_rule(chosen[0]) if chosen else ""), policy, subsets)
+
+
+def _of_port(policy: View, port: int | None) -> tuple[View, bool]:
+    """The settings of a port, which inherit nothing; without any, those of the whole policy, and False."""
+    by_port = policy.get("portLevelSettings") or []
+    if by_port and port is None:
+        raise NotModelledError(f"DestinationRule: {policy.path_of('portLevelSettings')}")
+    found = next((setting for setting in by_port if setting["port"]["number"] == port), None)
+    for setting in by_port:
+        if setting is not found:
+            setting.accept()
+    if found is None:
+        return policy, False
+    policy.accept(*(key for key in policy if key != "portLevelSettings"))
+    return found, True
+
+
+def _values(policy: View, names: Sequence[str]) -> Iterator[tuple[str, View]]:
+    for name in names:
+        if isinstance(value := policy.get(name), View):
+            yield name, value
+
+
+def settings(applied: Applied, port: int | None, subset: str = "") -> dict[str, View]:
+    """The settings that apply to one port of a subset: ``connectionPool``, ``loadBalancer``, ``outlierDetection``, ``tls`` ...
+
+    What another one overrides, and settings of other ports, have no bearing; of the rest, what nobody reads stays unread.
+
+    :param subset: '' for the whole service
+    :raises NotModelledError: if there are settings of ports and the port is not known
+    """
+    found: dict[str, View] = {}
+    for name, one in applied.subsets.items():
+        if name != subset:
+            one.accept()
+    if applied.policy is not None:
+        policy, by_port = _of_port(applied.policy, port)
+        found |= _values(policy, BY_PORT if by_port else (*BY_PORT, *OTHERS))
+    own = applied.subsets.get(subset)
+    if own is not None and "trafficPolicy" in own:
+        policy, by_port = _of_port(own["trafficPolicy"] or View({}), port)
+        replaced = dict(_values(policy, BY_PORT if by_port else (*BY_PORT, *OTHERS)))
+        for name in BY_PORT if by_port else tuple(replaced):
+            if name in found:
+                found.pop(name).accept()
+        found |= replaced
+    return found

@@ -13,8 +13,9 @@ from ansible.plugins.callback.default import CallbackModule as Default
 DOCUMENTATION = """
 name: lab_output
 type: stdout
-short_description: Ansible's default output, with one line for a failure
+short_description: Ansible's default output, with one line for a failure and none for a play that does nothing
 description:
+  - A play is named once a task of it runs.
   - A failed task is reported as one line that says why. What else Ansible knows about it goes to the file that LAB_LOG names,
     when its folder is there, and to the terminal with -v.
 author: istio-lab developers
@@ -44,6 +45,22 @@ class CallbackModule(Default):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "lab_output"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unnamed: Any = None
+        """The current play, until a task of it runs."""
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Nothing yet: each playbook of a run begins with a preflight, and only the first of them has something to check."""
+        self._play = self._unnamed = play
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """The play, before its first task."""
+        if self._unnamed is not None:
+            super().v2_playbook_on_play_start(self._unnamed)
+            self._unnamed = None
+        super().v2_runner_on_start(host, task)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """The line, and the log's part."""

@@ -18,7 +18,7 @@ short_description: Progress of long tasks, and a table of phase times
 description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
   - Where a task has a variable whose name ends with _progress_log, the lines that this file receives meanwhile are shown.
-  - A phase is a play; the table at the end lists them.
+  - A phase is a play; the table at the end lists those in which a task ran.
   - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
     and where the last play did nothing; with 0 otherwise.
 author: istio-lab developers
@@ -70,6 +70,8 @@ class CallbackModule(CallbackBase):
         self._phases: list[tuple[str, float]] = []
         self._last: Any = None
         self._current: Any = None
+        self._started = 0.0
+        """When the current play has."""
         self._reached_last = False
         """Whether a task of the last play has begun."""
         self._failure = FAILED
@@ -96,12 +98,14 @@ class CallbackModule(CallbackBase):
         self._last = playbook.get_plays()[-1]
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """A new phase."""
-        self._phases.append((play.get_name(), time.monotonic()))
-        self._current = play
+        """A new phase, once a task of it runs: a preflight that has nothing left to check is none."""
+        self._current, self._started = play, time.monotonic()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """The task to speak of."""
+        if self._started:
+            self._phases.append((self._current.get_name(), self._started))
+            self._started = 0.0
         self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
         self._reached_last = self._current._uuid == self._last._uuid
         if log := self._log_of(host, task):

@@ -324,6 +324,35 @@ def test_a_task_says_by_a_variable_which_log_tells_how_it_goes_on(tmp_path: Path
         assert "of an earlier run" not in done.stdout
 
 
+def test_a_play_that_leaves_its_work_to_an_earlier_one_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "preflight.yml").write_text(
+        "- name: Check\n  hosts: all\n  tasks:\n    - {when: checked is defined, ansible.builtin.meta: end_play}\n"
+        "    - ansible.builtin.set_fact: {checked: true}\n"
+    )
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yml").write_text(
+            f"- ansible.builtin.import_playbook: preflight.yml\n- name: Do {name}\n  hosts: all\n"
+            "  tasks: [{ansible.builtin.debug: {msg: done}}]\n"
+        )
+    (tmp_path / "site.yml").write_text("".join(f"- ansible.builtin.import_playbook: {name}.yml\n" for name in ("one", "two")))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "site.yml")],
+        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        capture_output=True, text=True, check=True, cwd=PROJECT,
+    )  # fmt: skip
+    assert re.findall(r"PLAY \[(.*?)\]", done.stdout) == ["Check", "Do one", "Do two"]
+    table = done.stdout.partition("PHASE TIMES")[2]
+    assert re.findall(r"^(.*?)  +[\d.]+ s$", table, re.MULTILINE) == ["Check", "Do one", "Do two", "in all"]
+
+
+def test_the_map_of_a_lab_imports_and_does_nothing_else() -> None:
+    for name in ("site", "install_mesh", "deploy_samples"):
+        steps = yaml.safe_load((PROJECT / f"playbooks/{name}.yml").read_text())
+        assert steps[0]["ansible.builtin.import_playbook"] == "preflight.yml"
+        allowed = {"name", "ansible.builtin.import_playbook"}
+        assert all(set(step) == allowed for step in steps[1:]), "no scheduling flags"
+
+
 def test_the_role_for_ack_takes_what_its_module_takes() -> None:
     options = plugin("modules", "ack_cluster").argument_spec()
     role = yaml.safe_load((PROJECT / "roles/ack_cluster/meta/argument_specs.yml").read_text())["argument_specs"]["main"][

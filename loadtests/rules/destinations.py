@@ -118,23 +118,22 @@ def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
     return general if ours is None else [r for r, s in zip(special, selectors, strict=True) if s == ours]
 
 
-def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None = None, owner: str | None = None) -> Applied:
-    """What DestinationRules set together for calls of ``caller`` to ``host``; the others are of no bearing.
+def rules_for(objects: Objects, host: str, caller: Caller, mesh: Mesh, owner: str | None = None) -> list[View]:
+    """The DestinationRules that apply to calls of ``caller`` to ``host``, the first one first; the others stay as they are.
 
     :param host: full name of the service, or host of a ServiceEntry
     :param owner: namespace of the service or ServiceEntry; by default, the one in the name of a service
     :raises NotModelledError: where istiod's merge depends on how the rules are exported
     """
-    mesh = mesh or Mesh()
     rules = sorted(views_of(objects, "DestinationRule"), key=age)
     owner = service_namespace(host, mesh.domain) if owner is None else owner
-    chosen = _selected(_candidates(rules, host, caller, owner, mesh), caller)
-    for rule in rules:
-        # By identity: to compare two views would read them.
-        if not any(rule is one for one in chosen):
-            rule["spec"].accept()
+    return _selected(_candidates(rules, host, caller, owner, mesh), caller)
+
+
+def merged(rules: Sequence[View]) -> Applied:
+    """What rules of one host set together."""
     name, policy, subsets = "", None, dict[str, View]()
-    for rule in chosen:
+    for rule in rules:
         if "trafficPolicy" in rule["spec"]:
             if policy is None:
                 name, policy = named_rule(rule), rule["spec"]["trafficPolicy"] or View({})
@@ -145,7 +144,26 @@ def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None
                 subset.accept()
             else:
                 subsets[subset["name"]] = subset
-    return Applied(name or (named_rule(chosen[0]) if chosen else ""), policy, subsets)
+    return Applied(name or (named_rule(rules[0]) if rules else ""), policy, subsets)
+
+
+def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None = None, owner: str | None = None) -> Applied:
+    """What DestinationRules set together for calls of ``caller`` to ``host``; the others are of no bearing.
+
+    Parameters and errors are those of :func:`rules_for`.
+    """
+    rules = views_of(objects, "DestinationRule")
+    chosen = rules_for(rules, host, caller, mesh or Mesh(), owner)
+    accept_others(rules, chosen)
+    return merged(chosen)
+
+
+def accept_others(objects: Objects, chosen: Sequence[View]) -> None:
+    """Say that all DestinationRules but ``chosen`` have no bearing."""
+    for rule in views_of(objects, "DestinationRule"):
+        # By identity: to compare two views would read them.
+        if not any(rule is one for one in chosen):
+            rule["spec"].accept()
 
 
 def _of_port(policy: View, port: int | None) -> tuple[View, bool]:

@@ -307,7 +307,10 @@ def test_a_signal_ends_the_command_and_gives_the_lab_back(
     (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
     command = [sys.executable, "-I", "scripts/run.py", "verify", "LAB=zz"]
     quiet = subprocess.DEVNULL
-    launcher = subprocess.Popen(command, cwd=probed, env=environment(tmp_path), start_new_session=True, stderr=quiet)
+    launcher = subprocess.Popen(
+        command, cwd=probed, env=environment(tmp_path), start_new_session=True, stderr=quiet,
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # the tests themselves may run under nohup
+    )  # fmt: skip
     wait_for(probed / "began")
     if to_group:
         os.killpg(launcher.pid, sent)

@@ -1,8 +1,8 @@
 """The billing chain, one program for its three services: svca (/pay) -> svcb (/notify) -> msgd (/send).
 
-ROLE says which one this is; NEXT is the URL of the next hop; msgd, the last, counts what it is sent by run and tells it
-under /received/RUN, as witness does, which asks msgd. A hop that fails makes 500 of the whole call, and the answer says
-which one it was.
+ROLE selects the service; NEXT is the URL of the next hop. msgd, the last hop, counts what it receives per run and reports it
+under /received/RUN; witness forwards that path to msgd. If a hop fails, the whole call gets 500 and the response names the
+hop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _lock = threading.Lock()
 
 
 def received(run: str, more: int) -> int:
-    """What msgd was sent in one run, after ``more`` requests of it."""
+    """What msgd has received in one run, after adding ``more`` requests."""
     with _lock:
         if more and len(_received) >= KEPT_RUNS:
             _received.pop(next(iter(_received)))
@@ -38,20 +38,20 @@ def received(run: str, more: int) -> int:
 
 
 def ask_next(run: str, query: str, request_id: str) -> Answer:
-    """The next hop's answer, with this one's version; 500 with the name of the hop when it failed."""
+    """The next hop's response, with this hop's version; 500 with the name of the hop if it failed."""
     try:
         response = requests.get(f"{NEXT}/{run}{query}", headers={"x-request-id": request_id} if request_id else {}, timeout=5)
     except requests.RequestException as error:
         return 500, {"failed": NEXT, "why": type(error).__name__, ROLE: VERSION}
     try:
-        told = dict(response.json())
+        content = dict(response.json())
     except ValueError:
         return 500, {"failed": NEXT, "why": f"HTTP {response.status_code}", ROLE: VERSION}
-    return 200 if response.ok else 500, {**told, ROLE: VERSION}
+    return 200 if response.ok else 500, {**content, ROLE: VERSION}
 
 
 def answer(path: str, request_id: str, by: str) -> Answer:
-    """What to say to one request; the path is /pay/RUN, /notify/RUN, /send/RUN or /received/RUN, ``by`` a gateway's mark."""
+    """The response to one request; the path is /pay/RUN, /notify/RUN, /send/RUN or /received/RUN, ``by`` a gateway's header."""
     path, _, query = path.partition("?")
     verb, _, run = path.strip("/").partition("/")
     if verb == "health":
@@ -66,28 +66,28 @@ def answer(path: str, request_id: str, by: str) -> Answer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around ``answer``."""
+    """Serve ``answer`` over HTTP."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body are two writes: the second shall not wait until the first has been acknowledged (40 ms).
+    # Headers and body are two writes: the second must not wait for the acknowledgement of the first (40 ms).
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Every call is a GET."""
-        status, told = answer(self.path, self.headers.get("x-request-id", ""), self.headers.get("x-by", ""))
-        body = json.dumps(told).encode()
+        """Respond to a GET; nothing else is sent."""
+        status, content = answer(self.path, self.headers.get("x-request-id", ""), self.headers.get("x-by", ""))
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
-        """msgd's log is its count."""
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
+        """Log nothing: msgd's log is its count."""
 
 
 class Server(ThreadingHTTPServer):
-    """Many connections at once."""
+    """Accept many connections at once."""
 
     daemon_threads = True
     request_queue_size = 256

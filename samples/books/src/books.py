@@ -1,4 +1,4 @@
-"""Stand-in for the books API that Bookinfo's details v2 asks: /books/v1/volumes?q=isbn:NUMBER, plain on 8080, TLS on 8443.
+"""Stand-in for the books API that Bookinfo's details v2 calls: /books/v1/volumes?q=isbn:NUMBER, plain on 8080, TLS on 8443.
 
 The publisher that it names is how it was asked, over http or over https. TLS needs /tls/tls.crt and /tls/tls.key; without
 them only the plain port is served.
@@ -22,7 +22,7 @@ Answer = tuple[int, dict[str, Any]]
 
 
 def volume(isbn: str, how: str) -> dict[str, Any]:
-    """One volume in the API's shape."""
+    """One volume in the API's format."""
     identifiers = [{"type": "ISBN_10", "identifier": isbn}, {"type": "ISBN_13", "identifier": f"978{isbn}"}]
     return {
         "authors": ["William Shakespeare"], "publisher": how, "publishedDate": "2003", "pageCount": 80, "printType": "BOOK",
@@ -31,7 +31,7 @@ def volume(isbn: str, how: str) -> dict[str, Any]:
 
 
 def answer(target: str, how: str) -> Answer:
-    """What to say to one request that came ``how``."""
+    """The response to one request that arrived ``how``."""
     parts = urlsplit(target)
     if parts.path == "/health":
         return 200, {}
@@ -42,40 +42,40 @@ def answer(target: str, how: str) -> Answer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around ``answer``."""
+    """Serve ``answer`` over HTTP."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body are two writes: the second shall not wait until the first has been acknowledged (40 ms).
+    # Headers and body are two writes: the second must not wait for the acknowledgement of the first (40 ms).
     disable_nagle_algorithm = True
 
     def __init__(self, how: str, *arguments: Any) -> None:
-        """One connection that came ``how``."""
+        """Serve one connection that arrived ``how``."""
         self.how = how
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        """The API is read only."""
-        status, told = answer(self.path, self.how)
-        body = json.dumps(told).encode()
+        """Respond to a GET; the API is read-only."""
+        status, content = answer(self.path, self.how)
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
-        """Silent: details' sidecar has the access log."""
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
+        """Log nothing: details' sidecar has the access log."""
 
 
 class Server(ThreadingHTTPServer):
-    """Many connections at once; those of TLS shake hands in their own threads."""
+    """Accept many connections at once; TLS handshakes run in the connection's own thread."""
 
     daemon_threads = True
     request_queue_size = 256
     tls: ssl.SSLContext | None = None
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """One connection."""
+        """Serve one connection."""
         if self.tls is None:
             super().finish_request(request, client_address)
             return
@@ -85,7 +85,7 @@ class Server(ThreadingHTTPServer):
                 secured.settimeout(None)
                 super().finish_request(secured, client_address)
         except OSError:
-            return  # it spoke no TLS, did not trust the certificate, or went away
+            return  # the client spoke no TLS, did not trust the certificate, or disconnected
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""One HTTP service for many parts: it answers, fails, dawdles and calls others, as the path says.
+"""One HTTP service for many purposes: the path makes it answer, fail, delay or call others.
 
     /                      200, and what arrived: pod, version, method, path, headers
     /status/503            that status
     /slow/300              200 after 300 ms
-    /attempts/3            503 until the third attempt with the same x-request-id; every answer tells the attempt
-    /late/3                the same, but the first attempts come a second late instead of failing
-    /call/NAME/PATH        calls the service NAME of TARGETS and tells its answer
-    /calls/12/NAME/PATH    calls it so often, one after another, and tells every status and pod
+    /attempts/3            503 until the third attempt with the same x-request-id; every response reports the attempt
+    /late/3                the same, but the first attempts are a second late instead of failing
+    /call/NAME/PATH        calls the service NAME in TARGETS and reports its response
+    /calls/12/NAME/PATH    calls it 12 times in sequence and reports every status and pod
     /paced/12/NAME/PATH    the same with a pause after each call
-    /ejections/NAME        how often its own sidecar has ejected a pod of NAME so far
-    /burst/10/NAME/PATH    calls it so often at once; tells also how many its own sidecar turned away (Envoy's statistics)
+    /ejections/NAME        how many times this pod's sidecar has ejected a pod of NAME
+    /burst/10/NAME/PATH    calls it 10 times at once; also reports how many its sidecar rejected (by Envoy's statistics)
 
-Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (a status that every answer but /health has).
+Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (the status of every response except /health).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def attempt(request_id: str) -> int:
 
 
 def call(url: str, method: str, headers: dict[str, str], session: requests.Session | None = None) -> dict[str, Any]:
-    """One call, told in full; status 0 when no answer came. With a session, its connection is used again."""
+    """One call in full; status 0 if no response arrived. With a session, its connection is reused."""
     try:
         response = (session or requests).request(method, url, headers=headers, timeout=20)
     except requests.RequestException as error:
@@ -69,20 +69,20 @@ def call(url: str, method: str, headers: dict[str, str], session: requests.Sessi
 
 
 def counted(statistic: str) -> int:
-    """Sum of the statistics of this pod's own sidecar whose names match."""
-    told = requests.get("http://127.0.0.1:15000/stats", params={"filter": f"outbound.*{statistic}"}, timeout=5).text
-    return sum(int(number) for number in re.findall(r": (\d+)$", told, re.MULTILINE))
+    """Sum of matching statistics in this pod's own sidecar."""
+    statistics = requests.get("http://127.0.0.1:15000/stats", params={"filter": f"outbound.*{statistic}"}, timeout=5).text
+    return sum(int(number) for number in re.findall(r": (\d+)$", statistics, re.MULTILINE))
 
 
 def overflows() -> int:
-    """Requests that this pod's own sidecar turned away so far because a pool was full."""
+    """Requests that this pod's own sidecar has rejected so far because a pool was full."""
     return counted("upstream_rq_pending_overflow")
 
 
 def burst(count: int, url: str, method: str, headers: dict[str, str]) -> list[int]:
-    """Statuses of several calls at once: every connection is there before the first request is sent.
+    """Statuses of several calls at once: every connection is open before the first request is sent.
 
-    The first has a start: the proxy counts it as one that waits until its own connection to the other side stands.
+    The first request gets a head start: the proxy counts it as pending until its own upstream connection is open.
     """
     target = urlsplit(url)
     connections = [HTTPConnection(target.hostname or "", target.port or 80, timeout=20) for _ in range(count)]
@@ -99,7 +99,7 @@ def burst(count: int, url: str, method: str, headers: dict[str, str]) -> list[in
         with ThreadPoolExecutor(max_workers=count) as pool:
             first = pool.submit(send, connections[0])
             time.sleep(START_SECONDS)
-            others = pool.map(send, connections[1:])  # all are sent now; results come as they are asked for
+            others = pool.map(send, connections[1:])  # all are sent now; results are read later
             return [first.result(), *others]
     finally:
         for connection in connections:
@@ -107,40 +107,40 @@ def burst(count: int, url: str, method: str, headers: dict[str, str]) -> list[in
 
 
 def row(count: int, url: str, method: str, headers: dict[str, str], pause: float) -> list[dict[str, Any]]:
-    """Several calls, one after another over one connection, ``pause`` seconds apart."""
-    told = []
+    """Several calls in sequence over one connection, ``pause`` seconds apart."""
+    results = []
     with requests.Session() as session:
         for _ in range(count):
-            told.append(call(url, method, headers, session))
+            results.append(call(url, method, headers, session))
             time.sleep(pause)
-    return told
+    return results
 
 
 def many(how: str, count: int, url: str, method: str, headers: dict[str, str]) -> Answer:
-    """Several calls, told together; nobody else's fall between them."""
+    """Results of several calls; no other calls run in between."""
     if count > MOST_CALLS:
         return 400, {"error": f"at most {MOST_CALLS} calls"}
     with _one_at_a_time:
         if how == "burst":
             before = overflows()
             return 200, {"statuses": burst(count, url, method, headers), "turned_away": overflows() - before}
-        told = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
-    pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in told]
-    return 200, {"statuses": [answer["status"] for answer in told], "pods": pods}
+        results = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
+    pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in results]
+    return 200, {"statuses": [answer["status"] for answer in results], "pods": pods}
 
 
 def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
-    """What to say to one request."""
+    """The response to one request."""
     parts = path.split("?")[0].strip("/").split("/")
-    told = {"pod": POD, "version": VERSION, "method": method, "path": path}
+    content = {"pod": POD, "version": VERSION, "method": method, "path": path}
     if parts[0] == "health":
-        return 200, told
+        return 200, content
     if FAULTY:
-        return FAULTY, told
+        return FAULTY, content
     forwarded = {name: headers[name] for name in FORWARDED if name in headers}
     match parts:
         case ["status", status]:
-            return int(status), told
+            return int(status), content
         case ["slow", milliseconds]:
             time.sleep(min(int(milliseconds), 10_000) / 1000)
         case ["attempts" | "late" as how, wanted]:
@@ -148,35 +148,35 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
             early = number < int(wanted)
             if early and how == "late":
                 time.sleep(1)
-            return (503 if early and how == "attempts" else 200), {**told, "attempt": number}
+            return (503 if early and how == "attempts" else 200), {**content, "attempt": number}
         case ["call", name, *rest] if name in TARGETS:
             return 200, {"caller": POD, **call(f"{TARGETS[name]}/{'/'.join(rest)}", method, forwarded)}
         case ["calls" | "paced" | "burst" as how, count, name, *rest] if name in TARGETS:
-            # A request id of its own for each call: the sidecar gives it.
+            # Drop the request id: the sidecar generates a new one for each call.
             own = {key: value for key, value in forwarded.items() if key != "x-request-id"}
             return many(how, int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own)
         case ["ejections", name] if name in TARGETS:
             return 200, {"ejections": counted(rf"{name}\..*outlier_detection\.ejections_enforced_total")}
         case ["call" | "calls" | "paced" | "burst" | "ejections", *_]:
             return 404, {"error": f"no such target; there are {', '.join(TARGETS)}"}
-    return 200, {**told, "headers": headers}
+    return 200, {**content, "headers": headers}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around ``answer``."""
+    """Serve ``answer`` over HTTP."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body are two writes: the second shall not wait until the first has been acknowledged (40 ms).
+    # Headers and body are two writes: the second must not wait for the acknowledgement of the first (40 ms).
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Any method is answered alike."""
+        """Respond alike to every method."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            status, told = answer(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+            status, content = answer(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         except ValueError as error:
-            status, told = 400, {"error": str(error)}
-        body = json.dumps(told).encode()
+            status, content = 400, {"error": str(error)}
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -184,15 +184,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        """Any method is answered alike."""
+        """Respond alike to every method."""
         self.do_GET()
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
-        """Silent: the sidecar has the access log."""
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
+        """Log nothing: the sidecar has the access log."""
 
 
 class Server(ThreadingHTTPServer):
-    """Many connections at once."""
+    """Accept many connections at once."""
 
     daemon_threads = True
     request_queue_size = 256

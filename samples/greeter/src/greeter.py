@@ -1,10 +1,10 @@
-"""The greeter: a gRPC server on 50051 that says which pod it is, and (ROLE=caller) its HTTP caller on 8080.
+"""The greeter: a gRPC server on 50051 that names its pod, and (ROLE=caller) its HTTP caller on 8080.
 
-The greeter does as a name asks: to late-3 it answers after three seconds; to wanting-3 it is UNAVAILABLE until the third
-attempt of the same call, by the number that the caller's proxy sends along. Its trailer x-attempt tells that number.
+The name in a call selects the behaviour: late-3 is answered after three seconds; wanting-3 is UNAVAILABLE until the third
+attempt of the same call, by the attempt number that the caller's proxy sends. The trailer x-attempt reports that number.
 
-The caller keeps one connection to TARGET for all its calls; /hello/12 makes twelve of them and tells which pods answered;
-/ask/NAME makes one and tells its status and attempt.
+The caller keeps one connection to TARGET for all calls; /hello/12 makes twelve calls and reports which pods answered;
+/ask/NAME makes one call and reports its status and attempt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _one_at_a_time = threading.Lock()
 
 
 def serve() -> None:
-    """Answer until the pod ends."""
+    """Serve until the pod stops."""
 
     def greet(request: Any, context: Any) -> Any:
         verb, _, number = request.name.partition("-")
@@ -50,7 +50,7 @@ def serve() -> None:
 
 
 def ask(hello: Any, name: str) -> dict[str, str]:
-    """One call: its status by name, and the attempt that the greeter answered, if it did."""
+    """One call: the name of its status, and the attempt that the greeter answered, if any."""
     try:
         _, call = hello.with_call(HelloRequest(name=name), timeout=TIMEOUT_SECONDS)
     except grpc.RpcError as error:
@@ -59,38 +59,38 @@ def ask(hello: Any, name: str) -> dict[str, str]:
 
 
 class Caller(BaseHTTPRequestHandler):
-    """HTTP in front of one channel."""
+    """Serve HTTP in front of one gRPC channel."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body are two writes: the second shall not wait until the first has been acknowledged (40 ms).
+    # Headers and body are two writes: the second must not wait for the acknowledgement of the first (40 ms).
     disable_nagle_algorithm = True
     hello: Any = None
 
     def do_GET(self) -> None:
-        """/hello/N, /ask/NAME, or /health."""
+        """Respond to /hello/N, /ask/NAME and /health."""
         verb, _, count = self.path.strip("/").partition("/")
         status: int = 200
-        told: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         if verb == "hello" and count.isdigit() and int(count) <= MOST_CALLS:
             try:
                 with _one_at_a_time:
                     replies = [Caller.hello(HelloRequest(name="lab"), timeout=5).message for _ in range(int(count))]
-                told = {"pods": [reply.rpartition(" ")[2] for reply in replies]}
+                content = {"pods": [reply.rpartition(" ")[2] for reply in replies]}
             except grpc.RpcError as error:
-                status, told = 502, {"error": str(error.code())}
+                status, content = 502, {"error": str(error.code())}
         elif verb == "ask":
-            told = ask(Caller.hello, count)
+            content = ask(Caller.hello, count)
         elif verb != "health":
-            status, told = 404, {"error": f"no such path; there is /hello/N, N at most {MOST_CALLS}, and /ask/NAME"}
-        body = json.dumps(told).encode()
+            status, content = 404, {"error": f"no such path; there is /hello/N, N at most {MOST_CALLS}, and /ask/NAME"}
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
-        """Silent: the sidecar has the access log."""
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
+        """Log nothing: the sidecar has the access log."""
 
 
 if __name__ == "__main__":

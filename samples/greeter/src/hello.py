@@ -1,4 +1,4 @@
-"""helloworld.Greeter as gRPC's own examples define it: its messages, built here from their description."""
+"""helloworld.Greeter as gRPC's own examples define it; its messages are built here from their descriptors."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ HelloReply = _message("HelloReply", "message")
 
 
 def say_hello(channel: Any) -> Any:
-    """The method's stub on one channel: called with a HelloRequest, answers with a HelloReply."""
+    """The method's stub on one channel: takes a HelloRequest, returns a HelloReply."""
     return channel.unary_unary(METHOD, HelloRequest.SerializeToString, HelloReply.FromString)

@@ -1,5 +1,5 @@
-// Says over HTTP how often the store beside it has been read since it started: once for each request to ratings.
-// It runs in the image of ratings, whose client of MySQL is mysql2 or, in older ones, mysql: both are called alike.
+// Reports over HTTP how often the store beside it has been read since it started: once per request to ratings.
+// It runs in the ratings image, whose MySQL client is mysql2 or, in older images, mysql: both have the same interface.
 const http = require('node:http')
 
 function client() {
@@ -12,7 +12,7 @@ function client() {
 
 function selects(done) {
   const connection = client().createConnection({ host: '127.0.0.1', user: 'root', password: process.env.MYSQL_ROOT_PASSWORD })
-  connection.on('error', () => {}) // the query has it as well
+  connection.on('error', () => {}) // the query reports it too
   connection.query("SHOW GLOBAL STATUS LIKE 'Com_select'", (error, rows) => {
     connection.destroy()
     done(error, error ? undefined : Number(rows[0].Value))

@@ -1,4 +1,4 @@
-# Bookinfo's details service: what is known of a book. API-compatible with Istio's Bookinfo 1.20.
+# Bookinfo's details service: data about a book. API-compatible with Istio's Bookinfo 1.20.
 require 'json'
 require 'net/http'
 require 'webrick'
@@ -12,7 +12,7 @@ BOOK = {
   'language' => 'English', 'ISBN-10' => '1234567890', 'ISBN-13' => '123-1234567890'
 }.freeze
 
-# The books API's answer for one ISBN, in the shape of BOOK. DO_NOT_ENCRYPT=true calls it over plain HTTP, for a mesh
+# The books API's response for one ISBN, in the shape of BOOK. DO_NOT_ENCRYPT=true calls it over plain HTTP, for a mesh
 # that originates TLS itself.
 def external_details(isbn, id, headers)
   plain = ENV['DO_NOT_ENCRYPT'] == 'true'

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Makes the database on the first start, with the password of MYSQL_ROOT_PASSWORD, and serves it. Arguments for MySQL's own
-# server are taken and left aside: MariaDB needs none of them.
+# Creates the database on the first start, with the password in MYSQL_ROOT_PASSWORD, and serves it. Arguments for MySQL's own
+# server are ignored: MariaDB needs none of them.
 set -eu
 data=/var/lib/mysql
 mkdir -p /run/mysqld
 chown mysql: /run/mysqld "$data"
 if [ ! -e "$data/installed" ]; then
-    # A start that was cut off may have left half of it.
+    # An interrupted start may have left half of it.
     find "$data" -mindepth 1 -delete
     mariadb-install-db --user=mysql --datadir="$data" --auth-root-authentication-method=normal --skip-test-db >/dev/null
     touch "$data/installed"
 fi
-# The server runs these statements (a line each, all repeatable) before it opens its port, so nobody meets it without a password.
+# The server runs these statements (a line each, all repeatable) before it opens its port, so it is never reachable without a password.
 quoted=$(printf %s "${MYSQL_ROOT_PASSWORD:?is not set}" | sed "s/'/''/g")
 (
     umask 077

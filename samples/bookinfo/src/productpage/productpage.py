@@ -1,6 +1,6 @@
 """Bookinfo's front end: one page and a small API over details, reviews and ratings.
 
-API-compatible with Istio's Bookinfo 1.20: same paths, environment, headers, time-out and strings on the page.
+API-compatible with Istio's Bookinfo 1.20: same paths, environment, headers, timeout and strings on the page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 3.0
 REVIEWS_ATTEMPTS = 2
 JSON_TYPE = {"Content-Type": "application/json"}
 
-# What a mesh, or a tracer of any common kind, needs to see on the next hop to tie the calls together.
+# Headers that a mesh or a common tracer needs on the next hop to correlate calls.
 FORWARDED_HEADERS = (
     "x-request-id", "x-ot-span-context", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority",
     "traceparent", "tracestate", "baggage", "x-cloud-trace-context", "grpc-trace-bin", "x-b3-traceid", "x-b3-spanid",
@@ -57,7 +57,7 @@ request_result_total = Counter("request_result", "Results of calls to the back e
 
 
 def forward_headers() -> dict[str, str]:
-    """Headers for the next hop. ``end-user`` comes from the login alone: a client cannot claim to be somebody."""
+    """Headers for the next hop. ``end-user`` comes from the login only, so that clients cannot set it."""
     headers = {name: request.headers[name] for name in FORWARDED_HEADERS if name in request.headers}
     if "user" in session:
         headers["end-user"] = session["user"]
@@ -91,7 +91,7 @@ def get_details(product_id: int, headers: dict[str, str]) -> tuple[int, Any]:
 
 
 def get_reviews(product_id: int, headers: dict[str, str]) -> tuple[int, Any]:
-    """Reviews of one book; asked for twice, as upstream does (which is what its fault tests show)."""
+    """Reviews of one book; tried twice, as upstream does (its fault tests rely on that)."""
     error = "Sorry, product reviews are currently unavailable for this book."
     return fetch("reviews", f"{REVIEWS}/{product_id}", headers, REVIEWS_ATTEMPTS, error)
 
@@ -105,7 +105,7 @@ def get_ratings(product_id: int, headers: dict[str, str]) -> tuple[int, Any]:
 @app.get("/")
 @app.get("/index.html")
 def index() -> str:
-    """Where to go, and which back ends this replica calls."""
+    """Links, and the back ends that this replica calls."""
     return render_template("index.html", services={"details": DETAILS, "reviews": REVIEWS, "ratings": RATINGS})
 
 
@@ -130,7 +130,7 @@ def logout() -> Response:
 
 
 def flood(factor: int, headers: dict[str, str]) -> None:
-    """Call reviews ``factor`` more times, side by side, and drop the answers (FLOOD_FACTOR)."""
+    """Call reviews ``factor`` more times in parallel, and discard the responses (FLOOD_FACTOR)."""
     with ThreadPoolExecutor(max_workers=max(1, min(factor, 32))) as pool:
         list(pool.map(lambda _: get_reviews(0, headers), range(factor)))
 

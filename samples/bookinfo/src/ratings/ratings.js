@@ -10,7 +10,7 @@ const HEALTH_PERIOD_MS = 60 * 1000
 const posted = new Map()
 let healthy = true
 
-// v-unhealthy and v-unavailable are well for a minute and ill for the next, over and over.
+// v-unhealthy and v-unavailable alternate: healthy for a minute, unhealthy for a minute.
 if (version === 'v-unhealthy' || version === 'v-unavailable') {
   setInterval(() => { healthy = !healthy }, HEALTH_PERIOD_MS).unref()
 }
@@ -103,8 +103,8 @@ const server = http.createServer((request, response) => {
   return send(response, 405, { error: 'method not allowed' })
 })
 
-// Longer than the hour for which Envoy keeps an idle connection. Node's own five seconds end one right when a proxy sends on it,
-// now and then: that request comes to nothing.
+// Longer than the hour for which Envoy keeps an idle connection. With Node's default of five seconds, a connection sometimes
+// closes just as a proxy sends on it, and that request is lost.
 server.keepAliveTimeout = 2 * 3600 * 1000
 server.listen(Number(process.argv[2] || 9080))
 process.on('SIGTERM', () => {

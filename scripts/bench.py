@@ -1,6 +1,6 @@
-"""Times the lab against the same steps by hand, in pairs, and measures its memory: ``make bench``.
+"""Times the lab against the same steps by hand, in pairs, and measures its memory use: ``make bench``.
 
-Writes build/bench.json and build/bench.md. Every figure comes from this run; none is a test of time.
+Writes build/bench.json and build/bench.md. Every figure comes from this run; none is a pass/fail limit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAIRS = int(os.environ.get("BENCH_PAIRS", "2"))
 
 
 def run(*command: str, **variables: str) -> tuple[float, str]:
-    """Seconds and output of one command; an error ends the bench."""
+    """Duration in seconds and output of one command; an error ends the benchmark."""
     started = time.monotonic()
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=PROJECT, env={**os.environ, **variables}, timeout=3600
@@ -36,9 +36,9 @@ def run(*command: str, **variables: str) -> tuple[float, str]:
 
 
 def by_hand(kept: Path) -> dict[str, float]:
-    """The steps that a person would type to get the same lab, with the configuration that the lab made.
+    """Run the commands that a person would type to get the same lab, with the configuration that the lab wrote.
 
-    :return: seconds of each step, by the step's first words
+    :return: seconds per step, by the step's first words
     """
     kubeconfig = kept / "kubeconfig.hand"
     tools = {
@@ -73,7 +73,7 @@ def by_hand(kept: Path) -> dict[str, float]:
 
 
 def phases(output: str) -> dict[str, float]:
-    """Seconds of each phase, from the table at the end of the lab's output."""
+    """Seconds per phase, from the table at the end of the lab's output."""
     table = output.partition("PHASE TIMES")[2]
     return {name.strip(): float(seconds) for name, seconds in re.findall(r"^(\S.*?)  +([\d.]+) s$", table, re.MULTILINE)}
 
@@ -81,7 +81,7 @@ def phases(output: str) -> dict[str, float]:
 class Memory(threading.Thread):
     """Peak memory of all processes in the node container, in GiB: proportional set size, sampled every 3 s.
 
-    PSS counts private memory, and of each shared page the process's part, so the sum counts every page in use once.
+    PSS divides shared pages among the processes that use them, so the sum counts every page once.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Memory(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Sample until told to end."""
+        """Sample until ``ended`` is set."""
         read = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null"
         while not self.ended.wait(3):
             command = ["podman", "exec", f"{NAME}-control-plane", "sh", "-c", read]
@@ -99,12 +99,12 @@ class Memory(threading.Thread):
 
 
 def main() -> None:
-    """Pairs of warm lab and by hand, then a second run."""
+    """Measure memory in one run, then time pairs of a warm lab and the steps by hand."""
     make = ["make", "--no-print-directory", f"LAB={NAME}"]
     kept = PROJECT / "build" / "bench"
     labs, hands, parts = [], [], []
     run(*make, "destroy")
-    # A run of its own: sampling costs time, which the pairs must not pay on one side only.
+    # In a separate run: sampling takes time, which must not affect only one side of a pair.
     memory = Memory()
     memory.start()
     run(*make, "lab")
@@ -112,7 +112,7 @@ def main() -> None:
     memory.ended.set()
     run(*make, "destroy")
     for _ in range(PAIRS):
-        seconds, told = run(*make, "lab")
+        seconds, first_output = run(*make, "lab")
         labs.append(seconds)
         second, output = run(*make, "lab")
         changed = re.findall(r"changed=(\d+)", output)
@@ -120,12 +120,12 @@ def main() -> None:
         shutil.copytree(STATE, kept, symlinks=True)
         settings = yaml.safe_load((STATE / "kind.yaml").read_text())
         for node in settings["nodes"]:
-            del node["extraMounts"]  # folders of the lab's, which go with it
+            del node["extraMounts"]  # these folders belong to the lab and are removed with it
         (kept / "kind.yaml").write_text(yaml.safe_dump(settings))
         run(*make, "destroy")
         steps = by_hand(kept)
         hands.append(sum(steps.values()))
-        parts.append({"lab": phases(told), "by_hand": {name: round(s, 1) for name, s in steps.items()}})
+        parts.append({"lab": phases(first_output), "by_hand": {name: round(s, 1) for name, s in steps.items()}})
     compile_seconds = max(
         (sum(int(f.read_text().split()[0]) for f in key.glob("*/compile_seconds")) for key in CACHE.glob("binaries/*")),
         default=0,

@@ -1,8 +1,8 @@
-"""Builds the documentation as a site in English and Chinese: ``python -m scripts.docs FOLDER``, for ``make docs``.
+"""Builds the documentation site in English and Chinese: ``python -m scripts.docs FOLDER``, for ``make docs``.
 
-The pages are those of docs/. Two of them have a line that is replaced here: by the list of the catalogue's entries, each with a
-page of its own, and by the tables of settings, from the roles' argument specs. A page that docs/zh/ lacks is English in the
-Chinese site as well.
+The pages come from docs/. Two of them have a placeholder line, which is replaced by the list of catalogue entries, each with
+its own page, and by the tables of settings from the roles' argument specs. The Chinese site shows the English version of pages
+that docs/zh/ lacks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ENTRIES, SETTINGS = "<!-- entries: written by make docs -->", "<!-- settings: wr
 
 @dataclass(frozen=True)
 class Words:
-    """Headings and words of the generated tables, in one language."""
+    """Headings and fixed texts of the generated tables, in one language."""
 
     entries: list[str]
     settings: list[str]
@@ -44,7 +44,7 @@ class Words:
 
     @classmethod
     def of(cls, language: str) -> Words:
-        """Those of docs/words.yml."""
+        """The texts in docs/words.yml."""
         return cls(**yaml.safe_load((SOURCE / "words.yml").read_text())[language])
 
 
@@ -53,7 +53,7 @@ class SiteError(Exception):
 
 
 def cell(text: str) -> str:
-    """Text as a table's cell: what would end it is escaped."""
+    """Text as a table cell, with pipes escaped."""
     return " ".join(text.split()).replace("|", r"\|")
 
 
@@ -73,10 +73,10 @@ def fenced(language: str, text: str) -> str:
 
 
 def entry_page(name: str) -> str:
-    """The page of one entry: its README, what its traffic asks, its rules, and what its control breaks."""
+    """The page of one entry: its README, its traffic, its rules, and what its control breaks."""
     folder = entry.CATALOGUE / name
     policy, control = ((folder / f"{variant}.yaml").read_text().splitlines() for variant in ("policy", "control"))
-    # As many lines around a change as there are: the whole of the control can be read.
+    # All lines are context, so that the whole control file can be read.
     broken = difflib.unified_diff(policy, control, "policy.yaml", "control.yaml", n=len(policy), lineterm="")
     return "\n\n".join([
         (folder / "README.md").read_text().rstrip(),
@@ -112,7 +112,7 @@ def setting_row(name: str, option: Mapping[str, Any], words: Words) -> str:
 
 
 def settings_tables(language: str) -> str:
-    """Every role's options, a section each."""
+    """Every role's options, with a section for each role."""
     words, parts = Words.of(language), []
     for file in sorted((PROJECT / "roles").glob("*/meta/argument_specs.yml")):
         specs = yaml.safe_load(file.read_text())["argument_specs"]
@@ -123,24 +123,24 @@ def settings_tables(language: str) -> str:
 
 
 def pages(language: str) -> dict[str, str]:
-    """All pages of the site in one language: path in the site -> Markdown."""
+    """All pages of one language's site: path in the site -> Markdown."""
     found = {file.name: file.read_text() for file in SOURCE.glob("*.md")}
     if language != "en":
         for file in (SOURCE / language).glob("*.md"):
-            # A link to a page that has no translation leads to the English one, which this site has under the same name.
+            # A link to the English version of an untranslated page points to the copy of it in this site.
             found[file.name] = re.sub(r"\]\(\.\./([\w-]+\.md)", r"](\1", file.read_text())
-    for marker, text in ((ENTRIES, entries_table(language)), (SETTINGS, settings_tables(language))):
-        found = {name: page.replace(marker, text) for name, page in found.items()}
+    for placeholder, text in ((ENTRIES, entries_table(language)), (SETTINGS, settings_tables(language))):
+        found = {name: page.replace(placeholder, text) for name, page in found.items()}
     return found | {f"catalogue/{name}.md": entry_page(name) for name in entry.names()}
 
 
 def title(page: str) -> str:
-    """A page's first heading."""
+    """The first heading of a page."""
     return page.splitlines()[0].removeprefix("# ")
 
 
 def configuration(language: str, found: Mapping[str, str]) -> dict[str, Any]:
-    """The generator's settings for one language, with the entries' pages below that of the catalogue."""
+    """The generator's settings for one language, with the entries' pages under the catalogue page."""
     shared: dict[str, Any] = yaml.safe_load(SITE.read_text())
     below = sorted(name for name in found if name.startswith("catalogue/"))
     nav = [{title(found[name]): [name, *below]} if name == "catalogue.md" else name for name in shared["nav"]]
@@ -157,9 +157,9 @@ def configuration(language: str, found: Mapping[str, str]) -> dict[str, Any]:
 
 
 def build(language: str, work: Path) -> None:
-    """Write one language's sources and configuration to ``work``, and its site below the folder ``site`` there.
+    """Write one language's sources and configuration to ``work``, and build its site under ``work/site``.
 
-    :raises SiteError: if the generator warns of anything, a link that leads nowhere included
+    :raises SiteError: if the generator prints a warning, for example about a broken link
     """
     found, source, file = pages(language), work / language, work / f"{language}.yml"
     for name, text in found.items():
@@ -172,12 +172,12 @@ def build(language: str, work: Path) -> None:
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", str(file)]
     done = subprocess.run(command, check=False, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        # Its colors come letter by letter, and a traceback of its own follows what it found.
+        # Drop the color codes, and the generator's own traceback after its findings.
         raise SiteError(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).partition("\nTraceback ")[0])
 
 
 def build_all(folder: Path) -> None:
-    """Both sites, the English one in ``folder``, the Chinese one in its folder zh; earlier ones stay until both are built."""
+    """Build both sites, the English one in ``folder``, the Chinese one in ``folder/zh``; old ones stay until both are built."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         for language in LANGUAGES:
@@ -187,7 +187,7 @@ def build_all(folder: Path) -> None:
 
 
 def main() -> None:
-    """Build the site and say where it is."""
+    """Build the site and print its location."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder.resolve()

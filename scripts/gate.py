@@ -1,6 +1,6 @@
 """The regression gate: ``python -m scripts.gate core|full``, for ``make test`` and ``make test-full``.
 
-Lint and unit tests, then Molecule's scenarios on a lab of their own beside the user's, then a table of what came of them. All
+Runs lint and unit tests, then the Molecule scenarios on a separate lab beside the user's, and prints a table of results. All
 test results are in build/junit.xml.
 """
 
@@ -28,11 +28,11 @@ from tests import lab, leftovers, tiers
 BUILD = lab.PROJECT / "build"
 LAB_SETTINGS = lab.PROJECT / "playbooks/group_vars/all/lab.yml"
 KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/lab.yml"
-# The full tier runs two labs at once, and keeps registries and a bundle meanwhile.
+# The full tier runs two labs at once, and stores registries and a bundle.
 MORE = {"core": (0, 0), "full": (15, 4)}
-"""Tier -> GiB of disk and of memory that it needs beside what one lab asks for."""
+"""Tier -> GiB of disk and memory needed in addition to one lab's."""
 PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry"}
-"""Command -> Debian's package that has it."""
+"""Command -> Debian package that provides it."""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STEP = re.compile(r"\[?([a-z_]+) (?:➜|>) ([a-z_]+)\]?")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,7 +41,7 @@ END_SECONDS = 20
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the closing table."""
+    """One line of the result table."""
 
     name: str
     tests: int
@@ -51,20 +51,20 @@ class Row:
 
 
 def say(text: str) -> None:
-    """One line at once, between the output of what runs."""
+    """Print without buffering, to keep the order with subprocess output."""
     print(text, flush=True)
 
 
 def step_of(line: str) -> str:
-    """The scenario that a line of Molecule's output says it is at; empty where it says nothing of the kind."""
+    """The scenario that a line of Molecule's output names as current; empty for other lines."""
     plain = ANSI.sub("", line)
     found = STEP.search(plain) if "INFO" in plain[:12] else None
-    # Before the first step it names each scenario once, with what it will do.
+    # Before the first step, Molecule lists each scenario once with its steps.
     return found[1] if found and found[2] != "discovery" else ""
 
 
 def host_problems(tier: str) -> list[str]:
-    """Why this host cannot carry the tier; asked before anything is changed."""
+    """Why this host cannot run the tier; checked before anything is changed."""
     settings, kind = (yaml.safe_load(file.read_text()) for file in (LAB_SETTINGS, KIND_SETTINGS))
     disk, memory = MORE[tier]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
@@ -74,15 +74,15 @@ def host_problems(tier: str) -> list[str]:
 
 
 def result_suites(name: str, build: Path = BUILD) -> list[TestSuite]:
-    """What one part left in ``build``: junit-NAME.xml, and junit-NAME-*.xml of what its tests ran in processes of their own."""
+    """Results of one part in ``build``: junit-NAME.xml, and junit-NAME-*.xml from tests in separate processes."""
     files = sorted([*build.glob(f"junit-{name}.xml"), *build.glob(f"junit-{name}-*.xml")])
     return [suite for file in files for suite in JUnitXml.fromfile(str(file))]
 
 
 def record(name: str, test: str, seconds: float, failure: str = "", build: Path = BUILD) -> None:
-    """The result of what is no test of pytest's, as one: junit-NAME-TEST.xml in ``build``.
+    """Write the result of a step that is not a pytest test as one: junit-NAME-TEST.xml in ``build``.
 
-    :param failure: why it failed; empty where it passed
+    :param failure: why it failed; empty if it passed
     """
     case, suite, results = TestCase(test, name, seconds), TestSuite(name), JUnitXml()
     if failure:
@@ -93,7 +93,7 @@ def record(name: str, test: str, seconds: float, failure: str = "", build: Path 
 
 
 def rows(names: Sequence[str], seconds: Mapping[str, float], build: Path = BUILD) -> list[Row]:
-    """A line for each name, from its results in ``build``; no tests where there are none."""
+    """A row for each name, from its results in ``build``; 0 tests if it has none."""
     made = []
     for name in names:
         suites = result_suites(name, build)
@@ -104,9 +104,9 @@ def rows(names: Sequence[str], seconds: Mapping[str, float], build: Path = BUILD
 
 
 def table(lines: Iterable[Row]) -> list[str]:
-    """The closing table, with a line for all."""
+    """The result table, with a row of totals."""
     lines = list(lines)
-    total = Row("in all", *(sum(getattr(r, part) for r in lines) for part in ("tests", "failed", "skipped", "seconds")))
+    total = Row("total", *(sum(getattr(r, part) for r in lines) for part in ("tests", "failed", "skipped", "seconds")))
     width = max(len(r.name) for r in [*lines, total])
     head = f"{'scenario':<{width}}  tests  failed  skipped  seconds"
     return [
@@ -116,18 +116,18 @@ def table(lines: Iterable[Row]) -> list[str]:
 
 
 def cases(names: Sequence[str], build: Path = BUILD) -> list[tuple[str, TestCase]]:
-    """Every test case of the parts named, with the part's name."""
+    """Every test case of the named parts, with the part's name."""
     return [(name, case) for name in names for suite in result_suites(name, build) for case in suite]
 
 
 def slowest(found: Iterable[tuple[str, TestCase]], most: int = 10) -> list[str]:
-    """Lines about the slowest tests."""
+    """One line for each of the slowest tests."""
     first = sorted(found, key=lambda one: -(one[1].time or 0.0))[:most]
     return [f"{case.time or 0.0:7.1f} s  {name}: {case.name}" for name, case in first]
 
 
 def merge(names: Sequence[str], build: Path = BUILD) -> None:
-    """All results in one file, junit.xml, a suite for each run."""
+    """Write all results to one file, junit.xml, with a suite for each part."""
     merged = JUnitXml("istio-lab")
     for name in names:
         suite = TestSuite(name)
@@ -138,9 +138,9 @@ def merge(names: Sequence[str], build: Path = BUILD) -> None:
 
 
 class Gate:
-    """One run; ``seconds`` has how long each part took.
+    """One run; ``seconds`` holds the duration of each part.
 
-    :param whole: whether lint and the unit tests come first; not where one scenario was asked for
+    :param whole: whether lint and the unit tests run first; not if a single scenario was requested
     """
 
     def __init__(self, tier: str, scenarios: Sequence[str], whole: bool = True, build: Path = BUILD) -> None:
@@ -156,7 +156,7 @@ class Gate:
             **os.environ, tiers.VARIABLE: tier, "LAB_TEST_NAME": lab.NAME, leftovers.VARIABLE: lab.NAME,
             "ANSIBLE_CONFIG": str(lab.PROJECT / "ansible.cfg"),
             "MOLECULE_EPHEMERAL_DIRECTORY": str(build / "molecule"), "PYTEST_DEBUG_TEMPROOT": str(leftovers.TEMPORARY),
-            # The lab brings what it needs: the host's own Go, Java, Node, Ruby and C compiler refuse to work.
+            # The lab brings its own toolchains: the host's Go, Java, Node, Ruby and C compiler are made to fail.
             "PATH": f"{lab.PROJECT / '.venv/bin'}:{hidden}:{os.environ['PATH']}", "NO_COLOR": "1",
         }  # fmt: skip
 
@@ -166,7 +166,7 @@ class Gate:
         return round(time.monotonic() - self.started)
 
     def start(self, *command: str, output: Path | None = None) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own, so that an interrupt reaches this process first."""
+        """Start a command in its own process group, so that an interrupt reaches this process first."""
         where = open(output, "w") if output else subprocess.PIPE  # noqa: SIM115 - the process writes it until it ends
         made = subprocess.Popen(
             command, cwd=lab.PROJECT, env=self.environment, stdin=subprocess.DEVNULL, stdout=where, stderr=subprocess.STDOUT,
@@ -176,7 +176,7 @@ class Gate:
         return made
 
     def end(self) -> None:
-        """End whatever still runs."""
+        """End all processes that are still running."""
         for process in self.running:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
@@ -187,7 +187,7 @@ class Gate:
                 os.killpg(process.pid, signal.SIGKILL)
 
     def prepare(self) -> None:
-        """System packages for the tests; nothing of an earlier, interrupted run."""
+        """Install system packages for the tests, and remove leftovers of an interrupted run."""
         missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
         if missing:
             say(f"installing {', '.join(missing)}")
@@ -201,7 +201,7 @@ class Gate:
         leftovers.TEMPORARY.mkdir(parents=True)
 
     def lint_and_unit(self) -> bool:
-        """Lint, with the unit tests beside it."""
+        """Run lint and the unit tests in parallel."""
         say(f"=== lint and unit tests (after {self.elapsed} s)")
         began, log = time.monotonic(), self.build / "unit.log"
         unit = self.start(
@@ -217,7 +217,7 @@ class Gate:
         return passed and lint == 0
 
     def stream(self, process: subprocess.Popen[str]) -> int:
-        """Show what a process prints until it ends, and say which scenario Molecule is at."""
+        """Show a process's output until it ends, and announce each Molecule scenario."""
         at, began = "", time.monotonic()
         for line in process.stdout or ():
             scenario = step_of(line)
@@ -231,14 +231,14 @@ class Gate:
         return process.wait()
 
     def molecule(self) -> bool:
-        """The scenarios on one lab, which the first makes and which is removed at the end, and what is left of it then."""
+        """Run the scenarios on one lab, which the first creates and the last step removes, then check that nothing is left."""
         (self.build / "traces.json").write_text(json.dumps(sorted(lab.traces())))
         chosen = [argument for name in self.scenarios for argument in ("--scenario-name", name)]
         status = self.stream(self.start("molecule", "test", "--no-command-borders", *chosen))
         if status:
-            # A playbook that fails is in no test's result.
+            # A failed playbook appears in no test result.
             if not any(row.failed for row in rows(self.scenarios, {}, self.build)):
-                record("default", "molecule", 0.0, f"molecule ended with {status}, and no test had failed", self.build)
+                record("default", "molecule", 0.0, f"molecule ended with {status}, but no test failed", self.build)
             say(f"molecule failed ({status}); removing its lab")
             leftovers.remove(folders=False)
             return False
@@ -246,7 +246,7 @@ class Gate:
         return self.stream(self.start("pytest", "-q", results, "molecule/default/tests")) == 0
 
     def report(self, passed: bool) -> bool:
-        """The table, the slowest tests, one file of all results, and how it ended: whether all that there is ran and passed."""
+        """Print the table, the slowest tests and the outcome, and merge all results: whether everything ran and passed."""
         names = [*(["lint", "unit"] if self.whole else []), *self.scenarios, "default"]
         merge(names, self.build)
         lines = rows(names, self.seconds, self.build)
@@ -261,15 +261,15 @@ class Gate:
         return passed
 
     def run(self) -> int:
-        """All of it: 0 when everything passed, 1 when not, 130 when interrupted."""
+        """Run everything: 0 if all passed, 1 if not, 130 if interrupted."""
         passed = False
         try:
             self.prepare()
             passed = (not self.whole or self.lint_and_unit()) and self.molecule()
         except KeyboardInterrupt:
-            for number in SIGNALS:  # a second one must not leave half a lab behind
+            for number in SIGNALS:  # a second interrupt must not leave half a lab behind
                 signal.signal(number, signal.SIG_IGN)
-            say("interrupted: ending what runs, and removing the test lab")
+            say("interrupted: ending all processes and removing the test lab")
             self.end()
             leftovers.remove()
             return 130
@@ -279,24 +279,24 @@ class Gate:
 
 
 def remove_leftovers() -> bool:
-    """Remove what an earlier, interrupted run left, and say so; whether there was anything."""
+    """Remove leftovers of an interrupted run and report them; whether there were any."""
     found = leftovers.remove()
     for what in found:
-        say(f"removed what an earlier run left: {what}")
+        say(f"removed a leftover of an earlier run: {what}")
     return bool(found)
 
 
 def interrupted(signum: int, frame: FrameType | None) -> None:
-    """Any of the signals as an interrupt."""
+    """Treat any of the signals as an interrupt."""
     raise KeyboardInterrupt
 
 
 def guarded(gate: Gate) -> int:
-    """One run, with no other beside it and on a host that can carry it: its exit status, or 2 where it was refused."""
+    """Run, unless another run is active or the host is too small: the exit status, 2 if refused."""
     try:
         with leftovers.only_run():
             problems = host_problems(gate.tier)
-            # The lab of an interrupted run takes memory and may hold the gateway's port.
+            # The lab of an interrupted run uses memory and may occupy the gateway's port.
             if problems and remove_leftovers():
                 problems = host_problems(gate.tier)
             if problems:
@@ -304,7 +304,7 @@ def guarded(gate: Gate) -> int:
                 return 2
             gate.build.mkdir(exist_ok=True)
             for number in SIGNALS:
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
                     signal.signal(number, interrupted)
             return gate.run()
     except leftovers.RunningError as error:
@@ -313,7 +313,7 @@ def guarded(gate: Gate) -> int:
 
 
 def main() -> int:
-    """The exit status of the run; 2 where it was refused."""
+    """The exit status of the run; 2 if refused."""
     tier, only = sys.argv[1], os.environ.get("ONLY", "")
     try:
         scenarios = tiers.scenarios(tier, only)

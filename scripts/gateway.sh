@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced, with $state set: gateway http|https|tcp prints where the lab's gateway is reached.
-[ -s "$state/gateway.json" ] || { echo "LAB: no lab ${state##*/} is here: make lab LAB=${state##*/}; nothing was changed" >&2; exit 1; }
+# Sourced, with $state set: gateway http|https|tcp prints the address of the lab's gateway.
+[ -s "$state/gateway.json" ] || { echo "LAB: lab ${state##*/} does not exist; create it: make lab LAB=${state##*/}; nothing was changed" >&2; exit 1; }
 if [ -e "$state/forward.pid" ]; then
     PATH="$state/bin:$PATH" .venv/bin/python roles/istio/files/forward.py start "$state" "$state/kubeconfig" >/dev/null
 fi

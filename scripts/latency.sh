@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Latency of a path behind the lab's gateway, from when requests are due; the options are those of loadtests.latency.open_loop.
+# Latency of a path behind the lab's gateway, from when requests are due; takes the options of loadtests.latency.open_loop.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All linters; every one runs, and the exit status tells whether all were content.
+# Runs all linters, even after a failure; the exit status is 0 only if all pass.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" ANSIBLE_CONFIG="$PWD/ansible.cfg"

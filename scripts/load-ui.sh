@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Locust's own web UI for the lab, on 127.0.0.1, with a login. The password is printed once and kept for this lab (0600).
-# With WHERE=cluster it runs there (playbooks/run_console.yml), and its port is forwarded.
+# Locust's own web UI for the lab, on 127.0.0.1, with a login. The password is printed and stored with the lab (0600).
+# With WHERE=cluster it runs in the cluster (playbooks/run_console.yml), and its port is forwarded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
@@ -13,7 +13,7 @@ export PATH="$state/bin:$PATH"
 if [ "${WHERE:-local}" = cluster ]; then
     exec .venv/bin/python scripts/open.py --kubeconfig "$state/kubeconfig" --port "$port" console
 fi
-# The page has an account of its own, and its process no kubeconfig but that; scripts/run.py has made it.
+# The console has a separate account, and its process sees no other kubeconfig; scripts/run.py wrote this one.
 export KUBECONFIG="$state/console-kubeconfig"
 exec .venv/bin/python -m loadtests.run --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
     --host "$(gateway http)" --gateway-https "$(gateway https)" --gateway-tcp "$(gateway tcp)" --users 20 --spawn-rate 20 --kubeconfig "$KUBECONFIG" \

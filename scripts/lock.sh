@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the hash locks anew from requirements*.in; no registry's name gets into them.
+# Rewrites the hash locks from requirements*.in; they contain no registry names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)

@@ -1,6 +1,6 @@
-"""Forwards a port of 127.0.0.1 to one of the lab's pages, until it is interrupted: ``make open WHAT=prometheus``.
+"""Forwards a port on 127.0.0.1 to one of the lab's pages until interrupted: ``make open WHAT=prometheus``.
 
-``kubectl port-forward`` keeps to one pod and ends with it; here it is started anew, so the address outlives the pod.
+``kubectl port-forward`` is bound to one pod and ends with it; it is restarted here, so the address outlives the pod.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-# Page -> (namespace, Service, its port, path to show, what brings it)
+# Page -> (namespace, Service, port, path to show, command that installs it)
 PAGES = {
     "prometheus": ("telemetry", "prometheus", 9090, "/alerts", "make telemetry"),
     "zipkin": ("telemetry", "zipkin", 9411, "/zipkin/", "make telemetry"),
@@ -24,13 +24,13 @@ PAUSE_SECONDS = 1.0
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A free port on 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 def main() -> int:
-    """0 when interrupted, 1 when there is no such page, with one line that says what to do."""
+    """0 when interrupted; 1 if there is no such page, with one line that explains what to do."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", help=f"one of: {', '.join(PAGES)}")
     parser.add_argument("--kubeconfig", required=True)
@@ -44,11 +44,11 @@ def main() -> int:
     found = subprocess.run([*kubectl, "get", "service", service], capture_output=True, text=True, check=False)
     if found.returncode:
         why = (found.stderr.strip().splitlines() or ["no answer"])[-1]
-        print(f"WHAT: {options.what} is not there ({why}); run: {brought_by}", file=sys.stderr)
+        print(f"WHAT: {options.what} is not installed ({why}); run: {brought_by}", file=sys.stderr)
         return 1
     here = options.port or free_port()
-    print(f"{options.what}: http://127.0.0.1:{here}{path}   (Ctrl-C ends it)", flush=True)
-    # Both, for what is started in the background of a script begins with SIGINT ignored.
+    print(f"{options.what}: http://127.0.0.1:{here}{path}   (Ctrl-C to stop)", flush=True)
+    # Both, because background processes of a script start with SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     try:

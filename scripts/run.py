@@ -1,10 +1,11 @@
 #!/usr/bin/env -S python3 -I
-"""Runs one command of the lab in an environment of its own: ``scripts/run.py load LAB=mine ENTRY=reviews-80-20``.
+"""Runs one lab command in a clean environment: ``scripts/run.py load LAB=mine ENTRY=reviews-80-20``.
 
-``make load`` does the same. Of the caller's environment only PASSED counts. A command that changes or measures a lab holds
-that lab's lock. The exit status is 0 for PASS or done, 1 for FAIL or refused, 2 for anything else; make turns 1 into 2.
+``make load`` does the same. Only the variables in PASSED are taken from the caller's environment. A command that changes or
+measures a lab holds that lab's lock. The exit status is 0 for PASS or done, 1 for FAIL or refused, 2 for anything else; make
+turns 1 into 2.
 
-With Python's own library alone: it also makes the virtual environment.
+It uses only Python's standard library, because it also creates the virtual environment.
 """
 
 from __future__ import annotations
@@ -42,22 +43,22 @@ PASSED = {
     "how podman works on this host": "CONTAINERS_CONF CONTAINERS_*_CONF STORAGE_DRIVER REGISTRY_AUTH_FILE",
     "where docker's daemon is": "DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY",
     "the cloud's credentials": "ALIBABA_CLOUD_*",
-    "what the login command of an existing cluster's kubeconfig reads": "AWS_* AZURE_* GOOGLE_* CLOUDSDK_*",
-    "the lab's own, and its tests'": "LAB LAB_* UI_PORT BENCH_PAIRS MOLECULE_*",
+    "what the login command in an existing cluster's kubeconfig reads": "AWS_* AZURE_* GOOGLE_* CLOUDSDK_*",
+    "for the lab and its tests": "LAB LAB_* UI_PORT BENCH_PAIRS MOLECULE_*",
 }
-"""Why -> names, or patterns of names, of the caller's variables that reach a command. All others are dropped."""
+"""Reason -> names (or patterns) of the caller's variables that a command receives. All others are dropped."""
 
 PIP_PASSED = (
     "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert", "proxy", "timeout",
     "default-timeout", "retries", "cache-dir", "keyring-provider", "use-feature",
 )  # fmt: skip
-"""Settings of pip that say how packages are reached; the others say what to install and where, which the lab decides."""
+"""pip settings for how to reach packages. The others, what to install and where, are decided by the lab."""
 
 SET = {
-    "LC_ALL": "C.UTF-8",  # every glibc of the supported hosts has it
-    "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),  # named, because Ansible ignores it in a folder that all may write
+    "LC_ALL": "C.UTF-8",  # available on every supported host
+    "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),  # set, because Ansible ignores the file in a world-writable folder
     "PYTHONNOUSERSITE": "1",
-    "PIP_CONFIG_FILE": os.devnull,  # its settings that count are variables by now
+    "PIP_CONFIG_FILE": os.devnull,  # the relevant settings are passed as variables
     "PIP_USER": "0",
     "PIP_NO_INPUT": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -76,9 +77,9 @@ DEFAULTS = {
     "UI_PORT": "8089",
     "URL": "/productpage",
 }
-"""Every setting that a command line may have."""
+"""Every setting that a command accepts."""
 FROM_ENVIRONMENT = ("LAB", "UI_PORT")
-"""Settings that may be set in the environment. The others are words that other programs use, such as HOST and CACHE."""
+"""Settings that may come from the environment. Other programs use the other names too, such as HOST and CACHE."""
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -91,17 +92,17 @@ class RefusedError(Exception):
 
 
 def home(environment: Mapping[str, str]) -> Path:
-    """The user's."""
+    """The user's home folder."""
     return Path(environment.get("HOME") or Path.home())
 
 
 def passes(name: str) -> bool:
-    """Whether a variable of the caller reaches the command."""
+    """Whether a command receives this variable from the caller."""
     return any(fnmatch.fnmatchcase(name, pattern) for names in PASSED.values() for pattern in names.split())
 
 
 def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """How this host reaches packages, from pip's files and variables, as variables."""
+    """How this host reaches packages: the settings in pip's files and variables, as variables."""
     config = Path(environment.get("XDG_CONFIG_HOME") or home(environment) / ".config")
     files = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home(environment) / ".pip/pip.conf", config / "pip/pip.conf"]
     files += [Path(environment["PIP_CONFIG_FILE"])] if environment.get("PIP_CONFIG_FILE") else []
@@ -121,7 +122,7 @@ def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_proxy(environment: Mapping[str, str], addresses: Sequence[str]) -> dict[str, str]:
-    """Both spellings of the variable that names what is reached directly: the caller's, this machine, and ``addresses``."""
+    """``no_proxy`` in both spellings: the caller's value plus this machine and ``addresses``."""
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     if given.strip() == "*":
         return {"no_proxy": "*", "NO_PROXY": "*"}
@@ -150,18 +151,18 @@ def state_home(environment: Mapping[str, str]) -> Path:
 def gateway_hosts(state: Path) -> list[str]:
     """Addresses of a lab's gateway."""
     try:
-        told = json.loads((state / "gateway.json").read_text())
+        addresses = json.loads((state / "gateway.json").read_text())
     except (OSError, ValueError):
         return []
-    parts = (urlsplit(value if "//" in value else f"//{value}") for value in told.values() if isinstance(value, str))
+    parts = (urlsplit(value if "//" in value else f"//{value}") for value in addresses.values() if isinstance(value, str))
     return sorted({part.hostname for part in parts if part.hostname})
 
 
 @contextmanager
 def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
-    """Keep other commands away from a lab: its lock's file descriptor, which the command inherits and which ends with it.
+    """Lock a lab against other commands: the lock's file descriptor, inherited by the command and released when it ends.
 
-    :raises RefusedError: if another command has the lab; the message names it
+    :raises RefusedError: if another command holds the lock; the message names it
     """
     path = folder / f"{lab}.lock"
     while True:
@@ -173,7 +174,7 @@ def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
             holder = os.read(lock, 1000).decode(errors="replace").strip() or "another command"
             os.close(lock)
             raise RefusedError(
-                f"LAB: {lab} is in use by {holder}; accepted: another lab, or this one when that has ended; nothing was changed"
+                f"LAB: {lab} is in use by {holder}; accepted: another lab, or this one afterwards; nothing was changed"
             ) from error
         if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
             break
@@ -194,11 +195,11 @@ def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a command.
+    """One invocation of a command.
 
     :param verb: its name
-    :param given: every setting, with its default where nothing was given
-    :param environment: of whatever it starts
+    :param given: every setting, with defaults filled in
+    :param environment: for the processes it starts
     """
 
     verb: str
@@ -217,7 +218,7 @@ class Call:
 
     @property
     def kubeconfig(self) -> Path:
-        """The lab's own."""
+        """The lab's kubeconfig."""
         return self.state / "kubeconfig"
 
     def lock(self) -> AbstractContextManager[int]:
@@ -225,21 +226,21 @@ class Call:
         return locked(state_home(self.environment), self.lab, f"make {self.verb}")
 
     def run(self, *command: str | Path, held: int | None = None, more: Mapping[str, str | Path] | None = None) -> int:
-        """Run a program to its end, whatever signals come meanwhile: its exit status.
+        """Run a program to its end, regardless of signals, and return its exit status.
 
-        :param held: the lock that it inherits
-        :param more: of its environment, besides the call's
+        :param held: the lock that the program inherits
+        :param more: extra variables for its environment
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
         started: list[subprocess.Popen[bytes]] = []
 
         def forward(number: int, frame: FrameType | None) -> None:
-            # Ctrl-C reaches the whole foreground group; the others, this process alone.
+            # Ctrl-C reaches the whole foreground process group; other signals reach only this process.
             if number != signal.SIGINT:
                 for process in started:
                     process.send_signal(number)
 
-        # What is ignored, as under nohup, stays so.
+        # Ignored signals, as under nohup, stay ignored.
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
             signal.signal(number, forward)
@@ -273,21 +274,21 @@ class Call:
         return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log"})
 
     def need_lab(self) -> None:
-        """:raises RefusedError: if there is no such lab."""
+        """:raises RefusedError: if the lab does not exist."""
         if not self.kubeconfig.is_file():
-            raise RefusedError(f"LAB: no lab {self.lab} is here: make lab LAB={self.lab}; nothing was changed")
+            raise RefusedError(f"LAB: lab {self.lab} does not exist; create it: make lab LAB={self.lab}; nothing was changed")
 
 
 def accept(name: str, given: str, accepted: str) -> str:
-    """One line that refuses a value."""
+    """The error line for a value that is not accepted."""
     return f"{name}: {given!r} was given; accepted: {accepted}; nothing was changed"
 
 
 def install_packages(call: Call, packages: str = "lab") -> int:
-    """Make the virtual environment, or bring it up to date."""
+    """Create or update the virtual environment."""
     project = os.open(PROJECT, os.O_RDONLY)
     try:
-        fcntl.flock(project, fcntl.LOCK_EX)  # another lab's command may be at it
+        fcntl.flock(project, fcntl.LOCK_EX)  # another lab's command may be installing too
         for name, lock in [
             ("lab", "requirements.txt"),
             *([] if packages == "lab" else [(packages, f"requirements-{packages}.txt")]),
@@ -296,7 +297,7 @@ def install_packages(call: Call, packages: str = "lab") -> int:
             sources = (PROJECT / lock, PROJECT / "scripts/bootstrap.sh")
             if stamp.exists() and stamp.stat().st_mtime >= max(file.stat().st_mtime for file in sources):
                 continue
-            # A first lab is compiled meanwhile.
+            # A first lab is compiled in the background.
             beside = ["compile"] if name == "lab" and call.verb in ("lab", "test", "test-full") else []
             if status := call.run("scripts/bootstrap.sh", lock, *beside):
                 return status
@@ -310,13 +311,13 @@ def make_lab(call: Call) -> int:
     """Images, cluster, mesh, Bookinfo."""
     with call.lock() as held:
         if call.given["BUNDLE"]:
-            # What is in a bundle needs no room to be compiled.
+            # With a bundle nothing is compiled, so less disk space is needed.
             return unbundle(call) or call.play("site.yml", held, lab_min_disk_gib=5)
         return install_packages(call) or call.play("site.yml", held)
 
 
 def unbundle(call: Call) -> int:
-    """Put what a bundle holds in place."""
+    """Unpack a bundle."""
     return call.run(sys.executable, "roles/bundle/files/unbundle.py", call.given["BUNDLE"])
 
 
@@ -343,17 +344,17 @@ def load(call: Call) -> int:
 
 
 def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
-    """Locust's page until Ctrl-C. It has the lab's lock while it is prepared only: rules may be applied while it is open."""
+    """Locust's page until Ctrl-C. Holds the lab's lock only during preparation: rules may be applied while it is open."""
     call.need_lab()
     with call.lock() as held:
         if call.given["WHERE"] != "local":
             status = call.play("run_console.yml", held, **sender)
         else:
-            # The page has an account of its own, and its process no kubeconfig but that.
+            # The console has a separate account, and its process sees no other kubeconfig.
             account = call.state / "console-kubeconfig"
             status = call.python("-m", "loadtests.console.access", "--kubeconfig", call.kubeconfig, "--write", account)
-    told = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT")}
-    return status or call.run("scripts/load-ui.sh", more=told)
+    variables = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT")}
+    return status or call.run("scripts/load-ui.sh", more=variables)
 
 
 def apply_policy(call: Call) -> int:
@@ -365,7 +366,7 @@ def apply_policy(call: Call) -> int:
 
 
 def measure_latency(call: Call) -> int:
-    """Latency of a path."""
+    """Measure the latency of a path."""
     call.need_lab()
     options = {name: call.given[name] for name in ("RATE", "STEP", "P99", "HOST", "HOPS", "USERS", "SEED") if call.given[name]}
     words = [word for name, value in options.items() for word in (f"--{name.lower()}", value)]
@@ -388,7 +389,7 @@ def destroy(call: Call) -> int:
 
 
 def play(playbook: str) -> Callable[[Call], int]:
-    """A command that is a playbook and nothing else."""
+    """A command that only runs a playbook."""
 
     def command(call: Call) -> int:
         with call.lock() as held:
@@ -398,29 +399,29 @@ def play(playbook: str) -> Callable[[Call], int]:
 
 
 def list_catalogue(call: Call) -> int:
-    """The entries with their last verdict."""
+    """List the entries with their last verdict."""
     return call.python("-m", "loadtests.reports.summary", "--results", call.state / "results")
 
 
 def open_page(call: Call) -> int:
-    """A page of the lab."""
+    """Open a page of the lab."""
     call.need_lab()
     return call.python("scripts/open.py", "--kubeconfig", call.kubeconfig, call.given["WHAT"])
 
 
 def explain(call: Call) -> int:
-    """A pod's sidecar."""
+    """Explain a pod's sidecar."""
     call.need_lab()
     return call.python("-m", "loadtests.mesh.explain", "--kubeconfig", call.kubeconfig, call.given["POD"])
 
 
 def write_docs(call: Call) -> int:
-    """The documentation as a site."""
+    """Build the documentation site."""
     return call.python("-m", "scripts.docs", "build/site")
 
 
 def test(tier: str) -> Callable[[Call], int]:
-    """The regression gate."""
+    """A command that runs a tier of the regression gate."""
 
     def command(call: Call) -> int:
         return call.run(BIN / "python", "-m", "scripts.gate", tier, more={"ONLY": call.given["ONLY"]})
@@ -429,7 +430,7 @@ def test(tier: str) -> Callable[[Call], int]:
 
 
 def program(*words: str) -> Callable[[Call], int]:
-    """A command that is one program and nothing else."""
+    """A command that only runs a program."""
 
     def command(call: Call) -> int:
         return call.run(*words, more={"LAB": call.lab})
@@ -438,7 +439,7 @@ def program(*words: str) -> Callable[[Call], int]:
 
 
 def show_help(call: Call) -> int:
-    """Every verb with what it does."""
+    """Print every verb with its description."""
     for name, verb in VERBS.items():
         print(f"{name:<10} {verb.does}")
     return DONE
@@ -446,10 +447,10 @@ def show_help(call: Call) -> int:
 
 @dataclass(frozen=True)
 class Verb:
-    """A command.
+    """One verb of the command line.
 
     :param does: what it does, in one line
-    :param packages: what it needs in the virtual environment: "lab", "dev", "docs", or nothing yet
+    :param packages: what it needs in the virtual environment: "lab", "dev", "docs", or "" for nothing
     """
 
     does: str
@@ -459,38 +460,38 @@ class Verb:
 
 VERBS = {
     "help": Verb("Show the verbs", show_help, ""),
-    "lab": Verb("Build, or bring up to date: images, cluster, mesh, Bookinfo (BUNDLE=file: without any network)", make_lab, ""),
-    "unbundle": Verb("Put what a bundle holds in place (BUNDLE=file)", unbundle, ""),
+    "lab": Verb("Build or update the lab: images, cluster, mesh, Bookinfo (BUNDLE=file: without a network)", make_lab, ""),
+    "unbundle": Verb("Unpack a bundle (BUNDLE=file)", unbundle, ""),
     "bundle": Verb(
         "Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64)", make_bundle
     ),
     "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
     "load": Verb(
-        "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster WORKERS=4: from within",
+        "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster WORKERS=4: in the cluster",
         load,
     ),
     "catalogue": Verb("List the entries with their last verdict", list_catalogue),
-    "verify": Verb("Judge every entry, with one report", play("verify_catalogue.yml")),
-    "latency": Verb("Latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
+    "verify": Verb("Judge every entry and write one report", play("verify_catalogue.yml")),
+    "latency": Verb("Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
     "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
     "open": Verb("Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page),
     "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
-    "docs": Verb("Build the documentation as a site that needs no server: build/site/index.html", write_docs, "docs"),
-    "destroy": Verb("Remove the lab (CACHE=1: built artefacts as well)", destroy),
-    "env": Verb('Print what puts the lab\'s commands on PATH: eval "$(make env)"', program("scripts/env.sh"), ""),
-    "test": Verb("Lint, unit tests, and every capability once on one lab (ONLY=scenario: that one)", test("core"), "dev"),
-    "test-full": Verb("The same with everything: every entry, other clusters, pulled images, the bundle", test("full"), "dev"),
-    "lint": Verb("ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
-    "unit": Verb("Unit tests alone", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
+    "docs": Verb("Build the documentation site, which needs no server: build/site/index.html", write_docs, "docs"),
+    "destroy": Verb("Remove the lab (CACHE=1: and its built artifacts)", destroy),
+    "env": Verb('Print shell commands that put the lab\'s tools on PATH: eval "$(make env)"', program("scripts/env.sh"), ""),
+    "test": Verb("Lint, unit tests, and every capability once on one lab (ONLY=scenario: just that one)", test("core"), "dev"),
+    "test-full": Verb("The same for everything: every entry, other clusters, pulled images, the bundle", test("full"), "dev"),
+    "lint": Verb("Run ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
+    "unit": Verb("Run the unit tests only", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
     "bench": Verb("Time the lab against the same steps by hand", program(".venv/bin/python", "scripts/bench.py"), "dev"),
-    "lock": Verb("Write the requirements' locks", program("scripts/lock.sh"), "dev"),
+    "lock": Verb("Update the requirements lock files", program("scripts/lock.sh"), "dev"),
 }
 
 
 def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Every setting, from words such as ``ENTRY=mirror``; a name alone has its value in the environment, where make puts it.
+    """Every setting, from words such as ``ENTRY=mirror``; a bare name has its value in the environment, where make puts it.
 
-    :raises RefusedError: if there is no such setting, or no lab can have the name
+    :raises RefusedError: if a setting does not exist or the lab's name is not valid
     """
     given = {name: environment[name] for name in FROM_ENVIRONMENT if environment.get(name)}
     for word in words:
@@ -507,14 +508,14 @@ def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status of the command."""
-    os.umask(0o022)  # files of images are for all; what is secret is written with a mode of its own
+    os.umask(0o022)  # image files must be world-readable; secrets are written with an explicit mode
     name, *words = arguments or ["help"]
     try:
         if name not in VERBS:
             near = difflib.get_close_matches(name, VERBS, n=1)
             raise RefusedError(f"{name}: no such command{f'; did you mean {near[0]}?' if near else ''}; make help lists them")
         settings = read_settings(words, os.environ)
-        # A cluster of this machine is reached directly; how another one is reached is the user's to say.
+        # A cluster on this machine is reached directly; for other clusters the user decides.
         addresses = gateway_hosts(state_home(os.environ) / settings["LAB"]) if settings["INVENTORY"] == "kind" else []
         call = Call(name, settings, clean(os.environ, addresses))
         verb = VERBS[name]

@@ -88,7 +88,7 @@ def test_the_table_counts_what_the_results_say(tmp_path: Path) -> None:
         "scenario   tests  failed  skipped  seconds",
         "istio          3       1        1       61",
         "telemetry      0       0        0        0",
-        "in all         3       1        1       61",
+        "total          3       1        1       61",
     ]
     assert gate.slowest(gate.cases(["istio"], tmp_path), 2) == ["    7.0 s  istio: slow", "    1.5 s  istio: quick"]
     gate.merge(["istio", "telemetry"], tmp_path)

@@ -222,10 +222,10 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
         (["load", "INVENTORY=knd"], "INVENTORY: 'knd' was given; accepted: one of: ack, existing, kind; nothing was changed"),
         (["load", "ARGS=-e 'x"], "ARGS: \"-e 'x\" was given; accepted: options of ansible-playbook"),
         (["load", "ARGS=-e lab_name=x"], "ARGS: '-e lab_name=x' was given; accepted: lab_name is set by LAB="),
-        (["load", "UI=1", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz; nothing was changed"),
-        (["open", "WHAT=zipkin", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
-        (["explain", "POD=x", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
-        (["latency", "LAB=zz"], "LAB: no lab zz is here: make lab LAB=zz"),
+        (["load", "UI=1", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz; nothing was changed"),
+        (["open", "WHAT=zipkin", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
+        (["explain", "POD=x", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
+        (["latency", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
     ],
 )  # fmt: skip
 def test_a_refusal_is_one_line_and_leaves_nothing(words: list[str], line: str, checkout: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_one_command_at_a_time_has_a_lab(probed: Path, tmp_path: Path) -> None:
             wait_for(probed / "began")
             line = refusal(call(probed, home, "destroy", "LAB=zz"))
             assert line.startswith("LAB: zz is in use by make verify (process ")
-            assert line.endswith("; accepted: another lab, or this one when that has ended; nothing was changed")
+            assert line.endswith("; accepted: another lab, or this one afterwards; nothing was changed")
             assert call(probed, home, "catalogue", "LAB=zz").returncode == 0, "which only reads"
             (probed / ".venv/bin/ansible-playbook").write_text(PROBE)
             outcome(probed, home, "destroy", "LAB=other")
@@ -339,7 +339,7 @@ def test_with_all_of_it_set_a_playbook_refuses_what_it_should(checkout: Path, tm
 
 def test_a_load_test_without_a_lab_is_one_line(checkout: Path, tmp_path: Path) -> None:
     line = refusal(call(checkout, environment(tmp_path), "load", "LAB=zz"))
-    assert line == "[ERROR]: LAB: no lab zz is here: make lab LAB=zz; nothing was changed"
+    assert line == "[ERROR]: LAB: lab zz does not exist; create it: make lab LAB=zz; nothing was changed"
     assert not (tmp_path / ".local/state/istio-lab").exists()
 
 

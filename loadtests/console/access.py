@@ -63,6 +63,7 @@ LOOK = (
         names=(topology.PROMETHEUS_SERVICE, billing.WITNESS),
     ),
     Right(("pods/portforward",), ("create", "get"), "whether a proxy has the rules, from its admin port"),
+    *(Right(tuple(plurals), READ, "the rules that verdicts are read from", g) for g, plurals in account.kinds().items()),
 )  # fmt: skip
 """In namespaces that are looked at, and in those with rules."""
 
@@ -81,7 +82,6 @@ def judge(secrets: Sequence[str]) -> tuple[Right, ...]:
         # A rule without names would be for all of them.
         *([Right(("secrets",), ("get",), SENT_WITH, names=tuple(secrets))] if secrets else []),
         Right(("deployments", "statefulsets"), READ, "replicas and settings that some expectations are read from", "apps"),
-        *(Right(tuple(plurals), READ, "the rules that verdicts are read from", g) for g, plurals in account.kinds().items()),
         Right(("serviceentries",), ("create", "patch"), MARKED, "networking.istio.io"),
         Right(
             ("serviceaccounts",), ("impersonate",), "writes rules as that account, whose Role covers them and nothing else",

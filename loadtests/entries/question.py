@@ -15,10 +15,20 @@ from loadtests.mesh import marker, observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules import declared
 from loadtests.rules.declared import Objects, Rules
+from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import ERROR, MARGIN, Declared
 
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Objects, Mapping[str, Any]], dict[str, float]]
+WORKLOADS = ("deployments.apps", "statefulsets.apps")
+"""Kinds that are no rules: only those of a question's own namespace matter."""
+SECURITY = (
+    "peerauthentications.security.istio.io",
+    "authorizationpolicies.security.istio.io",
+    "destinationrules.networking.istio.io",
+    "deployments.apps",
+)
+"""Kinds that bear on whether a call is encrypted, and on who may make it."""
 GATEWAY = ("istio-system", "istio-ingressgateway")
 PACE, UNHURRIED = 5, 2
 """Visits per second of each user."""
@@ -158,7 +168,7 @@ def within(outcome: str, bound: str) -> bool:
 class Contract:
     """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
 
-    :param kinds: resources that bear on it, as kubectl names them
+    :param kinds: resources that bear on it, as kubectl names them; of rules, those of the root namespace are read as well
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
@@ -191,8 +201,9 @@ class Contract:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""
-        objects = [o for o in cluster.items(*self.kinds) if not o["metadata"]["name"].startswith(marker.NAME)]
-        return self.promised(objects)
+        rules = [kind for kind in self.kinds if kind not in WORKLOADS]
+        objects = cluster.items(*self.kinds) + cluster.items(*rules, namespace=ROOT_NAMESPACE)
+        return self.promised([o for o in objects if not o["metadata"]["name"].startswith(marker.NAME)])
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""

@@ -1,227 +1,227 @@
-"""What security rules promise for one call, outcome by outcome: pure functions for ``question.Contract``."""
+"""What security rules promise for one call, outcome by outcome: pure functions for ``question.Contract``.
+
+Each takes all objects that may bear on the called workload, of its namespace and of the root namespace. A request names that
+workload (``namespace``, ``app``, ``port``) and its caller.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
-from loadtests.rules.promises import Request, named
-from loadtests.rules.view import View, one_holds
+from loadtests.rules.authorization import TRUST_DOMAIN, decided
+from loadtests.rules.calls import Caller
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
+from loadtests.rules.destinations import age, applied_rules, qualified, settings
+from loadtests.rules.promises import Request, named, serves
+from loadtests.rules.tokens import checked
+from loadtests.rules.view import View, not_modelled
+from loadtests.rules.workloads import (
+    INGRESS_GATEWAY,
+    INGRESS_PRINCIPAL,
+    ROOT_NAMESPACE,
+    Workload,
+    applying,
+    called_workload,
+    selected,
+    selector_of,
+    spec_of,
+    title,
+)
 
-TRUST_DOMAIN = "cluster.local"
 REFUSED = "refused"
 """No answer: the connection was closed."""
+NOT_SENT = "HTTP 503"
+"""What a sidecar tells its application when the called proxy closes the connection."""
+TLS_SERVERS = ("HTTPS", "TLS")
 
 
-def pattern_holds(pattern: str, value: str) -> bool:
-    """One value of an AuthorizationPolicy: exact, ``prefix*``, ``*suffix`` or ``*``, which asks for any value but none."""
-    if pattern == "*":
-        return bool(value)
-    if pattern.endswith("*"):
-        return value.startswith(pattern[:-1])
-    return value.endswith(pattern[1:]) if pattern.startswith("*") else value == pattern
+def mtls_modes(objects: Objects, workload: Workload, port: int | None) -> tuple[str, str]:
+    """The mode of mutual TLS that a workload's namespace has, and that of one of its ports; each level may leave it UNSET.
 
-
-def path_holds(pattern: str, path: str) -> bool:
-    """One path of an AuthorizationPolicy; in a template ``{*}`` is one segment and ``{**}`` any number of them."""
-    if "{" not in pattern:
-        return pattern_holds(pattern, path)
-    parts = {"{*}": "[^/]+", "{**}": ".*"}
-    template = "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\*\*?\})", pattern))
-    return re.fullmatch(template, path) is not None
-
-
-def _listed(part: View, name: str, value: str | None, holds: Callable[[str, str], bool] = pattern_holds) -> bool:
-    """Whether a list and its negation (``paths``, ``notPaths``) hold for a value; a list that is not there asks for nothing.
-
-    :param value: None where the request does not tell: the lists then stay unread
+    Of several PeerAuthentications on one level the oldest counts: those without selector in the root namespace, then those in
+    the workload's, then those that select it, then what they say of the port.
     """
-    if value is None:
-        return True
-    negated = f"not{name[0].upper()}{name[1:]}"
-    wanted, unwanted = part.get(name), part.get(negated)
-    asked = wanted is None or any(holds(p, value) for p in wanted)
-    return asked and not any(holds(p, value) for p in unwanted or ())
+    levels: dict[str, View] = {}
+    for rule in applying(objects, "PeerAuthentication", workload):
+        there, special = namespace_of(rule, workload.namespace), bool(selector_of(rule))
+        # A selector in the root namespace selects nothing elsewhere.
+        level = "workload" if special else "mesh" if there == ROOT_NAMESPACE else "namespace"
+        if (special and there == ROOT_NAMESPACE) or level in levels:
+            spec_of(rule).accept()
+        else:
+            levels[level] = spec_of(rule)
+    modes = ["PERMISSIVE"]
+    for level in ("mesh", "namespace", "workload"):
+        mode = (levels[level].get("mtls") or {}).get("mode", "UNSET") if level in levels else "UNSET"
+        modes.append(str(mode) if mode != "UNSET" else modes[-1])
+    found = modes[-1]
+    by_port = levels["workload"].get("portLevelMtls") or {} if "workload" in levels else {}
+    for number, one in by_port.items():
+        if port is None:
+            raise NotModelledError("PeerAuthentication: spec.portLevelMtls")
+        mode = (one or {}).get("mode", "UNSET")
+        found = str(mode) if number == str(port) and mode != "UNSET" else found
+    return modes[2], found
 
 
-def request_principal(claims: Mapping[str, str] | None) -> str:
-    """``issuer/subject`` of a token that was accepted; empty unless it has both."""
-    claims = claims or {}
-    return f"{claims['iss']}/{claims['sub']}" if claims.get("iss") and claims.get("sub") else ""
+def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) -> bool:
+    """Whether the caller's proxy makes mutual TLS of a call: as a DestinationRule says, or else wherever the callee takes it.
 
-
-def _comes(source: View, request: Request) -> bool:
-    principal = request["principal"]
-    # A caller without a certificate is of no namespace; nor is a request without a token of a principal.
-    namespace = principal.split("/")[2] if principal else ""
-    lists = [
-        _listed(source, "principals", principal),
-        _listed(source, "namespaces", namespace),
-        _listed(source, "requestPrincipals", request_principal(request.get("claims"))),
-    ]
-    return all(lists)
-
-
-def _does(operation: View, request: Request) -> bool:
-    lists = [
-        _listed(operation, "methods", request["method"]),
-        _listed(operation, "paths", request["uri"], path_holds),
-        _listed(operation, "hosts", request.get("authority")),
-    ]
-    return all(lists)
-
-
-def _when(condition: View, request: Request) -> bool:
-    """One ``when``; a key that the request does not tell is left unread."""
-    key = condition["key"]
-    claim = re.fullmatch(r"request\.auth\.claims\[([^\]]+)\]", key)
-    known: dict[str, str] = {
-        "source.principal": request["principal"],
-        "request.auth.principal": request_principal(request.get("claims")),
-    }
-    if claim:
-        known[key] = (request.get("claims") or {}).get(claim[1], "")
-    return _listed(condition, "values", known.get(key))
-
-
-def rule_holds(rule: View, request: Request) -> bool:
-    """Whether one rule of an AuthorizationPolicy takes the call.
-
-    :param request: ``principal`` ('' for a caller without a certificate), ``method``, ``uri``, and ``claims`` of an accepted
-        token
+    :raises NotModelledError: if it makes another TLS of it
     """
-    sources, operations = [s["source"] for s in rule.get("from", [])], [o["operation"] for o in rule.get("to", [])]
-    comes = not sources or one_holds(sources, lambda source: _comes(source, request))
-    does = not operations or one_holds(operations, lambda operation: _does(operation, request))
-    conditions = [_when(condition, request) for condition in rule.get("when", [])]
-    if comes and does and all(conditions):
-        return True
-    rule.accept()
-    return False
+    if not request.get("sidecar", request.get("principal", "")):
+        for rule in views_of(objects, "DestinationRule"):
+            rule["spec"].accept()
+        return False
+    namespace = str(request.get("namespace", ""))
+    caller = Caller(request.get("caller_namespace", namespace), request.get("caller", {}))
+    applied = applied_rules(objects, qualified(request["app"], namespace), caller)
+    found = settings(applied, request.get("port"))
+    if "loadBalancer" in found:
+        found["loadBalancer"].accept()
+    if "tls" not in found:
+        return "DISABLE" not in modes
+    mode = found["tls"].get("mode", "DISABLE")
+    if mode not in ("DISABLE", "ISTIO_MUTUAL"):
+        raise NotModelledError(f"{applied.rule}: {found['tls'].path_of('mode')}")
+    return bool(mode == "ISTIO_MUTUAL")
 
 
-def bound(objects: Objects, kind: str, app: str) -> list[View]:
-    """Specs of the objects of a kind that stand for the pods with label ``app``: by that label, or for the whole namespace.
-
-    :raises NotModelledError: if one is bound in another way
-    """
-    found = []
-    for one in views_of(objects, kind):
-        spec = one.get("spec", {})
-        if not isinstance(spec, View):
-            found.append(View(spec or {}))
-            continue
-        labels = dict(spec.get("selector", {}).get("matchLabels", {}))
-        if labels.get("app", app) != app:
-            spec.accept()
-            continue
-        strange = [name for name in labels if name != "app"]
-        if strange or "targetRef" in spec or "targetRefs" in spec:
-            how = f"selector.matchLabels.{strange[0]}" if strange else "targetRefs"
-            raise NotModelledError(f"{kind} {one['metadata']['name']}: spec.{how}")
-        found.append(spec)
-    return found
+def _connected(objects: Objects, request: Request) -> tuple[bool, bool]:
+    """Whether the called proxy takes the connection, and whether the call is encrypted on it."""
+    modes = mtls_modes(objects, called_workload(objects, request), request.get("port"))
+    encrypted_call = _is_encrypted(objects, request, modes)
+    return {"STRICT": encrypted_call, "DISABLE": not encrypted_call}.get(modes[1], True), encrypted_call
 
 
-def permitted(objects: Objects, request: Request) -> Shares:
-    """What all AuthorizationPolicies of a namespace together say of a call to the pods with label ``app``.
-
-    A DENY that takes the call outweighs everything; where any ALLOW stands for the pods, one must take it.
-
-    :raises NotModelledError: if a CUSTOM action takes the call, for an authorizer of somebody's own decides then
-    """
-    return decided(bound(objects, "AuthorizationPolicy", request["app"]), request)
-
-
-def decided(specs: Sequence[View], request: Request) -> Shares:
-    """What AuthorizationPolicies that stand for the pods say of a call."""
-    taken: dict[str, bool] = {}
-    for spec in specs:
-        action = spec.get("action", "ALLOW")
-        held = [rule_holds(rule, request) for rule in spec.get("rules", [])]
-        taken[action] = taken.get(action, False) or any(held)
-    if taken.get("CUSTOM"):
-        raise NotModelledError("AuthorizationPolicy: spec.action CUSTOM")
-    allowed = not taken.get("DENY", False) and taken.get("ALLOW", True)
-    return {"HTTP 200" if allowed else "HTTP 403": 1.0}
-
-
-def authorized(objects: Objects, request: Request) -> Shares:
-    """One AuthorizationPolicy's decision for a caller (``principal``, ``method``, ``uri``): 200 or 403."""
-    spec = named(objects, "AuthorizationPolicy", request["policy"])
-    spec.accept("selector")
-    return decided([spec], request)
-
-
-def mtls_mode(objects: Objects, request: Request) -> str:
-    """The mode of the request's PeerAuthentication."""
-    spec = named(objects, "PeerAuthentication", request["peer_authentication"])
-    spec.accept("selector")
-    return str(spec.get("mtls", {}).get("mode", "PERMISSIVE"))
-
-
-def encrypted(objects: Objects, request: Request) -> Shares:
-    """A PeerAuthentication's mode for a caller with or without a ``sidecar``: an answer, or a closed connection."""
-    welcome = {"STRICT": request["sidecar"], "DISABLE": not request["sidecar"]}.get(mtls_mode(objects, request), True)
-    return {"HTTP 200" if welcome else REFUSED: 1.0}
+def _turned_away(request: Request) -> Shares:
+    return {NOT_SENT if request.get("sidecar", request.get("principal", "")) else REFUSED: 1.0}
 
 
 def identified(objects: Objects, request: Request) -> Shares:
     """The SPIFFE name of a Deployment's pods, which a callee is told where mTLS is strict.
 
-    :raises BrokenPromiseError: if the mode does not ask callers for certificates
+    :raises BrokenPromiseError: if nobody asks callers for certificates, or the caller shows none
     """
-    mode = mtls_mode(objects, request)
+    _, mode = mtls_modes(objects, called_workload(objects, request), request.get("port"))
     if mode != "STRICT":
-        raise BrokenPromiseError(f"PeerAuthentication {request['peer_authentication']}: {mode} asks nobody for a certificate")
+        raise BrokenPromiseError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
+    if not _is_encrypted(objects, {**request, "sidecar": True}, (mode, mode)):
+        raise BrokenPromiseError(f"a DestinationRule of {request['app']} has callers send plain text")
     account = named(objects, "Deployment", request["deployment"])["template"]["spec"].get("serviceAccountName", "default")
     return {f"spiffe://{TRUST_DOMAIN}/ns/{request['namespace']}/sa/{account}": 1.0}
 
 
-def handshaken(objects: Objects, request: Request) -> Shares:
-    """A gateway's TLS for a client with or without a ``certificate``: an answer, or a refusal.
+def _check_entry(objects: Objects, kind: str, request: Request) -> None:
+    """Make sure that rules of the ingress gateway let all requests in as they are.
 
-    :raises NotModelledError: if the gateway has several servers
+    Those are rules of the root namespace, and most are for the called workload as well: they are read here apart.
+
+    :raises NotModelledError: if one may not
     """
-    spec = named(objects, "Gateway", request["gateway"])
-    spec.accept("selector")
-    if len(spec["servers"]) != 1:
-        raise NotModelledError(f"Gateway {request['gateway']}: spec.servers")
-    server = spec["servers"][0]
-    server.accept("port", "hosts", "name")
-    server["tls"].accept("credentialName")
-    mode = server["tls"]["mode"]
-    welcome = request["certificate"] or mode != "MUTUAL"
-    return {"HTTP 200" if welcome else "the gateway refused the client": 1.0}
+    apart = [one.afresh() for one in views_of(objects, kind) if namespace_of(one) == ROOT_NAMESPACE]
+    rules = applying(apart, kind, INGRESS_GATEWAY)
+    unknown = f"{title(rules[0])}: it applies to the ingress gateway as well" if rules else ""
+    if kind == "RequestAuthentication":
+        if rules and request.get("claims") is not None:
+            raise NotModelledError(unknown)
+        return
+    outside = {"principal": "", "method": request["method"], "namespace": ROOT_NAMESPACE}
+    if decided(rules, outside) is not True or not_modelled(rules):
+        raise NotModelledError(unknown)
 
 
-def token_status(objects: Objects, request: Request) -> int:
-    """What a RequestAuthentication makes of a token, before anybody asks what it may: 200, 401 or 403.
+def permitted(objects: Objects, request: Request) -> Shares:
+    """What all rules together say of a call: 200, the called proxy's 403, or no answer where mutual TLS is asked for.
 
-    A request without a token is taken, as of nobody. A token of the right issuer for others than its audiences is 403.
-
-    :param request: ``claims`` of the token, None for no token; ``sound``: signed by the right key and not expired
+    :param request: ``principal`` of the caller's certificate, '' for a caller without a sidecar; ``method``, ``uri`` ...: see
+        :func:`loadtests.rules.authorization.rule_holds`
+    :raises NotModelledError: if a CUSTOM action takes the call, for an authorizer of somebody's own decides then
     """
-    spec, claims = named(objects, "RequestAuthentication", request["request_authentication"]), request["claims"]
-    spec.accept("selector")
-    found = []
-    for rule in spec.get("jwtRules", []):
-        rule.accept("jwksUri", "jwks")
-        found.append((rule["issuer"], rule.get("audiences")))
-    if claims is None or not found:
-        return 200
-    audiences = [allowed for issuer, allowed in found if issuer == claims["iss"]]
-    if not audiences or not request["sound"]:
-        return 401
-    return 200 if any(allowed is None or claims["aud"] in allowed for allowed in audiences) else 403
+    _check_entry(objects, "AuthorizationPolicy", request)
+    workload = called_workload(objects, request)
+    welcome, encrypted_call = _connected(objects, request)
+    policies = applying(objects, "AuthorizationPolicy", workload)
+    if not welcome:
+        for policy in policies:
+            spec_of(policy).accept()
+        return _turned_away(request)
+    seen = {**request, "principal": request["principal"] if encrypted_call else ""}
+    # What may be refused for a reason that is not modelled stays unread, and the verdict is UNKNOWN.
+    return {"HTTP 403" if decided(policies, seen) is False else "HTTP 200": 1.0}
 
 
 def token_accepted(objects: Objects, request: Request) -> Shares:
-    """A RequestAuthentication, and then an AuthorizationPolicy where one is in force, for a call with a token."""
-    status = token_status(objects, request)
-    if status != 200:
-        return {f"HTTP {status}": 1.0}
-    called = {**request, "principal": "", "method": "GET", "uri": "/"}
-    policies = views_of(objects, "AuthorizationPolicy")
-    return authorized(policies, called) if policies else {"HTTP 200": 1.0}
+    """RequestAuthentications, and then AuthorizationPolicies, for a request with or without a token by the gateway."""
+    _check_entry(objects, "RequestAuthentication", request)
+    by_gateway = {
+        **request, "principal": INGRESS_PRINCIPAL, "caller_namespace": ROOT_NAMESPACE, "caller": INGRESS_GATEWAY.labels[0],
+        "method": "GET", "uri": "/",
+    }  # fmt: skip
+    workload = called_workload(objects, request)
+    found = checked(applying(objects, "RequestAuthentication", workload), request)
+    if found.status == 200:
+        return permitted(objects, {**by_gateway, "claims": found.claims})
+    for kind in ("AuthorizationPolicy", "PeerAuthentication", "DestinationRule"):
+        for rule in views_of(objects, kind):
+            spec_of(rule).accept()
+    return {f"HTTP {found.status}": 1.0}
+
+
+def _servers(objects: Objects, request: Request) -> list[tuple[str, View]]:
+    """The gateway's servers for a port that terminate TLS, with the name of their Gateway, in istiod's order.
+
+    A server with a host that an older one has on that port does not count.
+    """
+    found: list[tuple[str, View]] = []
+    taken: set[str] = set()
+    for gateway in sorted(views_of(objects, "Gateway"), key=age):
+        spec = spec_of(gateway)
+        istio = "gateway.networking.k8s.io" not in str(gateway.get("apiVersion", ""))
+        if not istio or not selected(dict(spec.get("selector") or {}), INGRESS_GATEWAY, f"{title(gateway)}: spec.selector"):
+            spec.accept()
+            continue
+        for server in spec.get("servers") or []:
+            port, hosts = server["port"], {h.rpartition("/")[2] for h in server["hosts"]}
+            port.accept("name", "targetPort")
+            if port["number"] != request["port"] or port["protocol"] not in TLS_SERVERS or hosts & taken:
+                server.accept()
+                continue
+            taken |= hosts
+            found.append((title(gateway), server))
+    return found
+
+
+def _most_specific(servers: Sequence[tuple[str, View]], host: str) -> tuple[str, View] | None:
+    """The server that takes a server name: the one with the longest host that covers it, an exact one first."""
+
+    def rank(server: View) -> tuple[bool, int]:
+        covering = [name for h in server["hosts"] if serves(name := h.rpartition("/")[2], host)]
+        return max(((name == host, len(name)) for name in covering), default=(False, 0))
+
+    best = max(servers, key=lambda one: rank(one[1]), default=None)
+    for one in servers:
+        if best is None or one[1] is not best[1]:
+            one[1].accept()
+    return best if best is not None and rank(best[1])[1] else None
+
+
+def handshaken(objects: Objects, request: Request) -> Shares:
+    """The gateway's TLS for a host and port, for a client with or without a ``certificate``: an answer, or a refusal.
+
+    :raises BrokenPromiseError: if no Gateway serves the host
+    :raises NotModelledError: if TLS ends elsewhere
+    """
+    found = _most_specific(_servers(objects, request), request["host"])
+    if found is None:
+        raise BrokenPromiseError(f"no Gateway serves {request['host']} with TLS on port {request['port']}")
+    name, server = found
+    server.accept("name")
+    tls: Any = server.get("tls") or View({})
+    tls.accept("credentialName")
+    mode = tls.get("mode", "PASSTHROUGH")
+    if mode not in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"):
+        raise NotModelledError(f"{name}: {server.path_of('tls')}.mode")
+    welcome = request["certificate"] or mode != "MUTUAL"
+    return {"HTTP 200" if welcome else "the gateway refused the client": 1.0}

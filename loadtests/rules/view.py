@@ -63,6 +63,10 @@ class View(Mapping[str, Any]):
         if not keys:
             self._notes.whole.add(self._path)
 
+    def afresh(self) -> View:
+        """The same object, of which nobody has read anything yet."""
+        return View(self._data, self._path)
+
     def path_of(self, key: str) -> str:
         """How messages name a field: ``spec.http[0].match[1].sourceLabels``."""
         return written((*self._path, key))

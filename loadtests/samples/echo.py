@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
-from loadtests.rules.security import REFUSED, encrypted
+from loadtests.entries.question import SECURITY, Contract
+from loadtests.rules.security import REFUSED, permitted
 
 
 def called(response: Any) -> str:
@@ -17,14 +17,23 @@ def called(response: Any) -> str:
     return f"HTTP {status}" if status else REFUSED
 
 
-NAMESPACE_MODE = {"peer_authentication": "default"}
+def principal(account: str) -> str:
+    """What the certificate of a caller names."""
+    return f"cluster.local/ns/echo/sa/{account}"
+
+
+READ = {"method": "GET", "uri": "/", "authority": "echo:8080"}
+"""How callers ask echo."""
+
+CALLED = {"namespace": "echo", "app": "echo", "port": 8080}
+"""The workload that callers call."""
 ENCRYPTED = Contract(
     namespace="echo",
-    kinds=("peerauthentications.security.istio.io",),
-    promise=encrypted,
+    kinds=SECURITY,
+    promise=permitted,
     classes={
-        "with a sidecar": {**NAMESPACE_MODE, "sidecar": True},
-        "without a sidecar": {**NAMESPACE_MODE, "sidecar": False},
+        "with a sidecar": {**CALLED, "principal": principal("client"), "caller": {"app": "client"}, **READ},
+        "without a sidecar": {**CALLED, "principal": "", "caller": {"app": "legacy"}, **READ},
     },
 )
 """Whether echo answers callers that can, and cannot, show a certificate of the mesh."""

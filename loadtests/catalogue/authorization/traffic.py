@@ -1,16 +1,28 @@
 """Reads details through productpage, which is allowed, and straight from the gateway, which is not."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
-from loadtests.rules.security import authorized
+from loadtests.entries.question import SECURITY, Contract
+from loadtests.rules.security import permitted
+from loadtests.rules.workloads import INGRESS_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
 
-READ = {"policy": "details-readers", "method": "GET", "uri": "/details/0"}
+READ = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
 QUESTION = Contract(
-    kinds=("authorizationpolicies.security.istio.io",),
-    promise=authorized,
+    kinds=SECURITY,
+    promise=permitted,
     classes={
-        "by productpage": {**READ, "principal": "cluster.local/ns/bookinfo/sa/bookinfo-productpage"},
-        "from the gateway": {**READ, "principal": "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"},
+        "by productpage": {
+            **READ,
+            "principal": "cluster.local/ns/bookinfo/sa/bookinfo-productpage",
+            "caller": {"app": "productpage"},
+            "authority": "details:9080",
+        },
+        "from the gateway": {
+            **READ,
+            "principal": INGRESS_PRINCIPAL,
+            "caller_namespace": ROOT_NAMESPACE,
+            "caller": INGRESS_GATEWAY.labels[0],
+            "authority": "direct.lab.internal",
+        },
     },
 )
 TRAFFIC = {"by productpage": Fetch("/api/v1/products/0"), "from the gateway": Fetch("/details/0", "direct.lab.internal")}

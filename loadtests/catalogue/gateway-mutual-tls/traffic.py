@@ -20,8 +20,8 @@ QUESTION = Contract(
     kinds=("gateways.networking.istio.io",),
     promise=handshaken,
     classes={
-        "with a certificate": {"gateway": "secure", "certificate": True},
-        "without a certificate": {"gateway": "secure", "certificate": False},
+        "with a certificate": {"host": HOST, "port": 8443, "certificate": True},
+        "without a certificate": {"host": HOST, "port": 8443, "certificate": False},
     },
     proxies=(GATEWAY,),
 )

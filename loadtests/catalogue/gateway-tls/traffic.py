@@ -20,7 +20,7 @@ QUESTION = Contract(
     kinds=("gateways.networking.istio.io",),
     promise=handshaken,
     classes={
-        "with the lab's authority": {"gateway": "secure", "certificate": False},
+        "with the lab's authority": {"host": HOST, "port": 8443, "certificate": False},
     },
     proxies=(GATEWAY,),
 )

@@ -1,10 +1,11 @@
 """Sends tokens to echo: none, one with the wrong key, expired, for another audience, from another group, and the right one."""
 
 from loadtests.clients.tokens import HOUR, ISSUER, TokenFetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import SECURITY, Contract
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
 from loadtests.rules.security import token_accepted
+from loadtests.samples.echo import CALLED
 
 KEY = "lab-tokens"
 RIGHT = {"iss": ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
@@ -25,12 +26,13 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
 
 QUESTION = Contract(
     namespace="echo",
-    kinds=("requestauthentications.security.istio.io", "authorizationpolicies.security.istio.io"),
+    kinds=("requestauthentications.security.istio.io", *SECURITY),
     promise=token_accepted,
     classes={
         name: {
-            "request_authentication": "echo",
-            "policy": "readers",
+            **CALLED,
+            "authority": "echo.lab.internal",
+            "keys": "http://keys.echo.svc.cluster.local:8080/jwks.json",
             "claims": t.claims,
             "sound": not t.forged and t.valid_seconds > 0,
         }

@@ -1,21 +1,29 @@
 """Every caller calls every service, once per case that the policies distinguish; the table follows from all policies."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import SECURITY, Contract
 from loadtests.rules.security import permitted
-from loadtests.samples.echo import called
+from loadtests.samples.echo import CALLED, called, principal
 
-CALLERS = {"client": "cluster.local/ns/echo/sa/client", "auditor": "cluster.local/ns/echo/sa/auditor", "legacy": ""}
+CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
 CALLS = (("echo", "GET", "/books"), ("echo", "POST", "/books"), ("pool", "GET", "/books"), ("pool", "GET", "/private/1"))
 PAIRS = {
     f"{caller} {method} {target}{path}": (caller, target, method, path) for caller in CALLERS for target, method, path in CALLS
 }
 QUESTION = Contract(
     namespace="echo",
-    kinds=("authorizationpolicies.security.istio.io",),
+    kinds=SECURITY,
     promise=permitted,
     classes={
-        name: {"principal": CALLERS[caller], "app": target, "method": method, "uri": path}
+        name: {
+            **CALLED,
+            "app": target,
+            "principal": CALLERS[caller],
+            "caller": {"app": caller},
+            "method": method,
+            "uri": path,
+            "authority": f"{target}:8080",
+        }
         for name, (caller, target, method, path) in PAIRS.items()
     },
 )

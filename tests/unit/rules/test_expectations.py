@@ -200,6 +200,9 @@ def test_a_time_out_beside_a_fault_has_no_effect() -> None:
     assert question.promise([reviews(route)], request) == {"HTTP 200 after 2 s": 1.0}
 
 
+DETAILS = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
+
+
 @pytest.mark.parametrize(
     ("operation", "allowed"),
     [
@@ -215,15 +218,15 @@ def test_a_time_out_beside_a_fault_has_no_effect() -> None:
 )
 def test_operations(operation: dict[str, Any], allowed: bool) -> None:
     policy = rule("AuthorizationPolicy", "p", rules=[{"to": [{"operation": operation}]}])
-    request = {"policy": "p", "principal": "cluster.local/ns/a/sa/b", "method": "GET", "uri": "/details/0"}
-    assert security.authorized([policy], request) == {f"HTTP {200 if allowed else 403}": 1.0}
+    request = {**DETAILS, "principal": "cluster.local/ns/a/sa/b"}
+    assert security.permitted([policy], request) == {f"HTTP {200 if allowed else 403}": 1.0}
 
 
 @pytest.mark.parametrize(
     ("part", "path"),
     [
         ({"from": [{"source": {"ipBlocks": ["10.0.0.0/8"]}}]}, "spec.rules[0].from[0].source.ipBlocks[0]"),
-        ({"to": [{"operation": {"ports": ["80"]}}]}, "spec.rules[0].to[0].operation.ports[0]"),
+        ({"to": [{"operation": {"hosts": ["a"]}}]}, "spec.rules[0].to[0].operation.hosts[0]"),
         ({"when": [{"key": "request.headers[x]", "notValues": ["y"]}]}, "spec.rules[0].when[0].notValues[0]"),
     ],
 )
@@ -233,7 +236,7 @@ def test_a_condition_about_security_that_is_not_modelled_is_never_a_verdict(
 ) -> None:
     question = Contract(
         ("authorizationpolicies.security.istio.io",), security.permitted,
-        {"call": {"app": "a", "principal": "cluster.local/ns/a/sa/b", "method": "GET", "uri": "/"}},
+        {"call": {**DETAILS, "app": "a", "principal": "cluster.local/ns/a/sa/b", "uri": "/"}},
     )  # fmt: skip
     found = question.promised([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).declared
     assert (found.shares, found.unknown) == ({}, {"call": (f"AuthorizationPolicy p: {path}",)})
@@ -242,7 +245,7 @@ def test_a_condition_about_security_that_is_not_modelled_is_never_a_verdict(
 def test_a_custom_action_is_somebody_elses_decision() -> None:
     policy = rule("AuthorizationPolicy", "p", action="CUSTOM", provider={"name": "x"}, rules=[{}])
     with pytest.raises(NotModelledError, match="CUSTOM"):
-        security.permitted([policy], {"app": "a", "principal": "", "method": "GET", "uri": "/"})
+        security.permitted([policy], {**DETAILS, "principal": ""})
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,7 @@ def test_a_custom_action_is_somebody_elses_decision() -> None:
     ],
 )
 def test_a_principal_has_an_issuer_and_a_subject(claims: dict[str, str] | None, with_policy: int, without: int) -> None:
-    request = {"request_authentication": "echo", "policy": "readers", "claims": claims, "sound": True}
+    request = {**DETAILS, "app": "echo", "claims": claims, "sound": True}
     tokens = rule("RequestAuthentication", "echo", jwtRules=[{"issuer": "i", "audiences": ["echo"], "jwksUri": "u"}])
     readers = rule("AuthorizationPolicy", "readers", rules=[{"from": [{"source": {"requestPrincipals": ["*"]}}]}])
     assert security.token_accepted([tokens, readers], request) == {f"HTTP {with_policy}": 1.0}

@@ -146,8 +146,8 @@ def test_authorization(principal: str, method: str, uri: str, action: str, outco
         "to": [{"operation": {"methods": ["GET"], "paths": ["/d/*"]}}],
     }
     policy = {"kind": "AuthorizationPolicy", "metadata": {"name": "p"}, "spec": {"action": action, "rules": [rule]}}
-    request = {"policy": "p", "principal": principal, "method": method, "uri": uri}
-    assert security.authorized([policy], request) == {outcome: 1.0}
+    request = {"namespace": "a", "app": "d", "port": 80, "principal": principal, "method": method, "uri": uri}
+    assert security.permitted([policy], request) == {outcome: 1.0}
 
 
 def test_an_absent_rule_breaks_the_promise() -> None:

@@ -131,14 +131,18 @@ def test_hashes_hold_only_by_the_header_that_is_sent() -> None:
     assert turns == pytest.approx({"one pod": 1 / 9, "several pods": 8 / 9})
 
 
+ECHO = {"namespace": "echo", "app": "echo", "port": 8080, "method": "GET", "uri": "/"}
+
+
 @pytest.mark.parametrize(
     ("mode", "with_sidecar", "without"),
-    [("STRICT", "HTTP 200", "refused"), ("PERMISSIVE", "HTTP 200", "HTTP 200"), ("DISABLE", "refused", "HTTP 200")],
+    # Sidecars send plain text to a callee that takes nothing else (automatic mutual TLS).
+    [("STRICT", "HTTP 200", "refused"), ("PERMISSIVE", "HTTP 200", "HTTP 200"), ("DISABLE", "HTTP 200", "HTTP 200")],
 )
 def test_peer_authentication(mode: str, with_sidecar: str, without: str) -> None:
     objects = [thing("PeerAuthentication", "default", mtls={"mode": mode})]
-    for sidecar, outcome in ((True, with_sidecar), (False, without)):
-        assert security.encrypted(objects, {"peer_authentication": "default", "sidecar": sidecar}) == {outcome: 1.0}
+    for principal, outcome in ((CLIENT, with_sidecar), ("", without)):
+        assert security.permitted(objects, {**ECHO, "principal": principal}) == {outcome: 1.0}
 
 
 def policy(name: str, action: str, app: str, *rules: dict[str, Any]) -> dict[str, Any]:
@@ -162,13 +166,13 @@ FROM_CLIENT = {"from": [{"source": {"principals": [CLIENT]}}]}
     ],
 )
 def test_policies_together(policies: list[dict[str, Any]], app: str, uri: str, allowed: bool) -> None:
-    request = {"principal": CLIENT, "app": app, "method": "GET", "uri": uri}
+    request = {**ECHO, "principal": CLIENT, "app": app, "uri": uri}
     assert security.permitted(policies, request) == {"HTTP 200" if allowed else "HTTP 403": 1.0}
 
 
 def test_a_caller_without_a_certificate_has_no_namespace() -> None:
     rule = {"from": [{"source": {"namespaces": ["*"]}}]}
-    request = {"principal": "", "app": "echo", "method": "GET", "uri": "/"}
+    request = {**ECHO, "principal": ""}
     assert security.permitted([policy("a", "ALLOW", "echo", rule)], request) == {"HTTP 403": 1.0}
 
 
@@ -191,7 +195,7 @@ def test_tokens(claims: dict[str, str] | None, sound: bool, status: int) -> None
         thing("RequestAuthentication", "echo", jwtRules=[{"issuer": "https://t", "audiences": ["echo"]}]),
         policy("readers", "ALLOW", "echo", needed),
     ]
-    request = {"request_authentication": "echo", "policy": "readers", "claims": claims, "sound": sound}
+    request = {**ECHO, "claims": claims, "sound": sound}
     assert security.token_accepted(objects, request) == {f"HTTP {status}": 1.0}
 
 
@@ -200,8 +204,10 @@ def test_tokens(claims: dict[str, str] | None, sound: bool, status: int) -> None
     [("SIMPLE", False, "HTTP 200"), ("MUTUAL", True, "HTTP 200"), ("MUTUAL", False, "the gateway refused the client")],
 )
 def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
-    objects = [thing("Gateway", "secure", servers=[{"tls": {"mode": mode}}])]
-    assert security.handshaken(objects, {"gateway": "secure", "certificate": certificate}) == {outcome: 1.0}
+    server = {"port": {"number": 8443, "protocol": "HTTPS"}, "hosts": ["a.lab"], "tls": {"mode": mode}}
+    objects = [thing("Gateway", "secure", selector={"istio": "ingressgateway"}, servers=[server])]
+    request = {"host": "a.lab", "port": 8443, "certificate": certificate}
+    assert security.handshaken(objects, request) == {outcome: 1.0}
 
 
 MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
@@ -288,7 +294,7 @@ def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, out
 
 
 def test_identities_are_those_of_the_accounts_where_certificates_are_asked_for() -> None:
-    request = {"peer_authentication": "default", "deployment": "client", "namespace": "echo"}
+    request = {**ECHO, "deployment": "client"}
     strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
     client = thing("Deployment", "client", template={"spec": {"serviceAccountName": "c"}})
     assert security.identified([strict, client], request) == {"spiffe://cluster.local/ns/echo/sa/c": 1.0}

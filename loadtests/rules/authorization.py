@@ -1,0 +1,258 @@
+"""Whether AuthorizationPolicies allow a request, as istiod translates them for Envoy's RBAC filter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from loadtests.rules.declared import NotModelledError, namespace_of
+from loadtests.rules.view import View, one_holds
+from loadtests.rules.workloads import spec_of, title
+
+Request = Mapping[str, Any]
+Holds = Callable[[str, str], bool]
+
+TRUST_DOMAIN = "cluster.local"
+DRY_RUN = "istio.io/dry-run"
+"""Annotation of a policy that is only logged."""
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
+"""What that annotation may say for it."""
+SEGMENT = r"[\w.~%!$&'()+,;:@=-]"
+"""What ``{*}`` and ``{**}`` stand for; the latter for slashes as well."""
+
+
+def pattern_holds(pattern: str, value: str) -> bool:
+    """One value of an AuthorizationPolicy: exact, ``prefix*``, ``*suffix`` or ``*``, which asks for any value but none."""
+    if pattern == "*":
+        return bool(value)
+    if pattern.startswith("*"):
+        return value.endswith(pattern[1:])
+    return value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern
+
+
+def path_holds(pattern: str, path: str) -> bool:
+    """One path of an AuthorizationPolicy; in a template ``{*}`` is one segment and ``{**}`` any number of them."""
+    if "{*}" not in pattern and "{**}" not in pattern:
+        return pattern_holds(pattern, path)
+    parts = {"{*}": f"{SEGMENT}+", "{**}": f"(?:{SEGMENT}|/)*"}
+    template = "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\{\*\*?\})", pattern))
+    return re.fullmatch(template, path, re.ASCII) is not None
+
+
+def host_holds(pattern: str, host: str) -> bool:
+    """One host: without regard to case, and with the port if the client names one."""
+    return pattern_holds(pattern.lower(), host.lower())
+
+
+def principal_holds(pattern: str, principal: str) -> bool:
+    """One principal; '' is a caller without a certificate.
+
+    :raises NotModelledError: if it depends on aliases of the trust domain, which are a setting of the mesh
+    """
+    domain, _, rest = pattern.partition("/")
+    if domain not in ("", TRUST_DOMAIN) and "*" not in domain and rest:
+        if pattern_holds(f"{TRUST_DOMAIN}/{rest}", principal):
+            raise NotModelledError("meshConfig.trustDomainAliases")
+        return False
+    return bool(principal) and pattern_holds(pattern, principal)
+
+
+def namespace_holds(pattern: str, principal: str) -> bool:
+    """One namespace of callers, by their certificate."""
+    name = ".*".join(re.escape(part) for part in pattern.split("*"))
+    return re.fullmatch(f".*/ns/{name}/.*", f"spiffe://{principal}") is not None and bool(principal)
+
+
+def trust_domain_holds(pattern: str, principal: str) -> bool:
+    """One trust domain of callers, by their certificate."""
+    domain = principal.partition("/")[0]
+    if "*" not in pattern and pattern != TRUST_DOMAIN and principal:
+        raise NotModelledError("meshConfig.trustDomainAliases")
+    return pattern_holds(pattern, domain) and bool(principal)
+
+
+def account_holds(namespace: str) -> Holds:
+    """One service account of callers, ``name`` or ``namespace/name``, by their certificate.
+
+    :param namespace: of the policy
+    """
+
+    def holds(pattern: str, principal: str) -> bool:
+        of, name = pattern.split("/", 1) if "/" in pattern else (namespace, pattern)
+        wanted = f"spiffe://.+/ns/{re.escape(of)}/(.+/|)sa/{re.escape(name)}(/.+)?"
+        return re.fullmatch(wanted, f"spiffe://{principal}") is not None
+
+    return holds
+
+
+def request_principal_holds(pattern: str, claims: Mapping[str, Any]) -> bool:
+    """One request principal ``issuer/subject`` of a token; the last slash divides them, and ``*`` asks for both."""
+    issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
+    wanted, slash, of = pattern.rpartition("/")
+    if "iss" not in claims or "sub" not in claims:
+        return False
+    if pattern == "*":
+        return bool(issuer and subject)
+    if not slash:
+        return (
+            bool(issuer) and subject.endswith(pattern[1:]) if pattern.startswith("*")
+            else bool(subject) and issuer.startswith(pattern[:-1]) if pattern.endswith("*")
+            else issuer == pattern and not subject
+        )  # fmt: skip
+    if pattern.startswith("*"):
+        return pattern_holds(wanted, issuer) and subject == of
+    return issuer == wanted and (pattern_holds(of, subject) if pattern.endswith("*") else subject == of)
+
+
+def _listed(part: View, name: str, holds: Callable[[str], bool] | None) -> bool:
+    """Whether a list and its negation (``paths``, ``notPaths``) hold; a list that is not set, or is empty, asks for nothing.
+
+    :param holds: whether one value does; None where the request does not tell: the lists then stay unread
+    """
+    if holds is None:
+        return True
+    wanted, unwanted = part.get(name), part.get(f"not{name[0].upper()}{name[1:]}")
+    return (not wanted or any(holds(p) for p in wanted)) and not any(holds(p) for p in unwanted or ())
+
+
+def _by(value: str | None, holds: Holds = pattern_holds) -> Callable[[str], bool] | None:
+    """A test of one value of a list; None where the request does not tell what it is compared with."""
+    return None if value is None else lambda pattern: holds(pattern, value)
+
+
+def _claims(request: Request) -> Mapping[str, Any]:
+    """Claims of the token that was accepted; none without one."""
+    return request.get("claims") or {}
+
+
+def _comes(source: View, request: Request, namespace: str) -> bool:
+    principal, claims = request["principal"], _claims(request)
+    lists = [
+        _listed(source, "principals", _by(principal, principal_holds)),
+        _listed(source, "namespaces", _by(principal, namespace_holds)),
+        _listed(source, "serviceAccounts", _by(principal, account_holds(namespace))),
+        _listed(source, "trustDomains", _by(principal, trust_domain_holds)),
+        _listed(source, "requestPrincipals", lambda pattern: request_principal_holds(pattern, claims)),
+    ]
+    return all(lists)  # ipBlocks and remoteIpBlocks stay unread: from which address a call comes is not known
+
+
+def _path(request: Request) -> str | None:
+    """The path that policies are compared with: without query and fragment."""
+    return None if request.get("uri") is None else re.split(r"[?#]", request["uri"], maxsplit=1)[0]
+
+
+def _does(operation: View, request: Request) -> bool:
+    port = request.get("port")
+    lists = [
+        _listed(operation, "methods", _by(request.get("method"))),
+        _listed(operation, "paths", _by(_path(request), path_holds)),
+        _listed(operation, "hosts", _by(request.get("authority"), host_holds)),
+        _listed(operation, "ports", None if port is None else lambda pattern: pattern == str(port)),
+    ]
+    return all(lists)
+
+
+def _claim_holds(names: Sequence[str], request: Request) -> Callable[[str], bool]:
+    """A test of one value of a claim, which may be a list, or words with spaces between them for some claims."""
+    found: Any = _claims(request)
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if isinstance(found, str) and len(names) == 1 and names[0] in ("scope", "permission"):
+        found = found.split()
+    values = [found] if isinstance(found, str) else [v for v in found or () if isinstance(v, str)]
+    return lambda pattern: any(pattern_holds(pattern, value) for value in values)
+
+
+def _condition(key: str, request: Request, namespace: str) -> Callable[[str], bool] | None:
+    """A test of one value of an attribute; None for one that the request does not tell."""
+    principal, port = request["principal"], request.get("port")
+    known: dict[str, Callable[[str], bool] | None] = {
+        "source.principal": _by(principal, principal_holds),
+        "source.namespace": _by(principal, namespace_holds),
+        "source.serviceAccount": _by(principal, account_holds(namespace)),
+        "source.trustDomain": _by(principal, trust_domain_holds),
+        "request.auth.principal": lambda pattern: request_principal_holds(pattern, _claims(request)),
+        "request.auth.audiences": _claim_holds(["aud"], request),
+        "request.auth.presenter": _claim_holds(["azp"], request),
+        "destination.port": None if port is None else lambda pattern: pattern == str(port),
+    }
+    names = re.findall(r"\[([^\]]*)\]", key)
+    if key.startswith("request.auth.claims["):
+        return _claim_holds(names, request)
+    if key.startswith("request.headers[") and names:
+        headers = {name.lower(): value for name, value in request.get("headers", {}).items()}
+        return _by(headers.get(names[0].lower()))
+    return known.get(key)
+
+
+def _when(condition: View, request: Request, namespace: str) -> bool:
+    """One ``when``."""
+    return _listed(condition, "values", _condition(condition["key"], request, namespace))
+
+
+def rule_holds(rule: View, request: Request, namespace: str = "") -> bool:
+    """Whether one rule of an AuthorizationPolicy takes the call; of one that may, what is not known stays unread.
+
+    :param request: ``principal`` ('' for a caller without a certificate), ``method``, ``uri``, ``claims`` of an accepted token,
+        ``authority`` and ``port`` as the called proxy sees them, ``headers`` as far as they are known
+    :param namespace: of the policy
+    """
+    sources = [s.get("source") or View({}) for s in rule.get("from") or []]
+    operations = [o.get("operation") or View({}) for o in rule.get("to") or []]
+    comes = not sources or one_holds(sources, lambda source: _comes(source, request, namespace))
+    does = not operations or one_holds(operations, lambda operation: _does(operation, request))
+    conditions = [_when(condition, request, namespace) for condition in rule.get("when") or []]
+    if comes and does and all(conditions):
+        return True
+    rule.accept()
+    return False
+
+
+def _enforced(policy: View) -> bool:
+    """Whether a policy has an effect: it is not for the log only."""
+    dry_run = str((policy["metadata"].get("annotations") or {}).get(DRY_RUN, ""))
+    if spec_of(policy).get("action", "ALLOW") == "AUDIT" or dry_run in TRUE:
+        spec_of(policy).accept()
+        return False
+    return True
+
+
+def _accept(policies: Iterable[View]) -> None:
+    for policy in policies:
+        spec_of(policy).accept()
+
+
+def decided(policies: Sequence[View], request: Request) -> bool | None:
+    """Whether policies that apply to the called pods allow a request; None if that depends on what stays unread.
+
+    A DENY that takes it outweighs everything; where there is any ALLOW, one must take it.
+
+    :raises NotModelledError: if a CUSTOM action takes it, for an authorizer of somebody's own decides then
+    """
+    enforced = [p for p in policies if _enforced(p)]
+    of: dict[str, list[View]] = {"CUSTOM": [], "DENY": [], "ALLOW": []}
+    certain: dict[str, bool] = dict.fromkeys(of, False)
+    possible: dict[str, bool] = dict.fromkeys(of, False)
+    for policy in enforced:
+        spec = spec_of(policy)
+        action = str(spec.get("action", "ALLOW"))
+        if action not in of:
+            raise NotModelledError(f"{title(policy)}: spec.action {action}")
+        of[action].append(policy)
+        rules = [rule if isinstance(rule, View) else View({}) for rule in spec.get("rules") or []]
+        for rule in rules:
+            if rule_holds(rule, request, namespace_of(policy, str(request.get("namespace", "")))):
+                possible[action] = True
+                certain[action] = certain[action] or not rule.unread()
+    if possible["CUSTOM"]:
+        raise NotModelledError(f"{title(of['CUSTOM'][0])}: spec.action CUSTOM")
+    _accept(of["CUSTOM"])
+    refused = bool(of["ALLOW"]) and not possible["ALLOW"]
+    if certain["DENY"] or refused:
+        _accept(enforced)
+        return False
+    if certain["ALLOW"]:
+        _accept(of["ALLOW"])
+    return None if possible["DENY"] or (of["ALLOW"] and not certain["ALLOW"]) else True

@@ -1,0 +1,112 @@
+"""Which security rules apply to a workload: by namespace, root namespace and selector, as istiod attaches them to a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadtests.rules.declared import NotModelledError, Objects, namespace_of, of_kind, views_of
+from loadtests.rules.destinations import age
+from loadtests.rules.view import View
+
+ROOT_NAMESPACE = "istio-system"
+"""Whose rules are for the whole mesh."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Pods of one name.
+
+    :param labels: of each kind of pod; several Deployments may share a name
+    :param known: whether those are all labels that matter; other labels may or may not be there otherwise
+    """
+
+    namespace: str
+    labels: tuple[Mapping[str, str], ...]
+    known: bool = False
+
+
+INGRESS_GATEWAY = Workload(ROOT_NAMESPACE, ({"app": "istio-ingressgateway", "istio": "ingressgateway"},))
+"""By which all requests of the load tests enter."""
+INGRESS_PRINCIPAL = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+ADDED = ("pod-template-hash", "controller-revision-hash", "apps.kubernetes.io/", "statefulset.kubernetes.io/")
+"""What Kubernetes adds to the labels of a pod template; Istio's own are of domains under istio.io."""
+
+
+def called_workload(objects: Objects, request: Mapping[str, Any]) -> Workload:
+    """The workload that a request is for.
+
+    :param request: ``app``: label of the pods that answer; ``namespace``
+    :return: with the labels that the pod templates of its Deployments and StatefulSets say, if they are among the objects
+    """
+    app, namespace = str(request["app"]), str(request.get("namespace", ""))
+    templates = [
+        dict(o["spec"]["template"].get("metadata", {}).get("labels", {}))
+        for kind in ("Deployment", "StatefulSet")
+        for o in of_kind(objects, kind)
+        if namespace_of(o, namespace) == namespace
+    ]
+    found = tuple(labels for labels in templates if labels.get("app") == app)
+    return Workload(namespace, found or ({"app": app},), known=bool(found))
+
+
+def _uncertain(label: str) -> bool:
+    """Whether a pod may have a label that its template does not name."""
+    return label.startswith(ADDED) or "istio.io/" in label
+
+
+def selected(wanted: Mapping[str, str], workload: Workload, path: str) -> bool:
+    """Whether labels select the pods of a workload.
+
+    :param path: how messages name the labels
+    :raises NotModelledError: if they select some of the pods, or it is not known whether the pods have them
+    """
+    found = set()
+    for labels in workload.labels:
+        if any(name in labels and labels[name] != value for name, value in wanted.items()):
+            found.add(False)
+            continue
+        missing = [name for name in wanted if name not in labels]
+        if unsure := [name for name in missing if not workload.known or _uncertain(name)]:
+            raise NotModelledError(f"{path}.{unsure[0]}")
+        found.add(not missing)
+    if len(found) > 1:
+        raise NotModelledError(path)
+    return found == {True}
+
+
+def title(rule: Mapping[str, Any]) -> str:
+    """How messages name a rule."""
+    return f"{rule['kind']} {rule['metadata']['name']}"
+
+
+def spec_of(rule: View) -> View:
+    """The spec of a rule; an empty one if there is none."""
+    spec = rule.get("spec")
+    return spec if isinstance(spec, View) else View({})
+
+
+def selector_of(rule: View) -> dict[str, str]:
+    """The labels by which a rule selects pods; none for all pods."""
+    selector = spec_of(rule).get("selector") or {}
+    return dict(selector.get("matchLabels") or {})
+
+
+def applying(objects: Objects, kind: str, workload: Workload) -> list[View]:
+    """The rules of a kind that are attached to the proxies of a workload, the oldest first; others have no bearing.
+
+    What is attached to a Gateway or a waypoint (``targetRefs``) has no effect on sidecars.
+
+    :raises NotModelledError: if it is not known whether one applies
+    """
+    found = []
+    for rule in sorted(views_of(objects, kind), key=age):
+        spec = spec_of(rule)
+        there = namespace_of(rule, workload.namespace) in (workload.namespace, ROOT_NAMESPACE)
+        elsewhere = not there or spec.get("targetRefs") or spec.get("targetRef")
+        if elsewhere or not selected(selector_of(rule), workload, f"{title(rule)}: spec.selector.matchLabels"):
+            spec.accept()
+        else:
+            found.append(rule)
+    return found

@@ -1,0 +1,476 @@
+"""Security rules: which of them apply to a workload, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from loadtests.entries.question import SECURITY, Contract
+from loadtests.rules import security
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.verdict import Declared
+
+CLIENT = "cluster.local/ns/echo/sa/client"
+CALL = {
+    "namespace": "echo", "app": "echo", "port": 8080, "principal": CLIENT, "caller": {"app": "client"}, "method": "GET",
+    "uri": "/books", "authority": "echo:8080",
+}  # fmt: skip
+OK, DENIED, CLOSED, NOT_SENT = "HTTP 200", "HTTP 403", "refused", "HTTP 503"
+ROOT = "istio-system"
+
+
+def thing(kind: str, name: str, of: str = "echo", made: str = "", notes: Any = None, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"{kind}/{of}/{name}", "generation": 1, "namespace": of, "creationTimestamp": made}
+    return {"kind": kind, "metadata": metadata | ({"annotations": notes} if notes else {}), "spec": spec}
+
+
+def deployment(app: str = "echo", of: str = "echo", name: str = "", **labels: str) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": app, **labels}}, "spec": {"serviceAccountName": app}}
+    return thing("Deployment", name or app, of, template=template)
+
+
+def policy(name: str, action: str = "ALLOW", of: str = "echo", notes: Any = None, **spec: Any) -> dict[str, Any]:
+    return thing("AuthorizationPolicy", name, of, notes=notes, **({"action": action} if action else {}), **spec)
+
+
+def pods(**labels: str) -> dict[str, Any]:
+    return {"selector": {"matchLabels": labels}}
+
+
+def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Declared:
+    question = Contract(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
+    return question.promised(objects).declared
+
+
+def outcome(*objects: dict[str, Any], **request: Any) -> str | None:
+    """The one outcome; None if it is UNKNOWN."""
+    found = asked(*objects, **request)
+    assert not found.broken
+    if found.unknown:
+        return None
+    (told,) = found.shares["call"]
+    return told
+
+
+ECHO = deployment(version="v1", team="books")
+ANYBODY: dict[str, Any] = {"rules": [{}]}
+NOBODY: dict[str, Any] = {}
+OTHERS: dict[str, Any] = {"rules": [{"from": [{"source": {"namespaces": ["other"]}}]}]}
+CALLER: dict[str, Any] = {"rules": [{"from": [{"source": {"principals": [CLIENT]}}]}]}
+UNSURE: dict[str, Any] = {"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0/8"]}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("policies", "told"),
+    [
+        ([], OK),
+        ([policy("a", **NOBODY)], DENIED),
+        ([policy("a", action="", **NOBODY)], DENIED),
+        ([policy("a", rules=[])], DENIED),
+        ([policy("a", **ANYBODY)], OK),
+        ([policy("a", "DENY", **NOBODY)], OK),
+        ([policy("a", "DENY", **ANYBODY)], DENIED),
+        ([policy("a", **ANYBODY), policy("b", "DENY", **CALLER)], DENIED),
+        ([policy("a", **OTHERS), policy("b", **CALLER)], OK),
+        ([policy("a", **OTHERS), policy("b", "DENY", **OTHERS)], DENIED),
+        # AUDIT and policies for the log only have no effect, and do not count as an ALLOW that nothing takes.
+        ([policy("a", "AUDIT", **ANYBODY)], OK),
+        ([policy("a", **OTHERS, notes={"istio.io/dry-run": "true"})], OK),
+        ([policy("a", "DENY", **ANYBODY, notes={"istio.io/dry-run": "true"})], OK),
+        ([policy("a", "DENY", **ANYBODY, notes={"istio.io/dry-run": "false"})], DENIED),
+        # Which pods: all labels of the selector, as the pods have them.
+        ([policy("a", **OTHERS, **pods(app="ecko"))], OK),
+        ([policy("a", **OTHERS, **pods(app="echo"))], DENIED),
+        ([policy("a", **OTHERS, **pods(team="books"))], DENIED),
+        ([policy("a", **OTHERS, **pods(app="echo", version="v2"))], OK),
+        ([policy("a", **OTHERS, **pods(app="echo", tier="back"))], OK),
+        ([policy("a", **OTHERS, selector={})], DENIED),
+        ([policy("a", **OTHERS, **pods(**{"service.istio.io/canonical-name": "echo"}))], None),
+        ([policy("a", **OTHERS, **pods(**{"pod-template-hash": "1"}))], None),
+        # Which namespaces: that of the workload, and the root namespace.
+        ([policy("a", of="bookinfo", **NOBODY)], OK),
+        ([policy("a", of=ROOT, **OTHERS, **pods(app="echo"))], DENIED),
+        ([policy("a", of=ROOT, **OTHERS, **pods(app="pool"))], OK),
+        ([policy("a", "DENY", of=ROOT, **CALLER)], DENIED),
+        ([policy("a", of=ROOT, **ANYBODY), policy("b", **OTHERS)], OK),
+        # What is for the whole mesh is for the gateway as well, which knows no certificate of a client outside.
+        ([policy("a", of=ROOT, **CALLER)], None),
+        ([policy("a", of=ROOT, **NOBODY)], None),
+        # What is attached to a Gateway or a waypoint has no effect on sidecars.
+        ([policy("a", **NOBODY, targetRefs=[{"kind": "Service", "name": "echo", "group": ""}])], OK),
+        ([policy("a", **NOBODY, targetRef={"kind": "Gateway", "name": "g", "group": "gateway.networking.k8s.io"})], OK),
+        # What is not known matters only where the outcome depends on it.
+        ([policy("a", **UNSURE)], None),
+        ([policy("a", "DENY", **UNSURE)], None),
+        ([policy("a", **UNSURE), policy("b", **CALLER)], OK),
+        ([policy("a", **UNSURE), policy("b", "DENY", **CALLER)], DENIED),
+        ([policy("a", "DENY", **UNSURE), policy("b", **CALLER)], None),
+        ([policy("a", "DENY", **UNSURE), policy("b", **OTHERS)], DENIED),
+        ([policy("a", "CUSTOM", **CALLER, provider={"name": "x"})], None),
+        ([policy("a", "CUSTOM", **OTHERS, provider={"name": "x"})], OK),
+        ([policy("a", "DENY", rules=[], x={"new": 1})], None),
+    ],
+)
+def test_policies_that_apply_to_the_called_pods(policies: list[dict[str, Any]], told: str | None) -> None:
+    assert outcome(ECHO, *policies) == told
+
+
+def test_a_policy_for_some_of_the_pods_or_for_labels_that_nobody_knows_is_unknown() -> None:
+    canary = deployment(name="canary", version="v2")
+    for objects in ([ECHO, canary], []):
+        found = asked(*objects, policy("a", **OTHERS, **pods(version="v2")))
+        assert found.unknown["call"][0].startswith("AuthorizationPolicy a: spec.selector.matchLabels")
+    elsewhere = deployment(of="other", version="v2")
+    assert outcome(ECHO, elsewhere, policy("a", **OTHERS, **pods(version="v2"))) == OK
+
+
+AUDITOR = "cluster.local/ns/echo/sa/auditor"
+
+
+@pytest.mark.parametrize(
+    ("source", "takes"),
+    [
+        ({"principals": [CLIENT]}, True),
+        ({"principals": [AUDITOR]}, False),
+        ({"principals": ["*"]}, True),
+        ({"principals": ["*/sa/client"]}, True),
+        ({"principals": ["cluster.local/ns/echo/*"]}, True),
+        ({"principals": ["cluster.local/*/sa/client"]}, False),
+        ({"principals": [f"spiffe://{CLIENT}"]}, False),
+        ({"principals": ["other.domain/ns/echo/sa/client"]}, None),
+        ({"principals": ["other.domain/ns/echo/sa/auditor"]}, False),
+        ({"notPrincipals": [AUDITOR]}, True),
+        ({"notPrincipals": [CLIENT]}, False),
+        ({"principals": ["*"], "notPrincipals": [CLIENT]}, False),
+        ({"namespaces": ["echo"]}, True),
+        ({"namespaces": ["ec*"]}, True),
+        ({"namespaces": ["*"]}, True),
+        ({"namespaces": ["e.ho"]}, False),
+        ({"namespaces": ["cho"]}, False),
+        ({"notNamespaces": ["echo"]}, False),
+        ({"serviceAccounts": ["client"]}, True),
+        ({"serviceAccounts": ["echo/client"]}, True),
+        ({"serviceAccounts": ["other/client"]}, False),
+        ({"serviceAccounts": ["lient"]}, False),
+        ({"notServiceAccounts": ["auditor"]}, True),
+        ({"trustDomains": ["cluster.local"]}, True),
+        ({"trustDomains": ["other"]}, None),
+        ({"notTrustDomains": ["*"]}, False),
+        ({"requestPrincipals": ["*"]}, False),
+        ({"notRequestPrincipals": ["*"]}, True),
+        ({"ipBlocks": ["10.0.0.0/8"]}, None),
+        ({"notIpBlocks": ["10.0.0.0/8"]}, None),
+        ({"remoteIpBlocks": ["10.0.0.0/8"]}, None),
+        ({"ipBlocks": ["10.0.0.0/8"], "namespaces": ["other"]}, False),
+        ({}, True),
+    ],
+)
+def test_sources(source: dict[str, Any], takes: bool | None) -> None:
+    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    rules = [{"from": [{"source": source}]}]
+    assert (outcome(ECHO, policy("a", rules=rules)), outcome(ECHO, policy("a", "DENY", rules=rules))) == told
+    # Beside an alternative that holds, what is not known has no bearing.
+    both = [{"from": [{"source": source}, {"source": {"namespaces": ["echo"]}}]}]
+    if takes is not None or "ipBlocks" in source:
+        assert outcome(ECHO, policy("a", rules=both)) == OK
+
+
+def test_a_caller_without_a_certificate_has_no_identity() -> None:
+    for source, told in (
+        ({"principals": ["*"]}, DENIED),
+        ({"namespaces": ["*"]}, DENIED),
+        ({"serviceAccounts": ["client"]}, DENIED),
+        ({"trustDomains": ["*"]}, DENIED),
+        ({"notPrincipals": [CLIENT]}, OK),
+        ({"notNamespaces": ["echo"]}, OK),
+        ({"notPrincipals": ["*"]}, OK),
+    ):
+        assert outcome(ECHO, policy("a", rules=[{"from": [{"source": source}]}]), principal="") == told
+
+
+@pytest.mark.parametrize(
+    ("operation", "takes"),
+    [
+        ({"methods": ["GET"]}, True),
+        ({"methods": ["get"]}, False),
+        ({"methods": ["*"]}, True),
+        ({"methods": ["PUT", "G*"]}, True),
+        ({"notMethods": ["PUT"]}, True),
+        ({"paths": ["/books"]}, True),
+        ({"paths": ["/boo*"]}, True),
+        ({"paths": ["*oks"]}, True),
+        ({"paths": ["*"]}, True),
+        ({"paths": ["/b*s"]}, False),
+        ({"paths": ["/{*}"]}, True),
+        ({"paths": ["/{**}"]}, True),
+        ({"paths": ["/books/{*}"]}, False),
+        ({"paths": ["/books/{**}"]}, False),
+        ({"paths": ["/BOOKS"]}, False),
+        ({"notPaths": ["/{*}"]}, False),
+        ({"notPaths": ["/private/*"]}, True),
+        ({"hosts": ["echo:8080"]}, True),
+        ({"hosts": ["ECHO:*"]}, True),
+        ({"hosts": ["echo"]}, False),
+        ({"notHosts": ["echo"]}, True),
+        ({"ports": ["8080"]}, True),
+        ({"ports": ["80"]}, False),
+        ({"notPorts": ["8080"]}, False),
+        ({"ports": ["8080"], "paths": ["/books"], "notMethods": ["GET"]}, False),
+        ({}, True),
+    ],
+)
+def test_operations(operation: dict[str, Any], takes: bool) -> None:
+    rules = [{"to": [{"operation": operation}]}]
+    assert outcome(ECHO, policy("a", rules=rules)) == (OK if takes else DENIED)
+    assert outcome(ECHO, policy("a", "DENY", rules=rules)) == (DENIED if takes else OK)
+
+
+def test_a_path_is_compared_without_its_query() -> None:
+    exact = policy("a", rules=[{"to": [{"operation": {"paths": ["/books"]}}]}])
+    assert outcome(ECHO, exact, uri="/books?page=2") == OK
+
+
+@pytest.mark.parametrize(
+    ("condition", "takes"),
+    [
+        ({"key": "source.principal", "values": [CLIENT]}, True),
+        ({"key": "source.principal", "notValues": [CLIENT]}, False),
+        ({"key": "source.namespace", "values": ["other"]}, False),
+        ({"key": "source.serviceAccount", "values": ["echo/client"]}, True),
+        ({"key": "source.trustDomain", "values": ["cluster*"]}, True),
+        ({"key": "destination.port", "values": ["8080"]}, True),
+        ({"key": "destination.port", "notValues": ["8080"]}, False),
+        ({"key": "request.headers[X-Team]", "values": ["book*"]}, True),
+        ({"key": "request.headers[x-team]", "values": ["other"]}, False),
+        ({"key": "request.headers[x-other]", "notValues": ["other"]}, None),
+        ({"key": "source.ip", "values": ["10.0.0.1"]}, None),
+        ({"key": "remote.ip", "notValues": ["10.0.0.1"]}, None),
+        ({"key": "destination.ip", "values": ["10.0.0.1"]}, None),
+        ({"key": "connection.sni", "values": ["*"]}, None),
+        ({"key": "experimental.envoy.filters.a[b]", "values": ["c"]}, None),
+        ({"key": "request.auth.claims[group]", "values": ["readers"]}, True),
+        ({"key": "request.auth.claims[group]", "notValues": ["readers"]}, False),
+        ({"key": "request.auth.claims[other]", "notValues": ["readers"]}, True),
+        ({"key": "request.auth.claims[deep][er]", "values": ["b"]}, True),
+        ({"key": "request.auth.claims[scope]", "values": ["write"]}, True),
+        ({"key": "request.auth.claims[words]", "values": ["b"]}, False),
+        ({"key": "request.auth.principal", "values": ["https://t/reader"]}, True),
+        ({"key": "request.auth.principal", "values": ["https://t/*"]}, True),
+        ({"key": "request.auth.principal", "values": ["*/reader"]}, True),
+        ({"key": "request.auth.principal", "values": ["https://t*"]}, False),
+        ({"key": "request.auth.principal", "values": ["https://t"]}, False),
+        ({"key": "request.auth.audiences", "values": ["pool"]}, True),
+        ({"key": "request.auth.presenter", "values": ["app"]}, True),
+        ({"key": "request.auth.presenter", "values": ["other"]}, False),
+    ],
+)
+def test_conditions(condition: dict[str, Any], takes: bool | None) -> None:
+    claims = {
+        "iss": "https://t", "sub": "reader", "aud": ["echo", "pool"], "azp": "app", "group": "readers",
+        "scope": "read write", "words": "a b", "deep": {"er": ["a", "b"]},
+    }  # fmt: skip
+    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    for action, expected in zip(("ALLOW", "DENY"), told, strict=True):
+        found = outcome(ECHO, policy("a", action, rules=[{"when": [condition]}]), headers={"x-team": "books"}, claims=claims)
+        assert found == expected
+
+
+@pytest.mark.parametrize("subject", ["", None])
+def test_a_request_principal_has_an_issuer_and_a_subject(subject: str | None) -> None:
+    claims = {"iss": "https://t"} | ({} if subject is None else {"sub": subject})
+    for pattern in ("*", "https://t/*"):
+        rules = [{"from": [{"source": {"requestPrincipals": [pattern]}}]}]
+        assert outcome(ECHO, policy("a", rules=rules), claims=claims) == DENIED
+
+
+def peer(name: str, mode: str | None, of: str = "echo", made: str = "", **spec: Any) -> dict[str, Any]:
+    return thing("PeerAuthentication", name, of, made, **({"mtls": {"mode": mode}} if mode else {}), **spec)
+
+
+def port(mode: str, number: int = 8080) -> dict[str, Any]:
+    return {"portLevelMtls": {str(number): {"mode": mode}}}
+
+
+def tls(mode: str, **more: Any) -> dict[str, Any]:
+    return thing("DestinationRule", "tls", host="echo", trafficPolicy={"tls": {"mode": mode, **more}})
+
+
+MINE = pods(app="echo")
+
+
+@pytest.mark.parametrize(
+    ("rules", "with_sidecar", "without"),
+    [
+        ([], OK, OK),
+        ([peer("a", "STRICT")], OK, CLOSED),
+        ([peer("a", "STRICT", of=ROOT)], OK, CLOSED),
+        ([peer("a", "STRICT", of="bookinfo")], OK, OK),
+        ([peer("a", "STRICT", of=ROOT), peer("b", "PERMISSIVE")], OK, OK),
+        ([peer("a", "STRICT", of=ROOT), peer("b", "UNSET")], OK, CLOSED),
+        ([peer("a", "STRICT", of=ROOT), peer("b", None)], OK, CLOSED),
+        ([peer("a", "STRICT"), peer("b", "PERMISSIVE", **MINE)], OK, OK),
+        ([peer("a", "PERMISSIVE"), peer("b", "STRICT", **MINE)], OK, CLOSED),
+        ([peer("a", "PERMISSIVE"), peer("b", "STRICT", **pods(app="pool"))], OK, OK),
+        ([peer("a", "STRICT"), peer("b", "UNSET", **MINE)], OK, CLOSED),
+        # A selector in the root namespace selects nothing elsewhere.
+        ([peer("a", "STRICT", of=ROOT, **MINE)], OK, OK),
+        # On one level, the oldest counts.
+        ([peer("a", "STRICT", made="2026-02-01"), peer("b", "PERMISSIVE", made="2026-01-01")], OK, OK),
+        ([peer("b", "STRICT", made="2026-01-01", **MINE), peer("a", "PERMISSIVE", **MINE, made="2026-02-01")], OK, CLOSED),
+        # A port of the workload.
+        ([peer("a", "STRICT", **MINE, **port("PERMISSIVE"))], OK, OK),
+        ([peer("a", "STRICT", **MINE, **port("PERMISSIVE", 80))], OK, CLOSED),
+        ([peer("a", "PERMISSIVE", **MINE, **port("STRICT"))], OK, CLOSED),
+        ([peer("a", "STRICT", **MINE, **port("UNSET"))], OK, CLOSED),
+        ([peer("a", "STRICT"), peer("b", None, **MINE, **port("DISABLE"))], OK, OK),
+        # A sidecar sends plain text where the callee, or its namespace, takes no TLS.
+        ([peer("a", "DISABLE")], OK, OK),
+        ([peer("a", "DISABLE"), peer("b", "STRICT", **MINE)], NOT_SENT, CLOSED),
+        # A DestinationRule has the last word on what callers send.
+        ([tls("DISABLE")], OK, OK),
+        ([tls("DISABLE"), peer("a", "STRICT")], NOT_SENT, CLOSED),
+        ([tls("ISTIO_MUTUAL"), peer("a", "STRICT")], OK, CLOSED),
+        ([tls("ISTIO_MUTUAL"), peer("a", "DISABLE")], NOT_SENT, OK),
+        ([tls("SIMPLE"), peer("a", "STRICT")], None, CLOSED),
+        ([tls("ISTIO_MUTUAL", sni="x")], None, OK),
+    ],
+)
+def test_who_may_connect(rules: list[dict[str, Any]], with_sidecar: str | None, without: str) -> None:
+    assert outcome(ECHO, *rules) == with_sidecar
+    assert outcome(ECHO, *rules, principal="") == without
+
+
+def test_a_caller_that_sends_plain_text_has_no_identity() -> None:
+    for rules in ([tls("DISABLE")], [peer("a", "DISABLE")]):
+        assert outcome(ECHO, *rules, policy("a", **CALLER)) == DENIED
+        assert outcome(ECHO, *rules, policy("a", "DENY", **CALLER)) == OK
+
+
+def test_an_identity_is_shown_on_an_encrypted_connection_alone() -> None:
+    strict, request = peer("a", "STRICT"), {**CALL, "deployment": "client"}
+    client = deployment("client")
+    told = {"spiffe://cluster.local/ns/echo/sa/client": 1.0}
+    assert security.identified([ECHO, client, strict], request) == told
+    with pytest.raises(BrokenPromiseError, match="plain text"):
+        security.identified([ECHO, client, strict, tls("DISABLE")], request)
+    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody"):
+        security.identified([ECHO, client, strict, peer("b", "PERMISSIVE", **MINE)], request)
+
+
+KEYS = "http://keys/jwks.json"
+TOKEN = {"iss": "https://t", "sub": "reader", "aud": "echo", "group": "readers"}
+
+
+def tokens(name: str, *rules: dict[str, Any], of: str = "echo", **spec: Any) -> dict[str, Any]:
+    return thing("RequestAuthentication", name, of, jwtRules=list(rules), **spec)
+
+
+def jwt(issuer: str = "https://t", *audiences: str, **more: Any) -> dict[str, Any]:
+    return {"issuer": issuer, "jwksUri": KEYS, **({"audiences": list(audiences)} if audiences else {}), **more}
+
+
+def brought(*objects: dict[str, Any], claims: Mapping[str, Any] | None = TOKEN, sound: bool = True) -> str | None:
+    return outcome(ECHO, *objects, promise=security.token_accepted, claims=claims, sound=sound, keys=KEYS)
+
+
+READERS = policy("readers", rules=[{"when": [{"key": "request.auth.claims[group]", "values": ["readers"]}]}])
+X_TOKEN: Any = {"fromHeaders": [{"name": "x-token"}]}
+
+
+@pytest.mark.parametrize(
+    ("authentications", "right", "none", "unsound", "for_others"),
+    [
+        ([], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt())], OK, DENIED, "HTTP 401", OK),
+        ([tokens("a", jwt("https://t", "echo"))], OK, DENIED, "HTTP 401", DENIED),
+        ([tokens("a", jwt("https://u"))], "HTTP 401", DENIED, "HTTP 401", "HTTP 401"),
+        ([tokens("a", jwt("https://u")), tokens("b", jwt())], OK, DENIED, "HTTP 401", OK),
+        ([tokens("a", jwt("https://u"), jwt("https://t", "echo"))], OK, DENIED, "HTTP 401", None),
+        ([tokens("a", jwt("https://t", "pool")), tokens("b", jwt("https://t", "echo"))], OK, DENIED, None, OK),
+        # Which pods.
+        ([tokens("a", jwt(), **pods(app="ecko"))], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt(), of="bookinfo")], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt(), of=ROOT, **MINE)], OK, DENIED, "HTTP 401", OK),
+        # The gateway takes the token away.
+        ([tokens("a", jwt(), of=ROOT)], None, DENIED, None, None),
+        ([tokens("a", jwt(), targetRefs=[{"kind": "Gateway", "name": "g"}])], DENIED, DENIED, DENIED, DENIED),
+        # A token where no rule looks is not seen.
+        ([tokens("a", jwt(**X_TOKEN))], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt(fromParams=["token"]))], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt(fromCookies=["token"]))], DENIED, DENIED, DENIED, DENIED),
+        ([tokens("a", jwt(fromHeaders=[{"name": "Authorization", "prefix": "Bearer "}]))], OK, DENIED, "HTTP 401", OK),
+        ([tokens("a", jwt(fromHeaders=[{"name": "Authorization", "prefix": "JWT "}]))], None, DENIED, None, None),
+        ([tokens("a", jwt(**X_TOKEN)), tokens("b", jwt())], OK, DENIED, "HTTP 401", OK),
+        # What is done with a token that was accepted has no bearing, but which keys it is verified by has.
+        ([tokens("a", jwt(forwardOriginalToken=True, outputPayloadToHeader="x", timeout="5s"))], OK, DENIED, "HTTP 401", OK),
+        ([tokens("a", {**jwt(), "jwksUri": "http://other/"})], None, DENIED, None, None),
+        ([tokens("a", {"issuer": "https://t", "jwks": "{}"})], None, DENIED, None, None),
+        ([tokens("a", jwt(new="field"))], None, DENIED, None, None),
+    ],
+)
+def test_tokens(
+    authentications: list[dict[str, Any]], right: str | None, none: str, unsound: str | None, for_others: str | None
+) -> None:
+    assert brought(READERS, *authentications) == right
+    assert brought(READERS, *authentications, claims=None) == none
+    assert brought(READERS, *authentications, sound=False) == unsound
+    assert brought(READERS, *authentications, claims={**TOKEN, "aud": "pool"}) == for_others
+
+
+def test_without_a_policy_only_bad_tokens_are_refused() -> None:
+    one = tokens("a", jwt("https://t", "echo"))
+    assert [brought(one, claims=c) for c in (TOKEN, None, {**TOKEN, "sub": ""})] == [OK, OK, OK]
+    assert brought(one, sound=False) == "HTTP 401"
+    assert brought(one, peer("a", "STRICT")) == OK, "the gateway has a certificate"
+
+
+def gateway(
+    name: str, mode: str, *hosts: str, number: int = 8443, of: str = "echo", selector: Any = None, **more: Any
+) -> dict[str, Any]:
+    server = {"port": {"number": number, "name": "https", "protocol": "HTTPS"}, "hosts": list(hosts or ["a.lab"])}
+    tls = {"mode": mode, "credentialName": "c", **more}
+    chosen = selector or {"istio": "ingressgateway"}
+    return thing("Gateway", name, of, selector=chosen, servers=[{**server, "tls": tls}])
+
+
+@pytest.mark.parametrize(
+    ("gateways", "refused"),
+    [
+        ([gateway("a", "MUTUAL")], True),
+        ([gateway("a", "SIMPLE")], False),
+        ([gateway("a", "OPTIONAL_MUTUAL")], False),
+        ([gateway("a", "MUTUAL", "b.lab"), gateway("b", "SIMPLE")], False),
+        ([gateway("a", "MUTUAL", "*"), gateway("b", "SIMPLE", "*.lab"), gateway("c", "MUTUAL", "a.b.lab")], False),
+        ([gateway("a", "SIMPLE", "*.lab"), gateway("b", "MUTUAL", "echo/a.lab")], True),
+        # Of two for one host, the first counts, and the other one not at all.
+        ([gateway("b", "SIMPLE"), gateway("a", "MUTUAL")], True),
+        ([gateway("a", "SIMPLE", number=9443), gateway("b", "MUTUAL")], True),
+        ([gateway("a", "SIMPLE", selector={"istio": "egressgateway"}), gateway("b", "MUTUAL")], True),
+        ([gateway("a", "PASSTHROUGH")], None),
+        ([gateway("a", "SIMPLE", minProtocolVersion="TLSV1_3")], None),
+    ],
+)
+def test_servers_of_the_gateway(gateways: list[dict[str, Any]], refused: bool | None) -> None:
+    question = Contract(SECURITY, security.handshaken, {"call": {"host": "a.lab", "port": 8443, "certificate": False}})
+    found = question.promised(gateways).declared
+    if refused is None:
+        assert found.unknown["call"][0].startswith("Gateway a: spec.servers[0].tls")
+    else:
+        assert found.shares["call"] == {"the gateway refused the client" if refused else OK: 1.0}
+
+
+def test_a_host_that_no_gateway_serves_is_no_promise() -> None:
+    with pytest.raises(BrokenPromiseError, match=r"no Gateway serves b\.lab with TLS on port 8443"):
+        security.handshaken([gateway("a", "SIMPLE")], {"host": "b.lab", "port": 8443, "certificate": False})
+
+
+def test_the_names_of_what_is_not_modelled() -> None:
+    found = asked(ECHO, policy("a", "CUSTOM", **ANYBODY, provider={"name": "x"}))
+    assert found.unknown == {"call": ("AuthorizationPolicy a: spec.action CUSTOM",)}
+    assert asked(ECHO, policy("a", **UNSURE)).unknown == {
+        "call": ("AuthorizationPolicy a: spec.rules[0].from[0].source.ipBlocks[0]",)
+    }
+    with pytest.raises(NotModelledError, match="AuthorizationPolicy a: it applies to the ingress gateway as well"):
+        security.permitted([ECHO, policy("a", of=ROOT, **NOBODY)], CALL)

@@ -14,18 +14,29 @@ class Caller:
     :param namespace: of the caller's pod (of the gateway's pod, for a gateway)
     :param labels: of that pod
     :param gateway: ``namespace/name`` of the Gateway by which the call enters; None for a sidecar
+    :param all_labels: whether the pod has no others
     """
 
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict)
     gateway: str | None = None
+    all_labels: bool = True
+
+    def has(self, selector: Mapping[str, str]) -> bool | None:
+        """Whether the pod has all labels that a selector asks for; None if that is not known."""
+        wrong = any(self.labels.get(name, value) != value for name, value in selector.items())
+        absent = any(name not in self.labels for name in selector)
+        if wrong or (absent and self.all_labels):
+            return False
+        return None if absent else True
 
 
 @dataclass(frozen=True)
 class Call:
     """One request, or one connection where ``port`` carries no HTTP.
 
-    :param host: authority as the client writes it, without port; for TLS the server name
+    :param host: authority as the client writes it, where a port matters to conditions on the authority alone; for TLS the
+        server name
     :param port: of the service, or of the Gateway's server
     :param uri: the path; the query is separate
     :param headers: by lower-case name
@@ -40,6 +51,12 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     scheme: str = "http"
+
+    @property
+    def name(self) -> str:
+        """The host that is asked for, without port and in lower case."""
+        name, _, port = self.host.rpartition(":")
+        return (name if port.isdecimal() and name else self.host).lower()
 
 
 @dataclass(frozen=True)

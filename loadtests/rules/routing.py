@@ -2,18 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from loadtests.rules.calls import Call, Mesh, Routed
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules import actions, destinations, entrances, sidecars
+from loadtests.rules.actions import Leg
+from loadtests.rules.calls import Call, Destination, Mesh, Routed
+from loadtests.rules.declared import BrokenPromiseError
+from loadtests.rules.destinations import Applied
+from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, services_of
 from loadtests.rules.view import View
+from loadtests.rules.virtual import accept_others, rules_of
+from loadtests.rules.world import Taken, World
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where a call goes, and what DestinationRules set together for each of those hosts."""
+
+    destinations: tuple[Destination, ...] = ()
+    mirrors: tuple[Destination, ...] = ()
+    applied: Mapping[str, Applied] = field(default_factory=dict)
+
+
+def find_route(objects: Sequence[View], call: Call, mesh: Mesh | None = None) -> Taken:
+    """What takes a call. What a route does with it stays unread; rules and routes of no bearing are accepted.
+
+    Parameters and errors are those of :func:`route_call`.
+    """
+    mesh = mesh or Mesh()
+    world = World(tuple(objects), call, mesh, tuple(services_of(objects, mesh.domain)), tuple(rules_of(objects, mesh)))
+    taken = entrances.taken(world) if call.caller.gateway else sidecars.taken(world)
+    accept_others(world.rules, taken.branch)
+    return taken
+
+
+def send(taken: Taken, with_mirrors: bool = True) -> Sent:
+    """Where a call goes that a route or a service takes; rules for other hosts are accepted.
+
+    :raises BrokenPromiseError: if a destination is not there
+    :raises NotModelledError: where istiod's merge of DestinationRules depends on how they are exported
+    """
+    world, domain = taken.world, taken.world.mesh.domain
+    if taken.branch is not None:
+        route = taken.branch.route
+        answers_itself = "redirect" in route or "directResponse" in route
+        legs = [] if answers_itself else actions.legs_of(route, domain)
+        mirrors = actions.mirrors_of(route, domain) if with_mirrors and not answers_itself else []
+    else:
+        host = taken.service.host if taken.service is not None else ""
+        legs, mirrors = [Leg(host, host, "", world.call.port, 1.0, f"Service {host}")] if host else [], []
+    used = list(dict.fromkeys(leg.host for leg in (*legs, *mirrors)))
+    services = {host: next((s for s in taken.reachable if s.host == host), None) for host in used}
+    chosen = {
+        host: destinations.rules_for(world.objects, host, world.call.caller, world.mesh, service.namespace)
+        for host, service in services.items()
+        if service is not None
+    }
+    destinations.accept_others(world.objects, [rule for rules in chosen.values() for rule in rules])
+    applied = {host: destinations.merged(rules) for host, rules in chosen.items()}
+    _accept_entries(world, used)
+    sent, copied = (
+        tuple(_destination(taken, leg, services[leg.host], applied.get(leg.host)) for leg in some) for some in (legs, mirrors)
+    )
+    return Sent(sent, copied, applied)
+
+
+def _destination(taken: Taken, leg: Leg, service: Service | None, applied: Applied | None) -> Destination:
+    """One destination as the proxy has it.
+
+    :raises BrokenPromiseError: if it is not there
+    """
+    if service is None or applied is None:
+        raise BrokenPromiseError(f"{leg.origin}: there is no service {leg.written}")
+    alone = next(iter(service.ports)) if taken.one_port and len(service.ports) == 1 else taken.world.call.port
+    port = alone if leg.port is None else leg.port
+    if port not in service.ports:
+        raise BrokenPromiseError(f"{leg.origin}: {leg.written} has no port {port}")
+    if leg.subset and leg.subset not in applied.subsets:
+        raise BrokenPromiseError(f"{leg.origin}: no DestinationRule of {leg.written} has a subset {leg.subset}")
+    return Destination(leg.host, leg.subset, port, leg.share)
+
+
+def _accept_entries(world: World, used: Sequence[str]) -> None:
+    """Of ServiceEntries of other hosts, nothing has a bearing; of those that are used, not where their calls end."""
+    ours = [entry for service in world.services if service.host in used for entry in service.entries]
+    for entry in (entry for service in world.services for entry in service.entries):
+        entry.accept(*(NO_BEARING if any(entry is one for one in ours) else ()))
+
+
+def accept_policies(sent: Sent) -> None:
+    """Say that what DestinationRules set beside subsets has no bearing on where calls go."""
+    for applied in sent.applied.values():
+        if applied.policy is not None:
+            applied.policy.accept()
+        for subset in applied.subsets.values():
+            subset.accept("labels", "trafficPolicy")
 
 
 def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) -> Routed:
     """What the mesh does with ``call``.
 
-    :param objects: all rules and services of all namespaces that bear on it
-    :raises BrokenPromiseError: if the rules contradict themselves
+    :param objects: all rules and services of all namespaces that bear on it, each as the API gives it
+    :raises BrokenPromiseError: if the rules lead to something that is not there, or contradict themselves
     :raises NotModelledError: naming the field that is not modelled
     """
-    raise NotModelledError(f"calls to {call.host}")
+    taken = find_route(objects, call, mesh)
+    sent = send(taken)
+    accept_policies(sent)
+    done = Routed(sent.destinations, taken.redirect, no_route=taken.no_route, mirrors=sent.mirrors)
+    if taken.service is not None and taken.service.ports[call.port] in (HTTP, SNIFFED):
+        return replace(done, retries=actions.retries_of(None))
+    if taken.branch is None or not taken.branch.is_http:
+        return done
+    route, condition = taken.branch.route, taken.branch.condition
+    route.accept("name", "corsPolicy")
+    redirect = actions.redirect_of(route, condition, call)
+    direct = actions.direct_response_of(route) if redirect is None else None
+    done = replace(done, redirect=redirect, direct_response=direct, fault=actions.fault_of(route))
+    rewrite = actions.rewrite_of(route, condition, call)
+    timeout, retries = actions.timeout_of(route), actions.retries_of(route)
+    if redirect is not None or direct is not None:
+        return done
+    return replace(done, timeout=timeout, retries=retries, rewrite=rewrite)

@@ -1,0 +1,204 @@
+"""Which route of a gateway takes a call that enters by it: Gateways of one port are merged, and so are rules for one host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from loadtests.rules import hosts
+from loadtests.rules.calls import NoRoute, Redirect
+from loadtests.rules.conditions import takes_all
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.level4 import tcp_branch
+from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, namespace_of, of_kind, one_for_each_host
+from loadtests.rules.view import View
+from loadtests.rules.virtual import Branch, Rule, branches_for, first_taken, given_to
+from loadtests.rules.world import Taken, World
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of a Gateway.
+
+    :param listens: the port of the pod
+    """
+
+    gateway: View
+    view: View
+    number: int
+    listens: int
+
+    @property
+    def name(self) -> str:
+        """``namespace/name`` of the Gateway."""
+        return f"{namespace_of(self.gateway)}/{self.gateway['metadata']['name']}"
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return f"Gateway {self.gateway['metadata']['name']}: {self.view.path_of('port')}"
+
+    @property
+    def protocol(self) -> str:
+        """As the Gateway writes it, in lower case."""
+        return str(self.view["port"]["protocol"]).lower()
+
+    @property
+    def redirects(self) -> bool:
+        """Whether plain HTTP is redirected to HTTPS."""
+        return bool(self.view.get("tls", {}).get("httpsRedirect"))
+
+    def names_for(self, namespace: str) -> list[str]:
+        """The hosts that it serves for rules of a namespace."""
+        found = []
+        for text in self.view.get("hosts", []):
+            owner, slash, name = str(text).lower().rpartition("/")
+            owner = namespace_of(self.gateway) if owner == "." else owner
+            if not slash or owner in ("*", namespace):
+                found.append(name)
+        return found
+
+
+def taken(world: World) -> Taken:
+    """What takes the call.
+
+    :raises BrokenPromiseError: if the Gateway is not in force, or has no server for the port
+    :raises NotModelledError: if its port speaks several protocols, or TLS that is passed on
+    """
+    servers = _servers(world)
+    ours = [s for s in servers if s.name == world.call.caller.gateway and s.number == world.call.port]
+    if not ours:
+        raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} has no server for port {world.call.port}")
+    beside = [s for s in servers if s.listens == ours[0].listens]
+    namespace = world.call.caller.namespace
+    visible = [s for s in world.services if is_given(s.export, s.namespace, namespace)]
+    answer = _by_protocol(world, ours, beside)
+    _accept_servers(world, beside if answer is not None else [])
+    reachable = tuple(one_for_each_host(visible, ""))
+    if isinstance(answer, Branch):
+        own = tuple(s for s in visible if s.namespace == answer.rule.namespace)
+        return Taken(world, (*own, *reachable), branch=answer, one_port=True)
+    if isinstance(answer, Redirect):
+        return Taken(world, reachable, redirect=answer)
+    return Taken(world, reachable, no_route=NoRoute.NOT_FOUND)
+
+
+def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server]) -> Branch | Redirect | None:
+    spoken = {PROTOCOLS.get(s.protocol, s.protocol) for s in beside}
+    if len(spoken) > 1:
+        raise NotModelledError(f"{ours[0].title}.protocol")
+    if spoken == {HTTP}:
+        return _http(world, beside)
+    if spoken == {TCP} and not any("tls" in s.view for s in ours):
+        return _tcp(world, ours[0])
+    if ours[0].protocol == "https":
+        fitting = {name: s for s in reversed(ours) for name in s.names_for("*") or _all_names(s)}
+        name = hosts.chosen_domain(fitting, world.call.name)
+        if name is None:
+            raise BrokenPromiseError(f"Gateway {ours[0].name} serves no {world.call.name}")
+        if fitting[name].view.get("tls", {}).get("mode") not in ("PASSTHROUGH", "AUTO_PASSTHROUGH"):
+            return _http(world, [fitting[name]])
+    raise NotModelledError(f"{ours[0].title}.protocol")
+
+
+def _all_names(server: Server) -> list[str]:
+    return [str(text).lower().rpartition("/")[2] for text in server.view.get("hosts", [])]
+
+
+def _servers(world: World) -> list[Server]:
+    """The servers of all Gateways that select the pod by which the call enters, the oldest Gateway first."""
+    every = of_kind(world.objects, "Gateway")
+    ours = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == world.call.caller.gateway), None)
+    if ours is None:
+        raise BrokenPromiseError(f"no Gateway {world.call.caller.gateway} is in force")
+    pod = (
+        world.call.caller
+        if world.call.caller.labels
+        else replace(world.call.caller, labels=dict(ours["spec"].get("selector", {})))
+    )
+    selecting = [g for g in every if pod.has(g["spec"].get("selector", {})) is not False]
+    if not any(g is ours for g in selecting):
+        raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
+    ports = _ports(world, pod.labels)
+    found = []
+    for gateway in selecting:
+        for view in gateway["spec"].get("servers", []):
+            number = int(view["port"]["number"])
+            view["port"].accept("name", "targetPort")
+            found.append(Server(gateway, view, number, ports.get(number, number)))
+    for gateway in every:
+        if not any(gateway is one for one in selecting):
+            gateway["spec"].accept()
+    return found
+
+
+def _ports(world: World, labels: Mapping[str, str]) -> dict[int, int]:
+    """Ports of the Services in front of a pod -> its own ports, where they are given by number."""
+    found: dict[int, int] = {}
+    for item in of_kind(world.objects, "Service"):
+        selector = item["spec"].get("selector", {})
+        if namespace_of(item) != world.call.caller.namespace or not selector or not selector.items() <= labels.items():
+            continue
+        for port in item["spec"].get("ports", []):
+            to = port.get("targetPort", port["port"])
+            if str(to).isdecimal():
+                found.setdefault(int(port["port"]), int(to))
+    return found
+
+
+def _accept_servers(world: World, beside: Sequence[Server]) -> None:
+    """Of servers that bear on the call, how TLS is ended has no bearing on where it goes; of the others, nothing has."""
+    for gateway in of_kind(world.objects, "Gateway"):
+        for view in gateway["spec"].get("servers", []):
+            if any(s.gateway is gateway and s.view.path_of("") == view.path_of("") for s in beside):
+                view.accept("name")
+                if "tls" in view:
+                    view["tls"].get("httpsRedirect")
+                    view["tls"].accept(
+                        "mode", "credentialName", "credentialNames", "serverCertificate", "privateKey", "caCertificates"
+                    )
+            else:
+                view.accept()
+
+
+def _served(server: Server, rule: Rule) -> Iterable[str]:
+    """The hosts that a server and a rule have in common, the narrower of each two."""
+    for served in server.names_for(rule.namespace):
+        for name in rule.names:
+            if hosts.covers(name, served):
+                yield served
+            elif hosts.covers(served, name):
+                yield name
+
+
+def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | None:
+    """The route of merged servers: all rules for the host that is the most specific one, routes for everything last."""
+    routes: dict[str, list[Branch]] = {}
+    secure: set[str] = set()
+    for server in servers:
+        call = replace(world.call, port=server.number)
+        for rule in given_to(world.rules, server.name, world.call.caller.namespace):
+            names = list(dict.fromkeys(_served(server, rule)))
+            branches = branches_for(rule, world.rules, call, server.name) if names else []
+            for name in names if branches else []:
+                routes.setdefault(name, []).extend(branches)
+                secure |= {name} if server.redirects else set()
+        if server.redirects:
+            secure |= set(_all_names(server))
+    domain = hosts.chosen_domain({*routes, *secure}, world.call.name)
+    if domain is None:
+        return None
+    if domain in secure and world.call.scheme == "http":
+        return Redirect(301, scheme="https")
+    ordered = sorted(routes.get(domain, []), key=lambda b: takes_all(b.condition))
+    return first_taken(ordered, world.call)
+
+
+def _tcp(world: World, server: Server) -> Branch | None:
+    """The first TCP route of a rule for any host of the server."""
+    rules = [
+        r
+        for r in given_to(world.rules, server.name, world.call.caller.namespace)
+        if any(hosts.overlap(served, name) for served in server.names_for(r.namespace) for name in r.names)
+    ]
+    return tcp_branch(rules, world, server.name)

@@ -1,6 +1,6 @@
-"""The accounts that the console writes rules with: one a namespace, which may write the kinds that rules have, no more.
+"""The accounts that the console writes rules with: one per namespace, limited to the resource kinds of rules.
 
-:mod:`loadtests.console.access` makes them.
+:mod:`loadtests.console.access` creates them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VERBS = ("get", "list", "create", "update", "patch", "delete")
 
 
 def kinds() -> dict[str, list[str]]:
-    """API group -> plural names of the kinds that rules may have."""
+    """API group -> plural names of the resource kinds of rules."""
     groups: dict[str, list[str]] = {}
     for name in writes.KINDS:
         plural, _, group = name.partition(".")
@@ -25,7 +25,7 @@ def kinds() -> dict[str, list[str]]:
 
 
 def manifests(namespace: str) -> list[dict[str, Any]]:
-    """The account with its Role, for one namespace."""
+    """Manifests of the account and its Role for one namespace."""
     rbac, metadata = "rbac.authorization.k8s.io", {"name": NAME, "namespace": namespace}
     rules = [{"apiGroups": [group], "resources": plurals, "verbs": list(VERBS)} for group, plurals in kinds().items()]
     role = {"apiGroup": rbac, "kind": "Role", "name": NAME}
@@ -38,8 +38,8 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
 
 
 def of(cluster: Cluster) -> Cluster:
-    """The same cluster and namespace, seen with the account's rights.
+    """The same cluster and namespace, with the account's rights.
 
-    It has no token: the API server is asked to treat a request as the account's, and refuses whatever its Role does not cover.
+    The account has no token. Requests impersonate it, and the API server refuses whatever its Role does not cover.
     """
     return replace(cluster, user=f"system:serviceaccount:{cluster.namespace}:{NAME}")

@@ -1,6 +1,6 @@
-"""Shows, puts in force and undoes changes of rules, and keeps a history of them.
+"""Previews, applies and undoes changes to rules, and keeps their history.
 
-A change is tried first: by the lab's own checks, by a dry run of the API server (with Istio's validation), by the analyzer.
+A change is checked first: by the lab itself, by a dry run in the API server (with Istio's validation), and by the analyzer.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.mesh.writes import Change
 from loadtests.rules.declared import Objects, generation, of_kind
 
-MARKER = f"{marker.NAME}-settings"
+SENTINEL = f"{marker.NAME}-settings"
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 KINDS = {name: api for name, api in writes.KINDS.items() if name.endswith(".istio.io")}
 
 
 @dataclass(frozen=True)
 class State:
-    """A namespace's rules and services, now."""
+    """A namespace's current rules and services."""
 
     objects: list[dict[str, Any]]
     services: tuple[Service, ...]
     accounts: tuple[str, ...]
-    """Principals of its pods, and that of the ingress gateway."""
+    """Principals of its pods and of the ingress gateway."""
 
     def service(self, name: str) -> Service:
-        """One of the services.
+        """The service of that name.
 
-        :raises RefusedError: if there is none of that name
+        :raises RefusedError: if it does not exist
         """
         found = next((s for s in self.services if s.name == name), None)
         if found is None:
@@ -53,26 +53,26 @@ class State:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would change."""
+    """A set of changes, not yet applied."""
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
     live: tuple[dict[str, Any], ...] = ()
-    """The namespace's rules as they were read for it: one that changes after that is not overwritten."""
+    """The namespace's rules as they were read; a rule that changes later is not overwritten."""
 
     @property
     def diff(self) -> str:
-        """The difference as YAML, in unified format; empty where nothing changes."""
+        """The difference in YAML, in unified format; empty if nothing changes."""
         return "".join(line for change in self.changes for line in difference(change))
 
     @property
     def digest(self) -> str:
-        """Tells whether it is the plan that was shown."""
+        """Identifies the plan, to detect that it differs from the one that was shown."""
         return hashlib.sha256(self.diff.encode()).hexdigest()
 
 
 def difference(change: Change) -> Iterable[str]:
-    """One object's lines before and after, in unified format."""
+    """One object before and after, in unified format."""
     name = f"{change.object['kind']} {change.object['metadata']['name']}"
     before, after = (
         yaml.safe_dump(drafts.shown(o), allow_unicode=True).splitlines(keepends=True) if o else []
@@ -84,7 +84,7 @@ def difference(change: Change) -> Iterable[str]:
 def read(cluster: Cluster) -> State:
     """The namespace's rules and services.
 
-    :raises ClusterError: if the cluster does not answer
+    :raises ClusterError: if the cluster does not respond
     """
 
     def rules(item: tuple[str, str]) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ def read(cluster: Cluster) -> State:
         found = cluster.ask(f"/apis/{api}/namespaces/{cluster.namespace}/{plural}")["items"]
         return [{**o, "apiVersion": api, "kind": kind} for o in found if not o["metadata"]["name"].startswith(marker.NAME)]
 
-    # Side by side, for a page waits for them.
+    # In parallel, because a page waits for them.
     with ThreadPoolExecutor(max_workers=8) as pool:
         core = f"/api/v1/namespaces/{cluster.namespace}"
         services, pods = (pool.submit(cluster.ask, f"{core}/{kind}") for kind in ("services", "pods"))
@@ -102,7 +102,7 @@ def read(cluster: Cluster) -> State:
 
 
 def services_of(services: Objects, pods: Objects) -> tuple[Service, ...]:
-    """Services that select pods, by name, with the versions of those."""
+    """Services that select pods, sorted by name, with the pods' versions."""
     found = []
     for service in services:
         selector, metadata = service["spec"].get("selector") or {}, service["metadata"]
@@ -114,16 +114,16 @@ def services_of(services: Objects, pods: Objects) -> tuple[Service, ...]:
 
 
 def accounts_of(pods: Objects) -> tuple[str, ...]:
-    """Who may be named as a caller."""
+    """Principals that may be named as callers."""
     own = {f"cluster.local/ns/{p['metadata']['namespace']}/sa/{p['spec']['serviceAccountName']}" for p in pods}
     return (GATEWAY_ACCOUNT, *sorted(own))
 
 
 def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
-    """What the form asks for, tried but not put in force.
+    """The changes that the form requests, checked but not applied.
 
-    :raises RefusedError: if it cannot be held, with the reason of whoever says so
-    :raises ClusterError: if the cluster does not answer, or refuses
+    :raises RefusedError: if a check fails, with its reason
+    :raises ClusterError: if the cluster does not respond or refuses
     """
     state = read(cluster)
     found = drafts.changes(state.objects, state.service(service), asked)
@@ -142,28 +142,28 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
 
 
 def analyzed(cluster: Cluster, objects: Objects, others: Objects) -> tuple[str, ...]:
-    """What ``istioctl analyze`` warns of, were ``objects`` in the namespace beside ``others``.
+    """Warnings of ``istioctl analyze`` for ``objects``, together with the namespace's ``others``.
 
-    It is given them instead of the cluster, for that would have to be the whole of it, with the mesh's own Secrets.
+    The analyzer reads only these objects. To read the cluster, it would need access to all of it, even the mesh's Secrets.
 
     :raises RefusedError: if it finds an error in one of ``objects``
     """
     if not objects:
         return ()
     given = yaml.safe_dump_all([*objects, *others])
-    told = json.loads(cluster.istioctl("analyze", "--use-kube=false", "--output", "json", "-", stdin=given) or "[]")
+    reported = json.loads(cluster.istioctl("analyze", "--use-kube=false", "--output", "json", "-", stdin=given) or "[]")
     ours = {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
-    about = [m for m in told or [] if m.get("origin", "").split(" ports", 1)[0] in ours]
+    about = [m for m in reported or [] if m.get("origin", "").split(" ports", 1)[0] in ours]
     found = {level: [f"{m['code']} {m['message']}" for m in about if m["level"] == level] for level in ("Error", "Warning")}
     if found["Error"]:
         raise RefusedError(f"istioctl analyze: {'; '.join(found['Error'])}")
     return tuple(found["Warning"])
 
 
-def held(cluster: Cluster) -> tuple[int, list[str]]:
-    """Proxies that must hold the namespace's rules: how many there are, and which do not yet."""
+def propagation(cluster: Cluster) -> tuple[int, list[str]]:
+    """The number of proxies that need the namespace's rules, and the names of those that are stale."""
     host = marker.host_of(f"settings {generation(read(cluster).objects)}")
-    marker.put(cluster, host, MARKER)
+    marker.put(cluster, host, SENTINEL)
     proxies = marker.injected(cluster, ((cluster.namespace, ""), GATEWAY))
     return len(proxies), [pod for _, pod in marker.without(cluster, host, proxies)]
 
@@ -173,7 +173,7 @@ def held(cluster: Cluster) -> tuple[int, list[str]]:
 
 @dataclass(frozen=True)
 class Item:
-    """One change that was put in force."""
+    """One applied change."""
 
     number: int
     when: str
@@ -186,13 +186,13 @@ class Item:
 
     @property
     def diff(self) -> str:
-        """As it was shown."""
+        """The difference that was shown."""
         return Plan(self.changes).diff
 
 
 @dataclass(frozen=True)
 class History:
-    """What was changed, one line of JSON each, the oldest first; nothing is ever taken out."""
+    """All applied changes, one line of JSON each, oldest first; lines are never removed."""
 
     file: Path
 
@@ -202,50 +202,50 @@ class History:
             lines = [json.loads(line) for line in self.file.read_text().splitlines()]
         except FileNotFoundError:
             return []
-        return [Item(**{**told, "changes": tuple(Change(**c) for c in told["changes"])}) for told in lines]
+        return [Item(**{**record, "changes": tuple(Change(**c) for c in record["changes"])}) for record in lines]
 
     def add(self, who: str, namespace: str, service: str, changes: Sequence[Change], undoes: int | None = None) -> int:
-        """Note a change; its number."""
+        """Record a change and return its number."""
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         number = len(self.items()) + 1
-        told = {"number": number, "when": when, "who": who, "namespace": namespace, "service": service, "undoes": undoes}
+        record = {"number": number, "when": when, "who": who, "namespace": namespace, "service": service, "undoes": undoes}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.touch(mode=0o600)
         with self.file.open("a") as file:
-            file.write(json.dumps(told | {"changes": [vars(c) for c in changes]}) + "\n")
+            file.write(json.dumps(record | {"changes": [vars(c) for c in changes]}) + "\n")
         return number
 
 
 def apply(cluster: Cluster, history: History, who: str, service: str, asked: Any, digest: str) -> int:
-    """Put in force what was shown; the change's number.
+    """Apply the plan that was shown and return the change's number.
 
     :param digest: of the plan that was shown
-    :raises RefusedError: if it would be another change by now, or cannot be held
+    :raises RefusedError: if the plan is no longer the same, or a check fails
     """
     found = plan(cluster, service, asked)
     if found.digest != digest:
-        raise RefusedError("the rules have changed since the difference was shown; look at it once more; nothing was changed")
+        raise RefusedError("the rules have changed since the difference was shown; review it again; nothing was changed")
     if not found.changes:
-        raise RefusedError("the rules say that already; nothing was changed")
+        raise RefusedError("the rules already say this; nothing was changed")
     writes.apply(account.of(cluster), found.changes, found.live)
     return history.add(who, cluster.namespace, service, found.changes)
 
 
 def undo(cluster: Cluster, history: History, who: str, number: Any) -> int:
-    """Undo one change; the number of the change that does.
+    """Undo one change and return the number of the new change.
 
-    :raises RefusedError: if there is no such change, or what it wrote is no longer there
+    :raises RefusedError: if the change does not exist, or its rules have changed since
     """
     items = history.items()
     item = next((i for i in items if i.number == number and i.namespace == cluster.namespace), None)
     if item is None or any(i.undoes == number for i in items):
-        raise RefusedError(f"change {number} is not there, or undone already; nothing was changed")
+        raise RefusedError(f"change {number} does not exist or is already undone; nothing was changed")
     live = read(cluster).objects
     now = {(o["kind"], o["metadata"]["name"]): o for o in live}
     for change in item.changes:
         name = (change.object["kind"], change.object["metadata"]["name"])
         if not drafts.same(now.get(name), change.after):
-            raise RefusedError(f"{name[0]} {name[1]} has been changed since: undo that first; nothing was changed")
+            raise RefusedError(f"{name[0]} {name[1]} has changed since: undo the later change first; nothing was changed")
     back = [change.back() for change in item.changes]
     writes.apply(account.of(cluster), writes.ordered(back), live)
     return history.add(who, cluster.namespace, item.service, back, undoes=item.number)

@@ -1,6 +1,6 @@
-"""The rules that would say what a form asks for: which objects change, and how.
+"""Turns form values into rules: which objects change, and how.
 
-Pure: nothing here asks a cluster. What a rule holds and the form does not know stays as it is.
+Pure: nothing here talks to a cluster. Fields that the form does not know stay unchanged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from loadtests.mesh.writes import Change
 from loadtests.rules.declared import Objects, of_kind
 
 MINE = "console"
-"""Value of the label of rules that the page has written; an entry that is put in force removes them, like those of others."""
+"""Label value of rules that the page wrote; applying an entry removes them, like those of other entries."""
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 NETWORKING, SECURITY, FILTERS = "networking.istio.io/v1", "security.istio.io/v1", "networking.istio.io/v1alpha3"
 HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -48,9 +48,9 @@ SHAPE: dict[str, type] = {"routes": list, "destination": dict, "rate": dict, "mt
 
 
 def fill(tree: dict[str, Any], fields: Sequence[Field], asked: Mapping[str, Any], where: str = "") -> None:
-    """Put the values of ``fields`` that differ into a rule.
+    """Write the values of ``fields`` that differ to a rule.
 
-    :raises RefusedError: if one is not accepted
+    :raises RefusedError: if a value is not accepted
     """
     untouched = {f.name for f in fields if asked.get(f.name) == f.read(tree)}
     for one in fields:
@@ -60,28 +60,28 @@ def fill(tree: dict[str, Any], fields: Sequence[Field], asked: Mapping[str, Any]
 
 
 def made(kind: str, name: str, api: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """An object that the page writes."""
+    """A new object, as the page writes it."""
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
 def plain(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the API server writes into it."""
+    """An object without the fields that the API server sets."""
     metadata = {k: v for k, v in rule["metadata"].items() if k in ("name", "namespace", "labels", "annotations")}
     return copy.deepcopy({"apiVersion": rule["apiVersion"], "kind": rule["kind"], "metadata": metadata, "spec": rule["spec"]})
 
 
 def shown(rule: Mapping[str, Any]) -> dict[str, Any]:
     """An object as a person would write it."""
-    told = plain(rule)
-    told["metadata"].get("annotations", {}).pop(APPLIED, None)
-    if not told["metadata"].get("annotations", True):
-        del told["metadata"]["annotations"]
-    return told
+    manifest = plain(rule)
+    manifest["metadata"].get("annotations", {}).pop(APPLIED, None)
+    if not manifest["metadata"].get("annotations", True):
+        del manifest["metadata"]["annotations"]
+    return manifest
 
 
 @dataclass
 class Draft:
-    """The objects that a form asks for; each part of the form changes its own."""
+    """The changes that a form requests; each part of the form changes its own objects."""
 
     objects: Objects
     service: Service
@@ -89,23 +89,23 @@ class Draft:
 
     @property
     def names(self) -> list[str]:
-        """What weights and mirrors may name."""
+        """Names that weights and mirrors may use."""
         return subsets(rule_of("destination", self.objects, self.service), self.service)
 
     def put(self, part: str, rule: Mapping[str, Any] | None, after: dict[str, Any] | None) -> None:
-        """Note that ``rule`` is to become ``after``.
+        """Record that ``rule`` becomes ``after``.
 
-        :raises RefusedError: if it is not the lab's
+        :raises RefusedError: if the rule does not belong to the lab
         """
         if rule is not None and not is_ours(rule):
-            told = f"{part}: {rule['kind']} {rule['metadata']['name']} belongs to {owner(rule)}"
-            raise RefusedError(f"{told}; it is shown, not overwritten")
+            message = f"{part}: {rule['kind']} {rule['metadata']['name']} belongs to {owner(rule)}"
+            raise RefusedError(f"{message}; the lab does not overwrite it")
         if after is not None:
             after["metadata"].setdefault("labels", {})[LABEL] = MINE
         self.changes.append(Change(plain(rule) if rule else None, after))
 
     def routes(self, asked: Sequence[Values]) -> None:
-        """The VirtualService."""
+        """Change the VirtualService."""
         rule = rule_of("routes", self.objects, self.service)
         there = (rule or {}).get("spec", {}).get("http", [])
         routes = []
@@ -118,7 +118,7 @@ class Draft:
         self.put("routes", rule, {**after, "spec": spec} if routes or spec.keys() & {"tcp", "tls"} else None)
 
     def route(self, original: Mapping[str, Any] | None, asked: Values, where: str) -> dict[str, Any]:
-        """One HTTP route with the form's values in it; as it was where they say the same.
+        """One HTTP route with the form's values; unchanged if they are the same.
 
         :raises RefusedError: if a value is not accepted
         """
@@ -142,7 +142,7 @@ class Draft:
         return route
 
     def match(self, asked: Values, where: str) -> list[dict[str, Any]]:
-        """The condition of a route; empty for every request.
+        """The match of a route; empty to match every request.
 
         :raises RefusedError: if a value is not accepted
         """
@@ -156,9 +156,9 @@ class Draft:
         return match_written(asked)
 
     def weights(self, route: dict[str, Any], asked: Mapping[str, Any], where: str) -> None:
-        """Put the weights into a route.
+        """Write the weights to a route.
 
-        :raises RefusedError: if they do not sum to 100, or name what is not there
+        :raises RefusedError: if they do not sum to 100, or name an unknown subset
         """
         for name, weight in asked.items():
             if name and name not in self.names:
@@ -177,7 +177,7 @@ class Draft:
                 route["route"].append({**there.get(name, {"destination": fresh}), "weight": weight})
 
     def destination(self, asked: Values, routes: Sequence[Values]) -> None:
-        """The DestinationRule: its limits, and a subset for every version that a route names."""
+        """Change the DestinationRule: its limits, and a subset for every version that a route uses."""
         rule = rule_of("destination", self.objects, self.service)
         fresh = made("DestinationRule", self.service.name, NETWORKING, self.service.namespace, {"host": self.service.name})
         after = plain(rule or fresh)
@@ -192,7 +192,7 @@ class Draft:
             self.put("destination", rule, after if set(after["spec"]) > {"host"} else None)
 
     def rate(self, asked: Values) -> None:
-        """The EnvoyFilter that limits what each pod lets in."""
+        """Change the EnvoyFilter that limits the request rate of each pod."""
         rule = rule_of("rate", self.objects, self.service)
         after = plain(rule) if rule else made(
             "EnvoyFilter", f"{self.service.name}-rate", FILTERS, self.service.namespace, rate_limit(self.service)
@@ -206,7 +206,7 @@ class Draft:
         self.put("rate", rule, after if tokens is not None else None)
 
     def mtls(self, asked: Values) -> None:
-        """The PeerAuthentication of the service's pods."""
+        """Change the PeerAuthentication of the service's pods."""
         rule = rule_of("mtls", self.objects, self.service)
         spec = {"selector": {"matchLabels": dict(self.service.selector)}}
         after = plain(rule) if rule else made("PeerAuthentication", self.service.name, SECURITY, self.service.namespace, spec)
@@ -214,19 +214,19 @@ class Draft:
         self.put("mtls", rule, after if fetch(after["spec"], "mtls.mode") else None)
 
     def callers(self, asked: Any) -> None:
-        """The AuthorizationPolicy that lists who may call."""
+        """Change the AuthorizationPolicy that lists the allowed callers."""
         rule = rule_of("callers", self.objects, self.service)
         if asked is not None and (not isinstance(asked, list) or not all(isinstance(p, str) and p for p in asked)):
             raise RefusedError(f"callers: {asked!r} was given; accepted: a list of principals")
         spec = {"selector": {"matchLabels": dict(self.service.selector)}, "action": "ALLOW"}
         name = f"{self.service.name}-callers"
         after = plain(rule) if rule else made("AuthorizationPolicy", name, SECURITY, self.service.namespace, spec)
-        # No rule at all is Istio's way to allow nobody.
+        # In Istio, an ALLOW policy without rules allows nobody.
         after["spec"]["rules"] = [{"from": [{"source": {"principals": asked}}]}] if asked else []
         self.put("callers", rule, after if asked is not None else None)
 
     def egress(self, asked: Sequence[Values]) -> None:
-        """One ServiceEntry for each host and port outside the mesh."""
+        """Change the ServiceEntries: one for each external host and port."""
         rows = [egress_row(row, f"egress[{number}].") for number, row in enumerate(asked)]
         now = egress_values(self.objects)
         for rule in of_kind(self.objects, "ServiceEntry"):
@@ -244,13 +244,13 @@ class Draft:
 
 
 def egress_row(row: Any, where: str) -> Values:
-    """One host outside the mesh, checked.
+    """One external host, checked.
 
     :raises RefusedError: if a value is not accepted
     """
     host = str(row.get("host") or "") if isinstance(row, dict) else ""
     if not HOST.fullmatch(host) or len(host) > 200:
-        raise RefusedError(f"{where}host: {host!r} was given; accepted: a host's name, or *. and one")
+        raise RefusedError(f"{where}host: {host!r} was given; accepted: a host name, or *. and a host name")
     values = {one.name: one.checked(row.get(one.name), where) for one in EGRESS}
     for one in EGRESS:
         if values[one.name] is None:
@@ -259,7 +259,7 @@ def egress_row(row: Any, where: str) -> Values:
 
 
 def rate_limit(service: Service) -> dict[str, Any]:
-    """Envoy's local rate limit at the service's own proxies, without its numbers."""
+    """Envoy's local rate limit at the service's own proxies, without the numbers."""
     always = {"default_value": {"numerator": 100}}
     config = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
@@ -272,15 +272,15 @@ def rate_limit(service: Service) -> dict[str, Any]:
 
 
 def changes(objects: Objects, service: Service, asked: Values) -> list[Change]:
-    """What must change so that the rules say ``asked``; empty where they do already.
+    """The changes that turn the current rules into ``asked``; empty if there is no difference.
 
-    :param objects: those of the service's namespace
-    :param asked: as ``read`` gives them
-    :raises RefusedError: if a value is not accepted, or a rule is not the lab's
+    :param objects: the objects in the service's namespace
+    :param asked: form values, in the format of ``read``
+    :raises RefusedError: if a value is not accepted, or a rule does not belong to the lab
     """
     shaped = isinstance(asked, dict) and all(isinstance(asked.get(k), t) for k, t in SHAPE.items())
     if not shaped or not all(isinstance(r, dict) and isinstance(r.get("weights") or {}, dict) for r in asked["routes"]):
-        raise RefusedError(f"the form: something else was given; accepted: {', '.join(SHAPE)}")
+        raise RefusedError(f"the form: unexpected content was given; accepted: {', '.join(SHAPE)}")
     now, draft = read(objects, service), Draft(objects, service)
     if asked["routes"] != now["routes"] or asked["destination"] != now["destination"]:
         draft.destination(asked["destination"], asked["routes"])
@@ -293,5 +293,5 @@ def changes(objects: Objects, service: Service, asked: Values) -> list[Change]:
 
 
 def same(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two states of an object say the same, whoever has written them."""
+    """Whether two states of an object have the same spec, regardless of who wrote them."""
     return (one or {}).get("spec") == (other or {}).get("spec") and (one is None) == (other is None)

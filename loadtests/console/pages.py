@@ -1,4 +1,4 @@
-"""The console's own pages beside Locust's: the catalogue, the topology and the settings."""
+"""The console's own pages beside Locust's: catalogue, topology and settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from loadtests.reports import docs, summary
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 IDLE = ("ready", "stopped", "missing")
-"""States of Locust's runner in which no run is under way."""
+"""States of Locust's runner without an active run."""
 
 
 def entries(results: Path) -> list[dict[str, Any]]:
-    """Every entry with what its README says, and its last verdict."""
+    """Every entry with its README and its last verdict."""
     table = []
     for name in entry.names():
         line = summary.line_of(name, summary.read(results, name, 0.0))
@@ -31,26 +31,26 @@ def entries(results: Path) -> list[dict[str, Any]]:
 
 @functools.cache
 def namespaces() -> tuple[str, ...]:
-    """The namespaces that entries are about."""
+    """The namespaces that entries belong to."""
     return tuple(sorted({entry.load(name).question.namespace for name in entry.names()}))
 
 
 def edges_in(cluster: Cluster) -> list[topology.Edge]:
-    """The edges of a namespace; none where it is not there yet.
+    """The edges of a namespace; empty if the namespace does not exist yet.
 
-    :raises ClusterError: if they cannot be told
+    :raises ClusterError: if they cannot be read
     """
     try:
         return topology.read(cluster)
     except ClusterError:
-        # The account that reads may not look into what is not there, so the refusal alone does not tell.
+        # The account has no rights in a missing namespace, so the refusal alone does not show why.
         if cluster.there():
             raise
         return []
 
 
 def shown(template: str, **values: Any) -> Response:
-    """A page of the console in the language that is asked for, or else in the browser's."""
+    """A page of the console in the requested language, or else in the browser's."""
     code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
     words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
     page = make_response(render_template(template, **words, **values))
@@ -59,26 +59,26 @@ def shown(template: str, **values: Any) -> Response:
 
 
 def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
-    """Add the pages, and what their buttons call, to ``blueprint``."""
+    """Add the pages, and the endpoints of their buttons, to ``blueprint``."""
 
     @blueprint.get("/")
     @ui.auth_required_if_enabled
     def catalogue() -> Response:
-        """The page."""
+        """The catalogue."""
         options = environment.parsed_options
         return shown("console.html", options=options, entries=entries(Path(options.results)), never=summary.NEVER)
 
     @blueprint.get("/topology")
     @ui.auth_required_if_enabled
     def topology_page() -> Response:
-        """The picture of who calls whom; its numbers come from ``edges``."""
+        """The call graph; its data comes from ``edges``."""
         here, asked = namespaces(), request.args.get("namespace", "")
         return shown("topology.html", namespaces=here, namespace=asked if asked in here else "bookinfo")
 
     @blueprint.get("/edges")
     @ui.auth_required_if_enabled
     def edges() -> Any:
-        """The edges of one of the lab's namespaces; 409 with the reason where they cannot be told."""
+        """The edges of one of the lab's namespaces; 409 with the reason if they cannot be read."""
         namespace = request.args.get("namespace", "bookinfo")
         if namespace not in namespaces():
             return jsonify(error=f"namespace: {namespace} was given; accepted: one of {', '.join(namespaces())}"), 409
@@ -92,10 +92,10 @@ def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
     @blueprint.post("/entry")
     @ui.auth_required_if_enabled
     def put_entry() -> Any:
-        """Put one entry's rules in force; 409 with the reason where that cannot be."""
+        """Apply one entry's rules; 409 with the reason if that fails."""
         name = (request.get_json(silent=True) or {}).get("entry")
         if environment.runner.state not in IDLE:
-            return jsonify(error="a run is under way: stop it first"), 409
+            return jsonify(error="a run is active: stop it first"), 409
         try:
             found = entry.load(str(name))
             cluster = Cluster(environment.parsed_options.kubeconfig, found.question.namespace)

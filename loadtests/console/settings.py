@@ -1,6 +1,6 @@
-"""Traffic settings of one service: what its rules say, as values of a form.
+"""Traffic settings of one service: its rules as values of a form.
 
-Pure: nothing here asks a cluster; ``drafts`` has the way back.
+Pure: nothing here talks to a cluster. ``drafts`` does the reverse.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from loadtests.rules.declared import Objects, of_kind
 from loadtests.rules.promises import seconds
 
 Values = dict[str, Any]
-"""``routes`` (list), ``destination``, ``rate``, ``mtls`` (by name of field), ``callers`` (list or None), ``egress`` (list)."""
+"""``routes`` (list), ``destination``, ``rate``, ``mtls`` (by field name), ``callers`` (list or None), ``egress`` (list)."""
 
 
 class RefusedError(ValueError):
@@ -23,45 +23,45 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True)
 class Service:
-    """A Service of the cluster, as far as rules speak of it."""
+    """A Service in the cluster, with the parts that rules refer to."""
 
     name: str
     namespace: str
     selector: Mapping[str, str]
     versions: tuple[str, ...]
-    """Values of the label ``version`` of its pods, sorted."""
+    """Values of its pods' label ``version``, sorted."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One value of the form, and where it stands in a rule."""
+    """One value of the form, and its place in a rule."""
 
     name: str
     path: str
-    """Keys and list positions, with dots between them."""
+    """Keys and list indexes, separated by dots."""
     kind: str
     """integer, percent (fraction of 100), seconds, text, or choice."""
     low: float = 0
     high: float = 100
     choices: tuple[str, ...] = ()
     needs: str = ""
-    """Another field without which this one says nothing."""
+    """The field that this one depends on."""
 
     def read(self, tree: Any) -> Any:
-        """The value in a rule; None where there is none."""
+        """The value in a rule; None if it is not set."""
         found = fetch(tree, self.path)
         return seconds(found) if self.kind == "seconds" and found is not None else found
 
     def accepted(self) -> str:
-        """What may be given, in words."""
+        """Description of the accepted values."""
         if self.kind == "choice":
             return f"one of {', '.join(self.choices)}"
         return "text" if self.kind == "text" else f"{self.kind} from {self.low:g} to {self.high:g}"
 
     def checked(self, value: Any, where: str) -> Any:
-        """The value, as it stands in a rule.
+        """The value as a rule spells it.
 
-        :raises RefusedError: if it is not one that is accepted
+        :raises RefusedError: if the value is not accepted
         """
         if value in (None, ""):
             return None
@@ -77,7 +77,7 @@ class Field:
 
 
 def duration(name: str, path: str, needs: str = "") -> Field:
-    """A field of a rule's duration, in seconds."""
+    """A duration field, in seconds."""
     return Field(name, path, "seconds", 0.001, 3600, needs=needs)
 
 
@@ -121,7 +121,7 @@ TABLES = {"routes": ROUTE, "destination": DESTINATION, "rate": RATE, "mtls": MTL
 
 
 def fetch(tree: Any, path: str) -> Any:
-    """What stands at ``path``; None where nothing does."""
+    """The value at ``path``; None if there is none."""
     for key in path.split("."):
         if isinstance(tree, list):
             tree = tree[int(key)] if key.isdigit() and int(key) < len(tree) else None
@@ -131,7 +131,7 @@ def fetch(tree: Any, path: str) -> Any:
 
 
 def store(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Put ``value`` at ``path``; None takes it away, with all that is empty then."""
+    """Set the value at ``path``; None removes it, and all containers that become empty."""
     key, _, rest = path.partition(".")
     if not rest:
         tree.pop(key, None) if value is None else tree.update({key: value})
@@ -149,27 +149,27 @@ def store(tree: dict[str, Any], path: str, value: Any) -> None:
         tree.pop(key)
 
 
-# -- what the rules say -------------------------------------------------------------------------------------------------
+# -- rules as form values ------------------------------------------------------------------------------------------------
 
 
 def means(host: str, service: Service) -> bool:
-    """Whether a rule's host is the service."""
+    """Whether a rule's host names the service."""
     name, full = service.name, f"{service.name}.{service.namespace}"
     return host in (name, full, f"{full}.svc", f"{full}.svc.cluster.local")
 
 
 def selects(rule: Mapping[str, Any], service: Service) -> bool:
-    """Whether a rule is about the service's pods, and all of them."""
+    """Whether a rule selects exactly the service's pods."""
     return bool(service.selector) and fetch(rule, "spec.selector.matchLabels") == dict(service.selector)
 
 
 def in_mesh(rule: Mapping[str, Any]) -> bool:
-    """Whether a VirtualService is for sidecars."""
+    """Whether a VirtualService applies to sidecars."""
     return "mesh" in rule["spec"].get("gateways", ["mesh"])
 
 
 def principals(rule: Mapping[str, Any]) -> list[str] | None:
-    """Who may call, where an AuthorizationPolicy says nothing else; None where it does."""
+    """The allowed callers, if an AuthorizationPolicy restricts nothing else; otherwise None."""
     spec = rule["spec"]
     froms = [source for r in spec.get("rules", []) for source in r.get("from", [])]
     plain = all(set(r) == {"from"} for r in spec.get("rules", [])) and all(set(f["source"]) == {"principals"} for f in froms)
@@ -179,7 +179,7 @@ def principals(rule: Mapping[str, Any]) -> list[str] | None:
 
 
 def rule_of(part: str, objects: Objects, service: Service) -> Mapping[str, Any] | None:
-    """The object that a part of the form is about; None where there is none."""
+    """The object behind a part of the form; None if it does not exist."""
     tests: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
         "routes": ("VirtualService", lambda o: in_mesh(o) and any(means(h, service) for h in o["spec"].get("hosts", []))),
         "destination": ("DestinationRule", lambda o: means(o["spec"].get("host", ""), service)),
@@ -192,7 +192,7 @@ def rule_of(part: str, objects: Objects, service: Service) -> Mapping[str, Any] 
 
 
 def owner(rule: Mapping[str, Any]) -> str:
-    """Whose rule it is: the lab's label, or else what has written it last."""
+    """The rule's owner: the lab's label, or else its last field manager."""
     metadata = rule["metadata"]
     if mark := metadata.get("labels", {}).get(LABEL, ""):
         return f"istio-lab: {mark}"
@@ -201,21 +201,21 @@ def owner(rule: Mapping[str, Any]) -> str:
 
 
 def is_ours(rule: Mapping[str, Any]) -> bool:
-    """Whether the lab has written the rule, so that it may be written anew."""
+    """Whether the lab wrote the rule and may therefore overwrite it."""
     return LABEL in rule["metadata"].get("labels", {})
 
 
 def subsets(rule: Mapping[str, Any] | None, service: Service) -> list[str]:
-    """Names that weights may have: subsets, and versions that have none."""
+    """Names that weights may use: subsets, and versions without a subset."""
     there = (rule or {}).get("spec", {}).get("subsets", [])
     covered = {s.get("labels", {}).get("version") for s in there}
     return [s["name"] for s in there] + [v for v in service.versions if v not in covered]
 
 
 def route_values(route: Mapping[str, Any], service: Service) -> Values:
-    """One HTTP route as values of the form.
+    """One HTTP route as form values.
 
-    :return: with ``weights`` None where it leads elsewhere, and ``kept`` true where its match is richer than the form
+    :return: ``weights`` is None if the route points elsewhere; ``kept`` is true if the form cannot express its match
     """
     values: Values = {f.name: f.read(route) for f in ROUTE}
     headers: dict[str, dict[str, str]] = fetch(route, "match.0.headers") or {}
@@ -230,7 +230,7 @@ def route_values(route: Mapping[str, Any], service: Service) -> Values:
 
 
 def match_written(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The match that the form's own fields make: empty for every request."""
+    """The match that the form's fields produce; empty to match every request."""
     match: dict[str, Any] = {}
     for field in ROUTE[:2]:
         store({"match": [match]}, field.path, values.get(field.name) or None)
@@ -240,7 +240,7 @@ def match_written(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def egress_values(objects: Objects) -> list[Values]:
-    """The hosts outside the mesh that the lab's rules allow, where one rule is one host and port."""
+    """The external hosts that the lab's rules allow, one host and port per rule."""
     return [
         {"host": o["spec"]["hosts"][0], **{f.name: f.read(o["spec"]) for f in EGRESS}}
         for o in of_kind(objects, "ServiceEntry")
@@ -249,21 +249,21 @@ def egress_values(objects: Objects) -> list[Values]:
 
 
 def is_host(rule: Mapping[str, Any]) -> bool:
-    """Whether a ServiceEntry is one that the form can write."""
+    """Whether the form can write this ServiceEntry."""
     spec = rule["spec"]
     plain = len(spec.get("hosts", [])) == 1 and len(spec.get("ports", [])) == 1 and not spec.get("endpoints")
     return is_ours(rule) and plain and fetch(spec, "ports.0.protocol") in EGRESS[1].choices
 
 
 def rules_of(objects: Objects, service: Service) -> dict[str, Mapping[str, Any] | None]:
-    """Part of the form -> the object that it is about, for the parts that have but one."""
+    """Part of the form -> the object behind it, for the parts with a single object."""
     return {part: rule_of(part, objects, service) for part in ("routes", "destination", "rate", "mtls", "callers")}
 
 
 def read(objects: Objects, service: Service) -> Values:
-    """What the rules say of a service.
+    """A service's rules as form values.
 
-    :param objects: those of the service's namespace
+    :param objects: the objects in the service's namespace
     """
     found = rules_of(objects, service)
     spec = {part: (rule or {}).get("spec", {}) for part, rule in found.items()}
@@ -276,6 +276,6 @@ def read(objects: Objects, service: Service) -> Values:
 
 
 def locks(objects: Objects, service: Service) -> dict[str, str]:
-    """Part of the form -> who owns its rule, for the parts whose rule is not the lab's."""
+    """Part of the form -> owner of its rule, for the parts whose rule does not belong to the lab."""
     found = rules_of(objects, service)
     return {part: owner(rule) for part, rule in found.items() if rule and not is_ours(rule)}

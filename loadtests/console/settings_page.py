@@ -1,4 +1,4 @@
-"""The traffic settings page: a form of one service's rules, the difference that it would make, and the history of changes."""
+"""The traffic settings page: a form for one service's rules, a preview of each change, and the history of changes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from loadtests.mesh.cluster import Cluster, ClusterError
 OPERATOR = "operator"
 
 
-def told(state: changes.State, service: settings.Service) -> dict[str, Any]:
-    """What the form shows of a service, and the rules of its namespace, those of others included."""
+def form_state(state: changes.State, service: settings.Service) -> dict[str, Any]:
+    """The form's data for a service, and all rules in its namespace, including those of other owners."""
     rules = [
         {
             "kind": o["kind"], "name": o["metadata"]["name"], "owner": settings.owner(o), "ours": settings.is_ours(o),
@@ -36,8 +36,8 @@ def told(state: changes.State, service: settings.Service) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def past(history: changes.History, namespace: str) -> list[dict[str, Any]]:
-    """The namespace's history, the newest first; each change with whether it can be undone still."""
+def history_of(history: changes.History, namespace: str) -> list[dict[str, Any]]:
+    """The namespace's history, newest first; each change with whether it can still be undone."""
     items = [i for i in history.items() if i.namespace == namespace]
     undone = {i.undoes for i in items}
     return [
@@ -50,7 +50,7 @@ def past(history: changes.History, namespace: str) -> list[dict[str, Any]]:
 
 
 def answered(view: Callable[..., Any]) -> Callable[..., Any]:
-    """409 with the reason where a view cannot do what was asked for."""
+    """Make a view respond 409 with the reason when it refuses a request."""
 
     @functools.wraps(view)
     def guarded(*arguments: Any, **named: Any) -> Any:
@@ -63,10 +63,10 @@ def answered(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Response], namespaces: Callable[[], Any]) -> None:
-    """Add the page, and what its buttons call, to ``blueprint``.
+    """Add the page, and the endpoints of its buttons, to ``blueprint``.
 
-    :param shown: renders a template in the language that is asked for
-    :param namespaces: those of the lab, and no others may be changed
+    :param shown: renders a template in the requested language
+    :param namespaces: the lab's namespaces; no others may be changed
     """
     one_at_a_time = BoundedSemaphore()
 
@@ -83,14 +83,14 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
         return request.get_json(silent=True) or {}
 
     def judged(namespace: str) -> str | None:
-        """The entry that is chosen, if it is about the namespace."""
+        """The selected entry, if it belongs to the namespace."""
         name = str(environment.parsed_options.entry)
         return name if entry.load(name).question.namespace == namespace else None
 
     @blueprint.get("/settings")
     @ui.auth_required_if_enabled
     def settings_page() -> Response:
-        """The page; what it shows comes from ``state``."""
+        """The page; its data comes from ``state``."""
         given = request.args.get("namespace", "")
         fields = {part: [asdict(field) for field in table] for part, table in settings.TABLES.items()}
         return shown(
@@ -102,20 +102,22 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
     @ui.auth_required_if_enabled
     @answered
     def settings_state() -> Any:
-        """The rules of a service as values of the form, and the history of its namespace."""
+        """A service's rules as form values, and the history of its namespace."""
         where = cluster(request.args.to_dict())
         state = changes.read(where)
         if not state.services:
-            raise RefusedError(f"no service is in the namespace {where.namespace} yet; run: make policy ENTRY=...")
+            raise RefusedError(f"namespace {where.namespace} has no services yet; run: make policy ENTRY=...")
         names = [s.name for s in state.services]
         service = state.service(request.args.get("service", "") if request.args.get("service") in names else names[0])
-        return jsonify(**told(state, service), history=past(history(), where.namespace), entry=judged(where.namespace))
+        return jsonify(
+            **form_state(state, service), history=history_of(history(), where.namespace), entry=judged(where.namespace)
+        )
 
     @blueprint.post("/settings/plan")
     @ui.auth_required_if_enabled
     @answered
     def settings_plan() -> Any:
-        """What the form would change; nothing is changed."""
+        """Preview the form's change without applying it."""
         found = changes.plan(cluster(asked()), asked().get("service"), asked().get("values"))
         return jsonify(diff=found.diff, digest=found.digest, warnings=found.warnings)
 
@@ -123,7 +125,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
     @ui.auth_required_if_enabled
     @answered
     def settings_apply() -> Any:
-        """Put the difference that was shown in force."""
+        """Apply the difference that was shown."""
         with one_at_a_time:
             given = asked()
             number = changes.apply(
@@ -139,19 +141,19 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
         with one_at_a_time:
             return jsonify(number=changes.undo(cluster(asked()), history(), OPERATOR, asked().get("number")))
 
-    @blueprint.post("/settings/held")
+    @blueprint.post("/settings/propagation")
     @ui.auth_required_if_enabled
     @answered
-    def settings_held() -> Any:
-        """How many proxies must hold the rules, and which do not yet; that writes a marker, which they are searched for."""
-        total, late = changes.held(cluster(asked()))
-        return jsonify(total=total, late=late)
+    def settings_propagation() -> Any:
+        """How many proxies need the rules, and which are stale; writes a sentinel to find out."""
+        total, stale = changes.propagation(cluster(asked()))
+        return jsonify(total=total, stale=stale)
 
     @blueprint.get("/settings/export")
     @ui.auth_required_if_enabled
     @answered
     def settings_export() -> Any:
-        """The lab's rules in the namespace, as manifests for ``kubectl apply``."""
+        """The lab's rules in the namespace as manifests for ``kubectl apply``."""
         where = cluster(request.args.to_dict())
         ours = [drafts.shown(o) for o in changes.read(where).objects if settings.is_ours(o)]
         answer = make_response(yaml.safe_dump_all(ours, allow_unicode=True))

@@ -1,4 +1,4 @@
-"""Who calls whom in a namespace: what the mesh's metrics saw of each call, beside what its rules declare."""
+"""Call graph of a namespace: the mesh's metrics for each call, beside the share that the rules declare."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ CONNECTIONS = (
     f"sum by ({ENDS}, destination_service, destination_service_namespace)"
     f' (rate(istio_tcp_connections_opened_total{{reporter="source",destination_service_name="{BLOCKED}"}}[{WINDOW}])) > 0'
 )
-"""Of connections only those that no rule allows; the rest the mesh does not split."""
+"""Only connections that no rule allows; the mesh does not split the others."""
 P99 = (
     f"histogram_quantile(0.99, sum by (le, {ENDS})"
     f' (rate(istio_request_duration_milliseconds_bucket{{reporter="source"}}[{WINDOW}])))'
 )
 
 Series = Iterable[Mapping[str, Any]]
-"""What Prometheus answers: ``metric`` (labels) and ``value`` (time, number as text)."""
+"""Prometheus results: ``metric`` (labels) and ``value`` (time, number as text)."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One caller's requests to one version of a service, of the last half minute."""
+    """One caller's requests to one version of a service in the last 30 seconds."""
 
     source: str
-    """Service and version, as ``reviews v2``; so is ``target``, but for a host outside the mesh."""
+    """Service and version, such as ``reviews v2``; likewise ``target``, except for an external host."""
     target: str
     service: str
     version: str
     rate: float
-    """Requests per second; of what is blocked below HTTP, connections."""
+    """Requests per second; connections per second if blocked below HTTP."""
     share: float
-    """Of this caller's requests to the service, fraction of 1."""
+    """Share of this caller's requests to the service, fraction of 1."""
     declared: float | None
-    """Share that a VirtualService declares for requests without a mark of their own; None where there is no such rule."""
+    """Share that a VirtualService declares for requests that match no condition; None without such a rule."""
     errors: float
-    """Share of requests that failed (5xx, or no answer at all), fraction of 1."""
+    """Share of failed requests (5xx or no response), fraction of 1."""
     p99: float | None
-    """99 of 100 answers came within so many milliseconds."""
+    """99th percentile of the response time, in milliseconds."""
     mtls: bool
-    """Whether the other end proved who it is."""
+    """Whether the other end presented a mesh identity."""
     blocked: bool
-    """Whether no rule allows the host that was asked for."""
+    """Whether no rule allows the requested host."""
 
 
 def name_of(service: str, version: str) -> str:
@@ -67,7 +67,7 @@ def name_of(service: str, version: str) -> str:
 def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
     """(service, version) -> share of requests that match no condition, as VirtualServices and DestinationRules declare it.
 
-    :param objects: those of one namespace
+    :param objects: the objects in one namespace
     """
     versions = {
         (rule["spec"]["host"].split(".")[0], subset["name"]): subset.get("labels", {}).get("version", "")
@@ -85,7 +85,7 @@ def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
 
 
 def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
-    """The calls that leave or enter a namespace, by caller and version called, the busiest first.
+    """The calls that leave or enter a namespace, by caller and called version, busiest first.
 
     :param rates: answers to ``RATE`` and ``CONNECTIONS``
     :param quantiles: answer to ``P99``
@@ -118,16 +118,16 @@ def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], f
 
 
 def _ends(labels: Mapping[str, str]) -> tuple[str, ...]:
-    # Hosts that are blocked share one name, and are told apart by what was asked for; quantiles do not tell that.
+    # Blocked hosts share one name; the requested host tells them apart. Quantiles do not have it.
     asked = labels.get("destination_service", "") if labels.get("destination_service_name") == BLOCKED else ""
     names = [labels.get(name, "") for name in ENDS.split(", ")]
     return (*names, asked)
 
 
 def read(cluster: Cluster) -> list[Edge]:
-    """The edges of the cluster's namespace, now.
+    """The current edges of the cluster's namespace.
 
-    :raises ClusterError: if the cluster or its Prometheus does not answer
+    :raises ClusterError: if the cluster or its Prometheus does not respond
     """
     rules = [
         {**rule, "kind": kind}

@@ -1,4 +1,4 @@
-"""The browser part: a verdict tab in Locust's own page, the console's pages, a login, and a guard against other sites."""
+"""The browser part: a verdict tab in Locust's own page, the console's pages, a login, and protection against other sites."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from loadtests.verdict import Outcome, Verdict
 
 TAB = "mesh-verdict"
 COLUMNS = {
-    "traffic": "Traffic", "version": "Version", "declared": "Declared", "observed": "Observed", "low": "From",
+    "traffic": "Traffic", "version": "Version", "declared": "Expected", "observed": "Observed", "low": "From",
     "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
 }  # fmt: skip
 OF_LOCUSTS_PAGE = {"host", "run_time", "user_classes", "profile"}
-"""Options that Locust's form has beside ``FIELDS``."""
+"""Options in Locust's form besides ``FIELDS``."""
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of the form that starts a run."""
+    """A field in the form that starts a run."""
 
     accepted: str
     fits: Callable[[str], bool]
@@ -50,13 +50,13 @@ FIELDS = {
 
 
 class Operator(UserMixin):
-    """The one identity of the page: Locust's shared cached responses would leak sessions between several."""
+    """The page's only identity: Locust caches responses, which would leak sessions between several users."""
 
     id = "operator"
 
 
 def rows(verdict: Verdict) -> list[dict[str, Any]]:
-    """The tab's table: text and numbers only, for anything else breaks Locust's page."""
+    """The tab's table: text and numbers only, because anything else breaks Locust's page."""
     table = [
         {
             "traffic": c.name, "version": s.version or "service", "declared": f"{s.declared:.1%}",
@@ -71,7 +71,7 @@ def rows(verdict: Verdict) -> list[dict[str, Any]]:
 
 
 def extend(environment: Any) -> None:
-    """Add tab, login and guard to Locust's web UI."""
+    """Add the tab, the login and the protection to Locust's web UI."""
     ui = environment.web_ui
     columns = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     ui.template_args["extended_tabs"] = [{"title": "Mesh verdict", "key": TAB}]
@@ -99,7 +99,7 @@ def extend(environment: Any) -> None:
     @blueprint.get("/live")
     @ui.auth_required_if_enabled
     def live() -> Response:
-        """The verdict with its pictures, as a part of Locust's page."""
+        """The verdict with charts, as an HTML fragment in Locust's page."""
         return make_response(report.live(environment.mesh))
 
     pages.add(blueprint, ui, environment)
@@ -110,9 +110,9 @@ def extend(environment: Any) -> None:
 
 
 def refused() -> Response | None:
-    """403 for a foreign Host (DNS rebinding) and for a write that another site sent; None to go on."""
+    """403 for an unexpected Host (DNS rebinding) and for a write from another site; otherwise None."""
     if (urlsplit(f"//{request.host}").hostname or "") not in ("127.0.0.1", "localhost", "::1"):
-        return make_response("this host name is not served here\n", 403)
+        return make_response("this host name is not served\n", 403)
     if request.method not in READ_METHODS:
         origin = request.headers.get("Origin")
         if origin is None and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
@@ -123,7 +123,7 @@ def refused() -> Response | None:
 
 
 def elsewhere(target: str) -> Response | None:
-    """403 for a run against another host than the lab's own gateway; None to go on.
+    """403 for a run against a host other than the lab's own gateway; otherwise None.
 
     :param target: the host that Locust was started with
     """
@@ -133,39 +133,39 @@ def elsewhere(target: str) -> Response | None:
 
 
 def unfit(environment: Any) -> Response | None:
-    """A refusal, as Locust's page shows it, of a run that cannot be judged; None to go on."""
+    """The refusal of a run that cannot be judged, in the format of Locust's page; otherwise None."""
     if request.endpoint != "locust.swarm":
         return None
-    told = [
+    problems = [
         f"{name}: {request.form.get(name, '')!r} was given; accepted: {field.accepted}"
         for name, field in FIELDS.items()
         if (field.required or name in request.form) and not field.fits(request.form.get(name, ""))
     ]
-    # Locust would take any of its options from a form, the kubeconfig among them.
+    # Locust accepts any of its options from a form, even the kubeconfig.
     options = vars(environment.parsed_options).keys() - FIELDS.keys() - OF_LOCUSTS_PAGE
-    told += [f"{name}: was given; accepted: no such field" for name in request.form if name in options]
+    problems += [f"{name}: was given; accepted: no such field" for name in request.form if name in options]
     return (
-        jsonify(success=False, message=f"{'; '.join(told)}; nothing was started", host=environment.parsed_options.host)
-        if told
+        jsonify(success=False, message=f"{'; '.join(problems)}; nothing was started", host=environment.parsed_options.host)
+        if problems
         else None
     )
 
 
 def stop_beginning(environment: Any) -> None:
-    """Stop a run that waits for the proxies still: to Locust it has not begun, so its own stop leaves it."""
+    """Stop a run that is still waiting for the proxies: for Locust it has not begun, so Locust's own stop ignores it."""
     if request.endpoint == "locust.stop" and environment.mesh.beginning:
         environment.runner.spawning_greenlet.kill(block=True)
 
 
 def strip_cors(response: Response) -> Response:
-    """Locust answers any origin; this page answers its own."""
+    """Locust allows any origin; the console allows only its own."""
     for name in [n for n, _ in response.headers if n.lower().startswith("access-control-")]:
         del response.headers[name]
     return response
 
 
 def with_console(response: Response) -> Response:
-    """Put a way to the console's own pages into Locust's, which has no place for one, and the live verdict below its tab."""
+    """Add a link to the console's pages and the live verdict to Locust's page, which has no extension point for them."""
     if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
         css, script = (url_for("mesh.static", filename=name) for name in ("live.css", "live.js"))
         section = f'id="istio-lab-live" data-live="{url_for("mesh.live")}" data-tab="{TAB}" aria-label="Mesh verdict" hidden'
@@ -179,20 +179,20 @@ def with_console(response: Response) -> Response:
 
 
 def with_rows(response: Response, environment: Any) -> Response:
-    """Put the table into what Locust's page polls."""
+    """Add the table to the response that Locust's page polls."""
     if request.endpoint == "locust.request_stats" and response.status_code == 200 and response.is_json:
         data = response.get_json()
         data["extended_stats"] = [{"key": TAB, "data": rows(environment.mesh.verdict)}]
         run = environment.mesh
         if run.watcher and not run.finished and run.verdict.outcome is not Outcome.VOID:
-            # The page stops polling once a run is stopped; the last word comes a moment later.
+            # Locust's page stops polling when a run stops, but the final verdict arrives a moment later.
             data["state"] = "running"
         response.set_data(json.dumps(data))
     return response
 
 
 def add_login(ui: Any, base: str, password: str) -> None:
-    """One operator, one random password; the cookie stays with this page."""
+    """Add a login with one operator and one random password; the cookie is valid for this page only."""
     ui.app.config.update(
         SECRET_KEY=secrets.token_hex(32), SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_NAME=f"istio-lab-{secrets.token_hex(4)}",

@@ -1,4 +1,4 @@
-"""What the console's pages say, by language: words.json."""
+"""Texts of the console's pages, by language: words.json."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ WORDS: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "words.js
 
 
 def language(asked: str | None, best: str | None) -> str:
-    """The language to speak: the one that was asked for, else the browser's, else English."""
+    """The language to use: the requested one, else the browser's, else English."""
     return next((code for code in (asked, best) if code in WORDS), "en")

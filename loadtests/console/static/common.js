@@ -1,14 +1,14 @@
-// What the console's pages share: a line that says what goes on, and the start of a run.
-const said = document.getElementById("said");
+// Shared by the console's pages: a status line, and the start of a run.
+const status = document.getElementById("status");
 
 export function say(text, wrong = false) {
-  said.textContent = text; // never as markup: names come from the cluster
-  said.classList.toggle("error", wrong);
+  status.textContent = text; // never as markup: names come from the cluster
+  status.classList.toggle("error", wrong);
 }
 
 export const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
-// An element with text, attributes and children.
+// A new element with attributes and children.
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   Object.entries(attributes).forEach(([key, value]) => {
@@ -19,17 +19,17 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// The JSON that an address answers; its own words where it refuses.
+// The JSON response of a URL; throws the server's own message if it refuses.
 export async function ask(address, body) {
   const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(address, body === undefined ? {} : post);
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.error);
+  return content;
 }
 
-// Starts a run of an entry by Locust's own start, and opens Locust's page, which shows its tabs only if the run is under way by then;
-// that begins when the proxies hold the rules.
+// Starts a run of an entry through Locust's own endpoint, and opens Locust's page. Locust shows the tabs only if the run has already
+// begun, which happens once the proxies are in sync.
 export async function run(name) {
   const { users, rate, host, swarm, stats, index } = document.body.dataset;
   const form = new URLSearchParams({ user_count: users, spawn_rate: rate, host, entry: name });
@@ -43,5 +43,5 @@ export async function run(name) {
     }
     await pause(500);
   }
-  throw new Error("the run has not begun; see Locust's log");
+  throw new Error("the run did not begin; see Locust's log");
 }

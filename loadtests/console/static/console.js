@@ -1,4 +1,4 @@
-// Starts an entry: its rules are put in force, then Locust's own start is called, and its page shows the verdict.
+// Starts an entry: applies its rules, calls Locust's own start, and opens Locust's page with the verdict.
 import { ask, run, say } from "./common.js";
 
 const { entry, working } = document.body.dataset;

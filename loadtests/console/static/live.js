@@ -1,4 +1,4 @@
-// Shows the verdict with its pictures below Locust's own table while its tab is open, and goes on when the run has ended.
+// Shows the verdict with charts below Locust's own table while its tab is open, also after the run has ended.
 const section = document.getElementById("istio-lab-live");
 const { live, tab } = section.dataset;
 
@@ -7,7 +7,7 @@ async function look() {
   section.hidden = !open;
   if (!open || document.hidden) return;
   const answer = await fetch(live);
-  // The server has escaped what comes from the cluster; names are text there.
+  // The server has escaped everything that comes from the cluster.
   if (answer.ok) section.innerHTML = await answer.text();
 }
 

@@ -1,7 +1,7 @@
-// The form of one service's rules: shows them, shows what other values would change, puts that in force and undoes it.
+// The form for one service's rules: shows them, previews what other values would change, applies the change, and undoes it.
 import { ask, element, pause, run, say } from "./common.js";
 
-const { state: stateUrl, plan, apply, undo, held, export: exportUrl, stats, service: wanted } = document.body.dataset;
+const { state: stateUrl, plan, apply, undo, propagation, export: exportUrl, stats, service: wanted } = document.body.dataset;
 const [FIELDS, WORDS] = ["fields", "words"].map((id) => JSON.parse(document.getElementById(id).textContent));
 const [namespaces, services, form, planned, diff, warnings, applyButton, again, judge, progress, history, rules, exported] = [
   "namespace", "service", "form", "planned", "diff", "warnings", "apply", "again", "judge", "progress", "history", "rules", "export",
@@ -22,10 +22,10 @@ const GROUPS = [
 const known = (part, name) => FIELDS[part].find((field) => field.name === name) ?? TEXT(name);
 const query = (where) => new URLSearchParams(where).toString();
 
-let now = null; // what the cluster said last
-let base = null; // what the form was made from
+let now = null; // the last state read from the cluster
+let base = null; // the values that the form was built from
 let touched = false;
-let shown = null; // the plan that is on the page: what was asked for, and its digest
+let shown = null; // the plan on the page: the requested values, and the plan's digest
 let busy = false;
 let numbered = 0;
 
@@ -50,6 +50,8 @@ function group(legend, locked, ...children) {
   const note = locked ? [element("p", { class: "note" }, `${WORDS.owned_by} ${locked}`)] : [];
   return element("fieldset", { disabled: Boolean(locked) }, element("legend", {}, legend), ...note, ...children);
 }
+
+const help = (name) => (WORDS[`help_${name}`] ? [element("p", { class: "help" }, WORDS[`help_${name}`])] : []);
 
 const button = (label, act, attributes = {}) => {
   const made = element("button", { type: "button", ...attributes }, label);
@@ -126,7 +128,7 @@ function build() {
     group(WORDS.routes, locks.routes, ...(values.routes.length ? [] : [element("p", { class: "note" }, WORDS.no_routes)]), routes,
       button(WORDS.add_route, () => { routes.append(routeCard(fresh())); touch(); number(); })),
     ...GROUPS.map(([name, part, fields]) => {
-      const made = group(WORDS[name], locks[part], ...fields.map((f) => input(known(part, f), values[part][f])));
+      const made = group(WORDS[name], locks[part], ...help(name), ...fields.map((f) => input(known(part, f), values[part][f])));
       made.dataset.part = part;
       return made;
     }),
@@ -139,7 +141,7 @@ function build() {
   touched = false;
 }
 
-// -- what the form says --------------------------------------------------------------------------------------------------
+// -- values of the form --------------------------------------------------------------------------------------------------
 
 function valueOf(box) {
   if (box.value === "") return null;
@@ -166,7 +168,7 @@ function asked() {
   };
 }
 
-// -- what is done --------------------------------------------------------------------------------------------------------
+// -- actions -------------------------------------------------------------------------------------------------------------
 
 const place = () => ({ namespace: namespaces.value, service: services.value });
 
@@ -197,12 +199,12 @@ function look() {
     planned.hidden = true;
     say(WORDS.trying);
     const values = asked();
-    const told = await ask(plan, { ...place(), values });
-    say(told.diff ? "" : WORDS.no_difference);
-    if (!told.diff) return;
-    shown = { values, digest: told.digest };
-    lines(told.diff, diff);
-    warnings.replaceChildren(...told.warnings.map((w) => element("p", { class: "note" }, w)));
+    const preview = await ask(plan, { ...place(), values });
+    say(preview.diff ? "" : WORDS.no_difference);
+    if (!preview.diff) return;
+    shown = { values, digest: preview.digest };
+    lines(preview.diff, diff);
+    warnings.replaceChildren(...preview.warnings.map((w) => element("p", { class: "note" }, w)));
     again.hidden = !now.entry;
     again.querySelector("span").textContent = `${WORDS.judge_again} ${now.entry}`;
     planned.hidden = false;
@@ -210,18 +212,18 @@ function look() {
   });
 }
 
-// Waits until the proxies hold the rules, and says how many do.
+// Waits until all proxies are in sync, and shows how many are.
 async function propagated(number) {
   const started = Date.now();
   for (let tries = 0; tries < 60; tries += 1) {
-    const { total, late } = await ask(held, place());
+    const { total, stale } = await ask(propagation, place());
     progress.hidden = false;
-    Object.assign(progress, { max: total, value: total - late.length });
-    say(`${WORDS.change} ${number}: ${total - late.length} / ${total} ${WORDS.proxies_hold} (${Math.round((Date.now() - started) / 1000)} s)`);
-    if (!late.length) return;
+    Object.assign(progress, { max: total, value: total - stale.length });
+    say(`${WORDS.change} ${number}: ${total - stale.length} / ${total} ${WORDS.in_sync} (${Math.round((Date.now() - started) / 1000)} s)`);
+    if (!stale.length) return;
     await pause(500);
   }
-  throw new Error(`${WORDS.change} ${number}: ${WORDS.not_held}`);
+  throw new Error(`${WORDS.change} ${number}: ${WORDS.not_in_sync}`);
 }
 
 async function changed(number) {
@@ -236,7 +238,7 @@ applyButton.addEventListener("click", () => during(async () => {
   const { number: made } = await ask(apply, { ...place(), ...shown });
   await changed(made);
   const { state } = await (await fetch(stats)).json();
-  // A run that is under way begins its verdict again by itself.
+  // An active run restarts its verdict by itself.
   if (entry && !["running", "spawning"].includes(state)) await run(entry);
 }));
 
@@ -247,7 +249,7 @@ function undoOne(item) {
   });
 }
 
-function past() {
+function showHistory() {
   history.replaceChildren(...now.history.map((item) => {
     const text = element("pre", { class: "diff" });
     lines(item.diff, text);
@@ -259,7 +261,7 @@ function past() {
   }));
 }
 
-function inForce() {
+function showRules() {
   const open = new Set([...rules.querySelectorAll("details[open]")].map((d) => d.dataset.rule));
   rules.replaceChildren(...now.rules.map((rule) => {
     const name = `${rule.kind} ${rule.name}`;
@@ -269,16 +271,16 @@ function inForce() {
 }
 
 async function refresh(rebuild) {
-  const told = await ask(`${stateUrl}?${query({ namespace: namespaces.value, service: services.value || wanted })}`);
+  const fetched = await ask(`${stateUrl}?${query({ namespace: namespaces.value, service: services.value || wanted })}`);
   const before = now;
-  now = told;
-  const names = told.services.map((name) => element("option", { selected: name === told.service }, name));
-  if (!before || before.services.join() !== told.services.join() || services.value !== told.service) services.replaceChildren(...names);
+  now = fetched;
+  const names = fetched.services.map((name) => element("option", { selected: name === fetched.service }, name));
+  if (!before || before.services.join() !== fetched.services.join() || services.value !== fetched.service) services.replaceChildren(...names);
   exported.href = `${exportUrl}?${query({ namespace: namespaces.value })}`;
-  if (rebuild || (!touched && JSON.stringify(told.values) !== base)) build();
-  else if (touched && JSON.stringify(told.values) !== base) say(WORDS.changed_meanwhile, true);
-  if (!before || JSON.stringify(before.history) !== JSON.stringify(told.history)) past();
-  if (!before || JSON.stringify(before.rules) !== JSON.stringify(told.rules)) inForce();
+  if (rebuild || (!touched && JSON.stringify(fetched.values) !== base)) build();
+  else if (touched && JSON.stringify(fetched.values) !== base) say(WORDS.changed_meanwhile, true);
+  if (!before || JSON.stringify(before.history) !== JSON.stringify(fetched.history)) showHistory();
+  if (!before || JSON.stringify(before.rules) !== JSON.stringify(fetched.rules)) showRules();
 }
 
 async function fresh() {

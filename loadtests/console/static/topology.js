@@ -1,4 +1,4 @@
-// Draws who calls whom, and tells the same in a table; asks again every few seconds.
+// Draws the call graph, lists the same calls in a table, and refreshes both every few seconds.
 import { ask, say } from "./common.js";
 
 const { edges: url, none, blocked, mtls, plain } = document.body.dataset;
@@ -13,7 +13,7 @@ function make(name, attributes, text) {
   return element;
 }
 
-// A node's column is one more than that of its farthest caller; a circle of calls ends where it began.
+// A node's column is one more than that of its farthest caller; a cycle of calls is cut where it closes.
 function columns(edges) {
   const column = {};
   const visit = (node, depth, path) => {
@@ -46,7 +46,7 @@ function draw(edges) {
   const height = Math.max(0, ...spots.map((p) => p.y)) + NODE.height + 20;
   picture.replaceChildren();
   picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  // As wide as the page, as long as words stay readable; then it scrolls.
+  // As wide as the page while labels stay readable; below that, it scrolls.
   picture.style.minWidth = `${width * 0.7}px`;
   picture.style.maxWidth = `${width}px`;
   const labels = edges.map((e) => {
@@ -57,8 +57,8 @@ function draw(edges) {
     picture.append(make("path", e.blocked ? { ...line, "stroke-dasharray": "6 5" } : line));
     const share = e.declared === null ? percent(e.share) : `${percent(e.share)} / ${percent(e.declared)}`;
     const words = e.blocked ? blocked : `${e.mtls ? "mTLS " : ""}${share} · ${e.rate.toFixed(1)}/s`;
-    // Past the middle, where lines of one caller have parted.
-    return make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "told", "text-anchor": "middle" }, words);
+    // Past the middle, where lines from one caller have separated.
+    return make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "label", "text-anchor": "middle" }, words);
   });
   picture.append(...labels); // over all lines
   Object.entries(place).forEach(([node, { x, y }]) => {
@@ -86,10 +86,10 @@ function list(edges) {
 
 async function look() {
   try {
-    const told = await ask(`${url}?namespace=${encodeURIComponent(chosen.value)}`);
-    say(told.edges.length ? "" : none);
-    draw(told.edges);
-    list(told.edges);
+    const fetched = await ask(`${url}?namespace=${encodeURIComponent(chosen.value)}`);
+    say(fetched.edges.length ? "" : none);
+    draw(fetched.edges);
+    list(fetched.edges);
   } catch (error) {
     say(error.message, true);
   }

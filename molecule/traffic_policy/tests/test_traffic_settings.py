@@ -79,10 +79,10 @@ def test_every_setting_is_taken_by_istio_and_undone(tmp_path: Path) -> None:
     )
     assert writes.MANAGER in {m["manager"] for m in written["metadata"]["managedFields"]}
     until = 60
-    while (late := changes.held(CLUSTER))[1] and until:
+    while (found := changes.propagation(CLUSTER))[1] and until:
         until -= 1
-    assert late[0] >= 7
-    assert late[1] == []
+    assert found[0] >= 7
+    assert found[1] == []
     changes.undo(CLUSTER, history, "operator", number)
     assert rules() == before
 

@@ -71,4 +71,4 @@ def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: st
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the narrow page scrolls sideways"
     shot(page, "topology-narrow-dark")
     page.get_by_label("Namespace").select_option("webfront")
-    expect(page.get_by_role("status")).to_have_text("no requests in the last half minute", timeout=20_000)
+    expect(page.get_by_role("status")).to_have_text("no requests in the last 30 seconds", timeout=20_000)

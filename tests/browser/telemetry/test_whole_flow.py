@@ -64,7 +64,7 @@ def undo(page: Page) -> None:
     button.click()
     expect(page.get_by_role("button", name=str(number), exact=True)).to_have_count(0, timeout=30_000)
     expect(page.get_by_role("button", name="Show the difference")).to_be_enabled(timeout=60_000)
-    expect(page.locator("#said.error")).to_have_count(0)
+    expect(page.locator("#status.error")).to_have_count(0)
 
 
 def verdict(page: Page, outcome: str) -> None:
@@ -143,7 +143,7 @@ def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -
     change(page)
     expect(page.locator("#diff")).to_contain_text("-  - msgd.outside.internal")
     page.get_by_role("button", name="Apply").click()
-    expect(page.get_by_role("status")).to_contain_text("proxies hold it", timeout=60_000)
+    expect(page.get_by_role("status")).to_contain_text("proxies in sync", timeout=60_000)
     page.goto(f"{locust_ui}/mesh/topology?namespace=billing")
     # No rule speaks of that port any more, so the mesh knows no host, only the address.
     expect(page.locator(f'tr[data-edge="svcb v0.1>{address_of_msgd()}:9997"]')).to_contain_text("blocked", timeout=60_000)

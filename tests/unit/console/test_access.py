@@ -55,8 +55,8 @@ def test_it_reads_what_entries_send_with_and_no_other_secret() -> None:
 
 
 def test_every_right_is_in_the_docs_with_its_reason() -> None:
-    told = (PROJECT / "docs/browser.md").read_text()
-    assert access.table() in told, "python -c 'from loadtests.console import access; print(access.table())'"
+    page = (PROJECT / "docs/browser.md").read_text()
+    assert access.table() in page, "python -c 'from loadtests.console import access; print(access.table())'"
     assert not [right for right in (*access.LOOK, *access.judge(["x"]), *access.everywhere(["x"])) if not right.why]
     # The table is made of the same rights as the roles: each rule of theirs is one of its lines.
     everything = access.manifests(

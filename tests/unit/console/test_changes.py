@@ -91,14 +91,14 @@ def test_a_change_is_put_in_force_noted_and_undone(cluster: Played, history: cha
         return {key: (o["spec"], o["metadata"]["labels"]) for key, o in store.items()}
 
     assert said(cluster.rules) == said(before)
-    with pytest.raises(settings.RefusedError, match="change 1 is not there, or undone already; nothing was changed"):
+    with pytest.raises(settings.RefusedError, match="change 1 does not exist or is already undone; nothing was changed"):
         changes.undo(cluster, history, "operator", 1)
 
 
 def test_what_was_changed_since_is_not_undone(cluster: Played, history: changes.History) -> None:
     first = set_to(cluster, history, {"v1": 50, "v3": 50})
     set_to(cluster, history, {"v1": 10, "v3": 90})
-    with pytest.raises(settings.RefusedError, match="VirtualService reviews has been changed since: undo that first"):
+    with pytest.raises(settings.RefusedError, match="VirtualService reviews has changed since: undo the later change first"):
         changes.undo(cluster, history, "operator", first)
     assert cluster.weights() == [10, 90]
     changes.undo(cluster, history, "operator", 2)
@@ -117,7 +117,7 @@ def test_only_what_was_shown_is_put_in_force(cluster: Played, history: changes.H
 
 
 def test_nothing_to_change_is_said(cluster: Played, history: changes.History) -> None:
-    with pytest.raises(settings.RefusedError, match="the rules say that already; nothing was changed"):
+    with pytest.raises(settings.RefusedError, match="the rules already say this; nothing was changed"):
         set_to(cluster, history, {"v1": 80, "v3": 20})
 
 

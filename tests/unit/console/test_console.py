@@ -132,7 +132,7 @@ def test_a_namespace_that_is_not_there_has_no_edges(
 def test_nothing_is_put_in_force_under_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
     environment.runner.state = "running"
     answer = start(client, "reviews-80-20")
-    assert (answer.status_code, answer.get_json()["error"]) == (409, "a run is under way: stop it first")
+    assert (answer.status_code, answer.get_json()["error"]) == (409, "a run is active: stop it first")
 
 
 def test_other_sites_start_nothing(client: FlaskClient) -> None:
@@ -178,7 +178,7 @@ def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: Flask
     assert {field["name"] for table in fields.values() for field in table} | {"header", "header_value", "host"} == names
 
 
-@pytest.mark.parametrize("path", ["plan", "apply", "undo", "held"])
+@pytest.mark.parametrize("path", ["plan", "apply", "undo", "propagation"])
 def test_settings_are_changed_from_here_and_in_the_labs_namespaces_only(path: str, client: FlaskClient) -> None:
     def post(body: Any, **headers: str) -> Any:
         return client.post(f"/mesh/settings/{path}", json=body, base_url="http://127.0.0.1:8089", headers=headers)

@@ -168,7 +168,7 @@ def test_a_bucket_is_filled_by_what_it_holds() -> None:
 def test_rules_of_others_are_shown_and_not_overwritten() -> None:
     objects = rules("reviews-80-20", mark=None)
     assert settings.locks(objects, REVIEWS) == {"routes": "kubectl", "destination": "kubectl"}
-    with pytest.raises(settings.RefusedError, match="VirtualService reviews belongs to kubectl; it is shown, not overwritten"):
+    with pytest.raises(settings.RefusedError, match="VirtualService reviews belongs to kubectl; the lab does not overwrite it"):
         edited(objects, routes=routes(objects, weights={"v1": 50, "v3": 50}))
     with pytest.raises(settings.RefusedError, match="DestinationRule reviews belongs to kubectl"):
         edited(objects, destination={"connections": 1})
@@ -215,8 +215,8 @@ def test_a_route_that_cannot_be_is_refused(parts: dict[str, Any], words: str) ->
         ({"egress": [{"host": "example.com", "port": 0, "protocol": "HTTP"}]}, r"egress\[0\].port: 0 was given"),
         ({"egress": [{"host": "example.com", "port": 80}]}, r"egress\[0\].protocol: nothing was given for example.com"),
         ({"egress": ["example.com"]}, r"egress\[0\].host: '' was given"),
-        ({"routes": ["v1"]}, "the form: something else was given"),
-        ({"routes": "v1"}, "the form: something else was given"),
+        ({"routes": ["v1"]}, "the form: unexpected content was given"),
+        ({"routes": "v1"}, "the form: unexpected content was given"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(parts: dict[str, Any], words: str) -> None:

@@ -1,7 +1,7 @@
-"""Ends a process, whatever else it does: on a signal, when whoever asked for it is gone, or when its time is up.
+"""Ends a process reliably: on a signal, when its caller is gone, or when its time is up.
 
-A thread of its own waits for all three, outside of gevent, so that nothing in the process can hold it up or swallow a signal.
-What must not stop half-way is finished first.
+A separate thread outside gevent waits for all three, so that nothing in the process can block it or swallow a signal. Work that
+must not stop half-way is finished first.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from gevent.monkey import get_original
 
 TICK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
-"""How long what must not stop half-way may take; with a cluster that answers it is less than a second."""
+"""Limit for work that must not stop half-way; with a responsive cluster, it takes less than a second."""
 works_for: list[int] = []
-"""Processes that this one works for, beside those above it."""
+"""Callers of this process, in addition to its ancestors."""
 _begun: list[object] = []
 _start, _sleep = get_original("_thread", "start_new_thread"), get_original("time", "sleep")
 
 
 def heeded() -> set[signal.Signals]:
-    """Signals that end a process; what its caller has chosen to ignore (nohup, a background job) it ignores as well."""
+    """Signals that end a process, except those that its caller ignores (nohup, a background job)."""
     return {s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN}
 
 
 def hold_signals() -> None:
-    """Keep signals until a guard takes them. For the main thread, before there are others: each takes what it does not hold."""
+    """Block signals until a guard receives them. Call this in the main thread before others start: they inherit the mask."""
     signal.pthread_sigmask(signal.SIG_BLOCK, heeded())
 
 
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
-    """What must not stop half-way: a :class:`Guard` of this process waits for its end."""
+    """Mark work that must not stop half-way: a :class:`Guard` in this process waits for its end."""
     token = object()
     _begun.append(token)
     try:
@@ -49,7 +49,7 @@ def unbroken() -> Iterator[None]:
 
 
 def callers() -> list[psutil.Process]:
-    """The processes that this one works for: those of its session above it, and the one that began the session."""
+    """The processes that this one works for: its ancestors in the same session, and the one that started the session."""
     found = [psutil.Process(pid) for pid in works_for if psutil.pid_exists(pid)]
     for process in psutil.Process().parents():
         found.append(process)
@@ -70,7 +70,7 @@ def gone(process: psutil.Process) -> bool:
 
 
 def end_children() -> None:
-    """End everything that this process has started."""
+    """Kill all descendants of this process."""
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -80,13 +80,13 @@ def end_children() -> None:
 class Guard:
     """Ends this process.
 
-    :param last_word: says why it ends, where that is to be read, and returns the exit status; called in the guard's thread
-    :param overdue: why the process has to end by now; empty while it need not
-    :param follow: whether it ends with the processes that it works for
+    :param last_word: reports why the process ends and returns its exit status; called in the guard's thread
+    :param overdue: why the process must end now; empty while it may continue
+    :param follow: whether the process ends with its callers
     """
 
     def __init__(self, last_word: Callable[[str], int], overdue: Callable[[], str] = lambda: "", follow: bool = True) -> None:
-        """Note whom the process works for, and which signals it heeds."""
+        """Record the process's callers."""
         self.last_word = last_word
         self.overdue = overdue
         self.callers = callers() if follow else []
@@ -94,9 +94,9 @@ class Guard:
         self.terminal: Any = None
 
     def start(self) -> Guard:
-        """Watch from now on."""
+        """Start watching."""
         if sys.stdin and sys.stdin.isatty():
-            # Locust reads single keys, and would leave the terminal so.
+            # Locust switches the terminal to reading single keys, and would leave it in that mode.
             self.terminal = termios.tcgetattr(sys.stdin.fileno())
         hold_signals()
         _start(self._watch, ())
@@ -113,22 +113,22 @@ class Guard:
         if got := signal.sigtimedwait(heeded(), TICK_SECONDS):
             return f"by {signal.Signals(got.si_signo).name}"
         if self.orphan or any(gone(process) for process in self.callers):
-            return "for the command that began it has ended"
+            return "because the command that started it has ended"
         return self.overdue()
 
     def end(self, reason: str) -> None:
-        """Say it, and end."""
+        """Finish protected work, report the reason, and end."""
         until = time.monotonic() + PATIENCE_SECONDS
         while _begun and time.monotonic() < until:
             _sleep(0.02)
         status = 2
-        with contextlib.suppress(Exception):  # any: nobody is left to hear of it, and the process has to end
+        with contextlib.suppress(Exception):  # any: nobody is left to handle it, and the process must end
             status = self.last_word(reason)
         self.leave(status)
 
     def leave(self, status: int) -> None:
-        """End the process and what it has started."""
-        with contextlib.suppress(Exception):  # any, likewise
+        """End the process and its descendants."""
+        with contextlib.suppress(Exception):  # any, as above
             end_children()
             forget_credentials()
             if self.terminal:
@@ -137,17 +137,17 @@ class Guard:
 
 
 def forget_credentials() -> None:
-    """Remove the client's certificate and key: the kubernetes package keeps them in files until Python exits by itself."""
+    """Remove the client's certificate and key, which the kubernetes package keeps in files until Python exits normally."""
     if module := sys.modules.get("kubernetes.config.kube_config"):
         module._cleanup_temp_files()
 
 
 def guarded(main: Callable[[], int], state: Callable[[], str] = lambda: "nothing more was done") -> int:
-    """Exit status of a program's ``main``: 2 where it is interrupted, or ends with an error that nobody foresaw.
+    """Exit status of a program's ``main``: 2 if it is interrupted or ends with an unexpected error.
 
-    By itself, Python would end with the status of a verdict FAIL, or of a refusal.
+    Python's own status would be 1, which means FAIL or refused.
 
-    :param state: what has been done so far, in words
+    :param state: describes what has been done so far
     """
 
     def last_word(reason: str) -> int:

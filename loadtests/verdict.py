@@ -1,13 +1,14 @@
-"""The verdict: pure functions from the expected shares and the observed answers to PASS, FAIL or INCONCLUSIVE.
+"""The verdict: pure functions from expected shares and observed responses to PASS, FAIL or INCONCLUSIVE.
 
-Shares are judged with the sequential multinomial test of Lindon and Malek (arXiv 2011.03567): a Dirichlet mixture over
-all splits is set against the expected one. The ratio is an e-process, so one may look after every request: the chance
-that a true expectation is *ever* rejected is at most ``FAIL_ALPHA``. The splits that are not rejected at ``PASS_ALPHA`` form
-a confidence sequence, read here one share at a time (the projections hold together, with no further correction); PASS needs
-all of it within the margin, so the chance that a share outside of the margin is ever accepted is at most ``PASS_ALPHA``.
+Shares are judged with the sequential multinomial test by Lindon and Malek (arXiv 2011.03567), which compares a Dirichlet
+mixture over all splits with the expected split. The ratio is an e-process, so it may be checked after every request: a true
+expectation is *ever* rejected with a probability of at most ``FAIL_ALPHA``. The splits that are not rejected at ``PASS_ALPHA``
+form a confidence sequence, which is used here one share at a time (the projections are valid jointly, without a further
+correction). PASS requires all of it within the margin, so a share outside the margin is ever accepted with a probability of at
+most ``PASS_ALPHA``.
 
-Two mixtures, half each, are still one e-process: the wide one sees a share that is far off after few requests, the narrow one
-tightens the sequence of a share that is right.
+Two mixtures with equal weights are still one e-process: the wide one detects a share that is far off after few requests, the
+narrow one tightens the sequence around a share that is right.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 FAIL_ALPHA = 0.001
-"""Chance, at most, that a run with true shares ever ends with FAIL."""
+"""Upper bound on the probability that a run with true shares ever ends with FAIL."""
 PASS_ALPHA = 0.01
-"""Chance, at most, that a run with a share outside of the margin ever ends with PASS."""
+"""Upper bound on the probability that a run with a share outside the margin ever ends with PASS."""
 MARGIN = 0.05
 ERROR_LIMIT = 0.01
 PRIOR_STRENGTHS = (20.0, 1000.0)
 """Weight of the expected split in each half of the mixture, in requests.
 
-20 makes 80/20 where 90/10 is expected quick to see; 1000 needs fewer requests until a true split passes.
+With 20, 80/20 instead of an expected 90/10 is detected quickly; with 1000, a true split passes after fewer requests.
 """
 ERROR = "error"
 
 
 class Outcome(StrEnum):
-    """What a verdict says; VOID: the run itself cannot be judged, UNKNOWN: the rules say more than the lab models."""
+    """Outcome of a verdict. VOID: the run itself cannot be judged. UNKNOWN: the rules use something that is not modelled."""
 
     PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
@@ -48,32 +49,32 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Declared:
-    """The expectation: for each traffic class the share of every version (they sum to 1), and the margin around each share."""
+    """The expectation: for each traffic class, every version's share (summing to 1), and the margin around each share."""
 
     shares: Mapping[str, Mapping[str, float]]
     margin: float = MARGIN
     broken: tuple[str, ...] = ()
-    """Why nothing can be promised (no rule, weights that do not add up); any entry makes the verdict FAIL."""
+    """Why there is no expectation (no rule, weights that do not add up); any item makes the verdict FAIL."""
     unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Traffic class -> fields of the rules that bear on it and are not modelled; such a class has no share, and no verdict."""
+    """Traffic class -> paths of relevant rule fields that are not modelled; such a class has no shares and no verdict."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What came: for each traffic class the number of answers of every version, and of errors under ``ERROR``."""
+    """The observation: for each traffic class, the number of responses per version, and of errors under ``ERROR``."""
 
     counts: Mapping[str, Mapping[str, int]]
     sent: Mapping[str, Mapping[str, int]] | None = None
-    """As ``counts``, with what came after the verdict was reached; None if nothing did. The other sources counted it too."""
+    """Like ``counts``, plus responses after the verdict was reached, which other sources counted too; None if none came."""
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """The same requests by version, all classes together, as others counted them: name of the source -> counts."""
+    """The same requests by version, over all classes, as counted elsewhere: source -> counts."""
     views: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """What clients counted in the words of one source, where those are not the outcomes' own: name of the source -> counts."""
+    """The clients' counts with the labels of one source, where they differ from the outcomes: source -> counts."""
     in_flight: int = 0
-    """Requests that may have been counted by one side only: one for each user, at the start and at the end, and as many as
-    clients may have sent while the proxies' counters were read."""
+    """Requests that only one side may have counted: one per user at the start and at the end, plus those that clients may have
+    sent while the proxies' counters were read."""
     out_of_step: tuple[str, ...] = ()
-    """Proxies whose configuration is not the declared one, in words."""
+    """Descriptions of stale proxies."""
     void: tuple[str, ...] = ()
     """Why the run cannot be judged (a rule was edited, the generator was saturated)."""
 
@@ -89,7 +90,7 @@ class Share:
     low: float
     high: float
     held: bool
-    """Whether the whole interval lies inside declared +- margin."""
+    """Whether the whole interval is within the expected share +- margin."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,13 @@ class ClassVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The whole verdict: the worst of its classes, or FAIL or VOID for a reason of its own."""
+    """The whole verdict: the worst of its classes, or FAIL or VOID for another reason."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
     classes: tuple[ClassVerdict, ...] = field(default_factory=tuple)
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Requests by version as each source counted them, clients first; empty where there is but one source."""
+    """Requests by version as counted by each source, clients first; empty if there is only one source."""
 
     @property
     def n(self) -> int:
@@ -123,7 +124,7 @@ class Verdict:
 
     @property
     def still_needed(self) -> int:
-        """Estimate of the requests that are still needed until the last class is decided."""
+        """Estimated number of requests until the last class is decided."""
         return max((c.still_needed for c in self.classes), default=0)
 
 
@@ -132,7 +133,7 @@ def _log_beta(values: Sequence[float]) -> float:
 
 
 def _log_mixture(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """Natural log of the probability of ``counts``, in the order in which they came, under the mixture around ``shares``."""
+    """Natural log of the probability of ``counts``, in their order of arrival, under the mixture around ``shares``."""
     halves = []
     for strength in PRIOR_STRENGTHS:
         prior = [max(strength * p, 0.5) for p in shares]
@@ -142,7 +143,7 @@ def _log_mixture(counts: Sequence[int], shares: Sequence[float]) -> float:
 
 
 def _log_sum(counts: Sequence[int], shares: Sequence[float]) -> float:
-    """log of prod(shares ** counts); -inf where something came that has no share."""
+    """log of prod(shares ** counts); -inf if a version without a share responded."""
     total = 0.0
     for n, p in zip(counts, shares, strict=True):
         if n:
@@ -155,16 +156,16 @@ def _log_sum(counts: Sequence[int], shares: Sequence[float]) -> float:
 def log_e_value(counts: Sequence[int], shares: Sequence[float]) -> float:
     """Natural log of the evidence against ``shares``; reject at ``log(1 / FAIL_ALPHA)``.
 
-    :param counts: answers of each version
+    :param counts: responses of each version
     :param shares: expected share of each version, in the same order, summing to 1
     """
     return _log_mixture(counts, shares) - _log_sum(counts, shares)
 
 
 def interval(counts: Sequence[int], shares: Sequence[float], arm: int, alpha: float) -> tuple[float, float]:
-    """The confidence sequence of one version's share at this moment.
+    """The current confidence sequence of one version's share.
 
-    The other shares take the values that fit best, which is the projection of the joint set onto this share.
+    The other shares take the best-fitting values, which projects the joint set onto this share.
 
     :return: (low, high), fractions of 1
     """
@@ -185,7 +186,7 @@ def interval(counts: Sequence[int], shares: Sequence[float], arm: int, alpha: fl
 
 
 def _edge(inside: object, centre: float, far: float) -> float:
-    """Bisect from ``centre`` (inside) towards ``far``; the far end itself when all of it is inside."""
+    """Bisect from ``centre`` (inside) towards ``far``; ``far`` itself if the whole range is inside."""
     assert callable(inside)
     if inside(far):
         return round(far, 9)
@@ -197,9 +198,9 @@ def _edge(inside: object, centre: float, far: float) -> float:
 
 
 def exact_upper(n: int, alpha: float) -> float:
-    """Exact upper bound of a share of which none came in ``n`` requests: the p with (1 - p) ** n = alpha.
+    """Exact upper bound of a share that never occurred in ``n`` requests: the p with (1 - p) ** n = alpha.
 
-    It may be watched: whatever comes ends the run with FAIL, so only the run without any is ever bounded.
+    It may be checked continuously: a single occurrence ends the run with FAIL, so the bound only applies while there is none.
     """
     return 1.0 if n == 0 else 1 - alpha ** (1 / n)
 
@@ -224,7 +225,7 @@ def _share_lines(counts: Mapping[str, int], declared: Mapping[str, float], n: in
 
 
 def _still_needed(lines: Sequence[Share], n: int, margin: float) -> int:
-    """Requests until the widest interval fits: its width shrinks with the root of n, about."""
+    """Requests until the widest interval fits, whose width shrinks roughly with the square root of n."""
     gap = max((max(line.high - line.declared, line.declared - line.low) for line in lines), default=1.0)
     if n < 50:
         return round(10 / margin**2 / 2)
@@ -234,8 +235,8 @@ def _still_needed(lines: Sequence[Share], n: int, margin: float) -> int:
 def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, int], d: Declared) -> ClassVerdict:
     """The verdict on one traffic class.
 
-    :param declared: share of each version
-    :param counts: answers of each version, errors under ``ERROR``
+    :param declared: expected share of each version
+    :param counts: responses of each version, errors under ``ERROR``
     """
     errors = counts.get(ERROR, 0)
     answers = {version: c for version, c in counts.items() if version != ERROR and c}
@@ -247,23 +248,23 @@ def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, i
 
     strange = [line.version for line in lines if line.count and line.declared <= 0]
     if strange:
-        return verdict(Outcome.FAIL, math.inf, f"{name}: {', '.join(strange)} answered, which has no share")
+        return verdict(Outcome.FAIL, math.inf, f"{name}: {', '.join(strange)} responded without an expected share")
     if errors and interval([errors, n], [ERROR_LIMIT, 1 - ERROR_LIMIT], 0, FAIL_ALPHA)[0] > ERROR_LIMIT:
         return verdict(Outcome.FAIL, math.inf, f"{name}: {errors} of {n + errors} requests failed")
     possible = [version for version, share in declared.items() if share > 0]
     log_e = log_e_value([answers.get(v, 0) for v in possible], [declared[v] for v in possible])
     e_value = math.exp(min(log_e, 700.0))
     if log_e >= math.log(1 / FAIL_ALPHA):
-        told = ", ".join(f"{x.version} {x.observed:.1%} (declared {x.declared:.1%})" for x in lines)
-        return verdict(Outcome.FAIL, e_value, f"{name}: {told}")
+        observed_shares = ", ".join(f"{x.version} {x.observed:.1%} (expected {x.declared:.1%})" for x in lines)
+        return verdict(Outcome.FAIL, e_value, f"{name}: {observed_shares}")
     if n and all(line.held for line in lines) and errors <= ERROR_LIMIT * n:
-        return verdict(Outcome.PASS, e_value, f"{name}: every share is within {d.margin:.1%} of what is declared")
+        return verdict(Outcome.PASS, e_value, f"{name}: every share is within {d.margin:.1%} of the expected share")
     needed = _still_needed(lines, n, d.margin)
     return verdict(Outcome.INCONCLUSIVE, e_value, f"{name}: about {needed} more requests are needed", needed)
 
 
 def sent_by_clients(observed: Observed) -> dict[str, int]:
-    """What clients counted by version, all classes together; failed requests under ``ERROR``."""
+    """The clients' counts by version, over all classes; failed requests under ``ERROR``."""
     clients: dict[str, int] = {}
     for counts in (observed.counts if observed.sent is None else observed.sent).values():
         for version, n in counts.items():
@@ -272,24 +273,24 @@ def sent_by_clients(observed: Observed) -> dict[str, int]:
 
 
 def disagreements(observed: Observed) -> list[str]:
-    """Where clients and another source counted differently, by more than what was in flight and 1 %, in words."""
+    """Descriptions of differences between clients and other sources that exceed the requests in flight and 1 %."""
     everything = sent_by_clients(observed)
     # A failed request may have reached any version, or none.
     slack = observed.in_flight + everything.get(ERROR, 0)
-    told = []
+    differing = []
     for name, counted in observed.sources.items():
         clients = observed.views.get(name, everything)
         for version in sorted((set(clients) | set(counted)) - {ERROR}):
             ours, theirs = clients.get(version, 0), counted.get(version, 0)
             if abs(ours - theirs) > slack + 0.01 * ours:
-                told.append(f"{version}: clients counted {ours}, {name} {theirs}")
-    return told
+                differing.append(f"{version}: clients counted {ours}, {name} {theirs}")
+    return differing
 
 
 def judge(declared: Declared, observed: Observed) -> Verdict:
-    """The verdict on a run, at any moment of it.
+    """The verdict on a run, at any time during it.
 
-    A void run is never PASS or FAIL. A promise that cannot be read, or a proxy that never got it, is FAIL.
+    A void run is never PASS or FAIL. Rules without an expectation, or a proxy that never received them, are FAIL.
     """
     if observed.void:
         return Verdict(Outcome.VOID, observed.void)

@@ -1,1 +1,1 @@
-"""Clients, one protocol a file."""
+"""Clients, one protocol per file."""

@@ -1,4 +1,4 @@
-"""Clients of plain HTTP through the gateway: one request, a row of requests, a number that grows."""
+"""Plain HTTP clients through the gateway: a request, a row of requests, a number that grows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from loadtests.verdict import ERROR
 
 
 def status(response: Any) -> str:
-    """``HTTP 200``; with the target where the answer is a redirect."""
+    """``HTTP 200``; with the target if the response is a redirect."""
     to = response.headers.get("Location") if response.status_code in (301, 302, 303, 307, 308) else None
     return f"HTTP {response.status_code}" + (f" to {to}" if to else "")
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """One request through the gateway, whose outcome is what ``label`` makes of the answer.
+    """One request through the gateway; ``label`` turns the response into an outcome.
 
-    :param host: host name to ask the gateway for; empty for the gateway's own address
-    :param timed: whether the outcome tells the time as well, in whole seconds (a window of half a second both ways)
+    :param host: host name to send; empty for the gateway's own address
+    :param timed: whether the outcome includes the duration, rounded to whole seconds
     """
 
     path: str
@@ -38,20 +38,20 @@ class Fetch:
         """Nothing to prepare."""
 
     def name(self) -> str:
-        """What Locust's statistics call the request."""
+        """The request's name in Locust's statistics."""
         return f"{self.method} {self.host}{self.path}"
 
     def visit(self, client: Any) -> str:
-        """The outcome; ``ERROR`` when no answer came, or one that ``label`` cannot read."""
+        """The outcome; ``ERROR`` without a response, or if ``label`` cannot read it."""
         headers = dict(self.headers) | ({"Host": self.host} if self.host else {})
         started = time.monotonic()
         with client.request(
             self.method, self.path, headers=headers, name=self.name(), allow_redirects=False, catch_response=True
         ) as response:
             if not response.status_code:
-                response.failure("no answer")
+                response.failure("no response")
                 return ERROR
-            # What the rules ask for is no failure: the verdict tells right from wrong.
+            # An error status may be what the rules require; the verdict decides.
             response.success()
             seconds = f" after {time.monotonic() - started:.0f} s" if self.timed else ""
             try:
@@ -62,15 +62,15 @@ class Fetch:
 
 
 def answers(responses: list[Any]) -> str:
-    """How many of a row were answered with 200."""
+    """How many requests in a row got 200."""
     return f"{sum(r.status_code == 200 for r in responses)} of {len(responses)} answered"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of quick requests by a user whom nobody else is: a name of its own in the header ``x-user``.
+    """A row of quick requests by a unique user, named in the header ``x-user``.
 
-    :param label: outcome of the whole row
+    :param label: turns the whole row into an outcome
     """
 
     path: str
@@ -82,13 +82,13 @@ class Row:
         """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
-        """The outcome of one row; ``ERROR`` when one of its requests was not answered at all."""
+        """The outcome of one row; ``ERROR`` if one of its requests got no response."""
         headers = {"Host": self.host, "x-user": uuid.uuid4().hex}
         responses = []
         for _ in range(self.count):
             with client.get(self.path, headers=headers, name=f"{self.host}{self.path}", catch_response=True) as response:
                 if not response.status_code:
-                    response.failure("no answer")
+                    response.failure("no response")
                     return ERROR
                 response.success()
                 responses.append(response)
@@ -97,7 +97,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Grows:
-    """Whether a number that the service tells grows once more within ``seconds``."""
+    """Whether a number that the service reports grows again within ``seconds``."""
 
     path: str
     host: str
@@ -109,17 +109,17 @@ class Grows:
         """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
-        """``grows``, ``does not grow``; ``ERROR`` when no answer came."""
+        """``grows`` or ``does not grow``; ``ERROR`` without a response."""
         until, first = time.monotonic() + self.seconds, None
         while time.monotonic() < until:
             with client.get(
                 self.path, headers={"Host": self.host}, name=f"{self.host}{self.path}", catch_response=True
-            ) as told:
-                if told.status_code != 200:
-                    told.failure(f"HTTP {told.status_code}")
+            ) as response:
+                if response.status_code != 200:
+                    response.failure(f"HTTP {response.status_code}")
                     return ERROR
-                told.success()
-                now = self.value(told)
+                response.success()
+                now = self.value(response)
             first = now if first is None else first
             if now > first > 0:
                 return "grows"

@@ -1,4 +1,4 @@
-"""Clients of the gateway's other ports: HTTPS with the lab's certificates, and plain TCP."""
+"""Clients for the gateway's other ports: HTTPS with the lab's certificates, and plain TCP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TIMEOUT_SECONDS = 10.0
 
 
 def context(cluster: Cluster, secret: str, with_certificate: bool) -> ssl.SSLContext:
-    """Trusts the authority in ``secret`` alone; shows the certificate in it when asked to.
+    """A TLS context that trusts only the authority in ``secret``, and optionally presents the certificate in it.
 
-    :raises KeyError: if the Secret is not there
+    :raises KeyError: if the Secret does not exist
     """
     data = credentials.read(cluster, secret, cluster.namespace)
     made = ssl.create_default_context(cadata=data["ca.crt"].decode())
     if with_certificate:
-        # ssl reads files only; these are 0600 and gone at once.
+        # ssl reads certificates only from files; these are 0600 and removed at once.
         with tempfile.TemporaryDirectory() as folder:
             chain, key = Path(folder) / "crt", Path(folder) / "key"
             chain.write_bytes(data["tls.crt"])
@@ -38,18 +38,18 @@ def context(cluster: Cluster, secret: str, with_certificate: bool) -> ssl.SSLCon
 
 
 def failure(error: Exception) -> str:
-    """Why no answer came, in words that do not change with the OpenSSL at hand."""
-    told = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in told or "Hostname mismatch" in told:
+    """Why there was no response, independent of the OpenSSL version."""
+    message = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in message or "Hostname mismatch" in message:
         return "the client refused the certificate"
-    # In TLS 1.3 the server looks at the client's certificate when the client takes the handshake for done: the refusal comes
-    # as an alert, or as the end of the connection when that is quicker.
+    # In TLS 1.3, the server checks the client's certificate when the client already considers the handshake done. The
+    # rejection arrives as an alert, or as a closed connection if that is faster.
     closed = isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError))
     return "the gateway refused the client" if closed else ERROR
 
 
-def told(client: Any, name: str, started: float, error: Exception | None = None) -> None:
-    """Tell Locust of one request."""
+def report(client: Any, name: str, started: float, error: Exception | None = None) -> None:
+    """Report one request to Locust."""
     client.environment.events.request.fire(
         request_type="TLS" if name.startswith("https") else "TCP", name=name, response_length=0, exception=error,
         response_time=(time.monotonic() - started) * 1000, context={},
@@ -58,9 +58,9 @@ def told(client: Any, name: str, started: float, error: Exception | None = None)
 
 @dataclass(frozen=True)
 class SecureFetch:
-    """One HTTPS request, each on a connection of its own, so that each one is a handshake.
+    """One HTTPS request on a new connection, so that each request is a handshake.
 
-    :param secret: Secret with the authority to trust, and the client's certificate
+    :param secret: Secret with the trusted authority and the client's certificate
     """
 
     host: str
@@ -75,7 +75,7 @@ class SecureFetch:
         client.tls = context(Cluster(options.kubeconfig, self.namespace), self.secret, self.with_certificate)
 
     def visit(self, client: Any) -> str:
-        """The status, or who refused whom."""
+        """The status, or which side refused the other."""
         options, started = client.environment.parsed_options, time.monotonic()
         address, _, port = options.gateway_https.partition(":")
         pool = urllib3.HTTPSConnectionPool(
@@ -87,17 +87,17 @@ class SecureFetch:
             response = pool.request("GET", self.path, headers={"Host": self.host, "Connection": "close"})
         except urllib3.exceptions.HTTPError as error:
             outcome = failure(error)
-            told(client, name, started, error if outcome == ERROR else None)
+            report(client, name, started, error if outcome == ERROR else None)
             return outcome
         finally:
             pool.close()
-        told(client, name, started)
+        report(client, name, started)
         return f"HTTP {response.status}"
 
 
 @dataclass(frozen=True)
 class TcpFetch:
-    """One request to an HTTP server through the gateway's TCP port, where no proxy reads it."""
+    """One request to an HTTP server through the gateway's TCP port, where no proxy parses it."""
 
     path: str
     label: Callable[[Any], str]
@@ -106,16 +106,16 @@ class TcpFetch:
         """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
-        """The outcome; ``ERROR`` when no answer came."""
+        """The outcome; ``ERROR`` without a response."""
         started, name = time.monotonic(), f"tcp {self.path}"
         address, _, port = client.environment.parsed_options.gateway_tcp.partition(":")
         pool = urllib3.HTTPConnectionPool(address, int(port), timeout=TIMEOUT_SECONDS, retries=False)
         try:
             outcome = self.label(pool.request("GET", self.path, headers={"Connection": "close"}))
         except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as error:
-            told(client, name, started, error)
+            report(client, name, started, error)
             return ERROR
         finally:
             pool.close()
-        told(client, name, started)
+        report(client, name, started)
         return outcome

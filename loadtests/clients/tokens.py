@@ -1,4 +1,4 @@
-"""Clients that bring a token (JWT), signed with the lab's own key."""
+"""Clients that send a JSON Web Token, signed with the lab's own key."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HOUR = 3600
 
 @dataclass(frozen=True)
 class TokenFetch:
-    """Reads echo with a token.
+    """Calls echo with a token.
 
     :param secret: Secret with the signing key
-    :param claims: what the token says; None for no token
-    :param forged: signed by a key that nobody knows
+    :param claims: the token's claims; None for no token
+    :param forged: sign with an unknown key
     """
 
     secret: str

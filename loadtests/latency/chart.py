@@ -1,4 +1,4 @@
-"""The pictures of a latency report: what came of each rate, as lines over the rate, for the whole way and for each hop."""
+"""The charts of a latency report: results plotted against the rate, for the whole path and for each hop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from loadtests.reports.report import render
 
 Points = list[tuple[float, float | None]]
 COLUMNS = 4
-"""Of names below a picture; a row more takes so many pixels:"""
+"""Columns of the legend; each row has this height in pixels:"""
 ROW = 22
 
 
 def lines(title: str, unit: str, series: Mapping[str, Points]) -> Markup:
-    """One picture as SVG that needs nothing from elsewhere; colours of light and dark pages alike.
+    """One chart as self-contained SVG, with colors for light and dark pages.
 
-    :param series: name of the line -> (requests per second, value); None where there is no value
+    :param series: name of the line -> (requests per second, value or None)
     """
     rows = -(-len(series) // COLUMNS)
     style = Style(
@@ -31,23 +31,23 @@ def lines(title: str, unit: str, series: Mapping[str, Points]) -> Markup:
         colors=("#3b73b9", "#c0504d", "#5a9e43", "#8064a2", "#d98b27", "#2a9d9d", "#a6608a", "#7a7a3a"),
     )  # fmt: skip
     picture = pygal.XY(
-        style=style, title=title, x_title="requests/s that were due", y_title=unit, js=[],
+        style=style, title=title, x_title="requests/s due", y_title=unit, js=[],
         height=320 + rows * ROW, width=720, margin_bottom=rows * ROW,
         legend_at_bottom=True, legend_at_bottom_columns=COLUMNS, dots_size=3, include_x_axis=True,
         disable_xml_declaration=True,
     )  # fmt: skip
     for name, points in series.items():
         picture.add(name, points)
-    # The library escapes names; what it draws is its own.
+    # The library escapes names and generates everything else itself.
     return Markup(picture.render(is_unicode=True))  # noqa: S704
 
 
 def pictures(steps: Sequence[Step]) -> list[Markup]:
-    """Those of the whole way, then those of its hops where they were watched."""
+    """Charts of the whole path, then of its hops if they were watched."""
     names = [f"p{q * 100:g}" for q in QUANTILES[:3]]
     drawn = [
         lines("Answered", "requests/s", {"answered": [(s.rate, s.achieved) for s in steps]}),
-        lines("Latency from when they were due", "ms", {n: [(s.rate, s.latency[n]) for s in steps] for n in names}),
+        lines("Latency from when requests were due", "ms", {n: [(s.rate, s.latency[n]) for s in steps] for n in names}),
     ]
     hops = sorted({h.name for s in steps for h in s.hops})
     if hops:
@@ -57,8 +57,8 @@ def pictures(steps: Sequence[Step]) -> list[Markup]:
 
         drawn += [
             lines("Throughput of each hop", "requests/s", over_rate(lambda h: h.rate)),
-            lines("p99 at each hop, by its own proxy", "ms", over_rate(lambda h: h.latency["p99"])),
-            lines("Requests under way at each hop", "requests", over_rate(lambda h: h.under_way)),
+            lines("p99 at each hop, measured by its own proxy", "ms", over_rate(lambda h: h.latency["p99"])),
+            lines("Requests in flight at each hop", "requests", over_rate(lambda h: h.in_flight)),
             lines("Cores of each hop's workload", "cores", over_rate(lambda h: h.cores)),
             lines("Cores of each hop's proxy", "cores", over_rate(lambda h: h.proxy_cores)),
         ]
@@ -66,10 +66,10 @@ def pictures(steps: Sequence[Step]) -> list[Markup]:
 
 
 def page(url: str, steps: Sequence[Step], held: Sequence[Step], why: str, p99: float | None) -> str:
-    """The report as one self-contained page.
+    """The report as a self-contained page.
 
-    :param held: those of ``steps`` that held the service level
-    :param why: why the last one did not; empty where it did
-    :param p99: milliseconds that the service level allows, if any
+    :param held: the steps that met the service level
+    :param why: why the last step missed it; empty if it met it
+    :param p99: the service level's limit in milliseconds, if any
     """
     return render("latency.html", url=url, steps=steps, held=held, why=why, p99=p99, pictures=pictures(steps))

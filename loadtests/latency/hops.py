@@ -1,7 +1,6 @@
-"""What each hop of a way did in a span of time: throughput, errors and latency by its proxy's access log, cores by the kubelet.
+"""Each hop's figures in a time span: throughput, errors and latency from its proxy's access log, CPU cores from the kubelet.
 
-A hop is an app in one version, all its pods together; a store that is reached by TCP is one as well, a connection counting as a
-request.
+A hop is one version of an app with all its pods. A store reached over TCP is a hop too; each connection counts as a request.
 """
 
 from __future__ import annotations
@@ -15,44 +14,44 @@ from typing import Any
 from loadtests.latency.statistics import quantiles
 from loadtests.mesh.cluster import Cluster
 
-# The access log's line of what a proxy handed to its own workload, a request or a connection: start, status, flags, duration.
+# The access log line for an inbound request or connection: start, status, flags, duration.
 LINE = re.compile(r'^\[(\S+)\] "[^"]*" (\d+) (\S+) \S+ \S+ "[^"]*" \d+ \d+ (\d+) .* inbound\|\d+\|\| ', re.MULTILINE)
 PROXY = "istio-proxy"
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One hop in one span; times in milliseconds."""
+    """One hop in one time span; times in milliseconds."""
 
     name: str
     requests: int
     errors: int
-    """Answers of 500 and more, and connections that ended in another way than by their ends' own will."""
+    """Responses with 5xx, and connections that neither end closed on purpose."""
     rate: float
     """Requests per second that arrived."""
     latency: dict[str, float]
-    """As its own proxy saw it: p50, p90, p99, p99.9, max."""
-    under_way: float
-    """Requests that were being answered at once, on average (Little's law)."""
+    """As measured by its own proxy: p50, p90, p99, p99.9, max."""
+    in_flight: float
+    """Average number of requests in flight (Little's law)."""
     cores: float | None
-    """Of its workload; None where the kubelet has not looked often enough."""
+    """CPU cores of its workload; None if the kubelet has too few samples."""
     proxy_cores: float | None
-    """Of its proxy."""
+    """CPU cores of its proxy."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """CPU time of one container, in seconds since it started, at one moment (seconds of the epoch)."""
+    """CPU seconds that one container has used up to a moment (seconds of the epoch)."""
 
     at: float
     seconds: float
 
 
 def requests_of(log: str, since: float, until: float) -> list[tuple[float, bool]]:
-    """Seconds that each request took which began in the span, and whether it failed.
+    """Duration in seconds of each request that began in the span, and whether it failed.
 
-    :param log: lines in the format that role istio pins
-    :param since: seconds of the epoch, by the node's clock; ``until`` likewise
+    :param log: lines in the format that role istio sets
+    :param since: seconds of the epoch, on the node's clock; ``until`` likewise
     """
     return [
         (int(milliseconds) / 1000, int(status) >= 500 or (status == "0" and flags != "-"))
@@ -77,7 +76,7 @@ def uses_of(summary: Mapping[str, Any], namespace: str) -> dict[tuple[str, str],
 def cores(
     before: Mapping[tuple[str, str], Use], after: Mapping[tuple[str, str], Use], pods: Iterable[str], proxy: bool
 ) -> float | None:
-    """Cores that the pods' workloads, or their proxies, used between two looks; None if the kubelet has looked but once."""
+    """Cores used by the pods' workloads, or their proxies, between two samples; None if the kubelet has only one."""
     total = 0.0
     for pod, container in after:
         if pod in pods and (container == PROXY) is proxy:
@@ -89,21 +88,21 @@ def cores(
 
 
 def hop_of(name: str, taken: Sequence[tuple[float, bool]], seconds: float, used: tuple[float | None, float | None]) -> Hop:
-    """One hop of its requests in a span of ``seconds``."""
+    """Figures of one hop from its requests in a span of ``seconds``."""
     times = [t for t, _ in taken]
     return Hop(
         name=name, requests=len(taken), errors=sum(failed for _, failed in taken), rate=round(len(taken) / seconds, 2),
-        latency=quantiles(times), under_way=round(sum(times) / seconds, 2), cores=used[0], proxy_cores=used[1],
+        latency=quantiles(times), in_flight=round(sum(times) / seconds, 2), cores=used[0], proxy_cores=used[1],
     )  # fmt: skip
 
 
 class Watch:
-    """Looks at the hops of one namespace, from ``begin`` to ``end`` again and again."""
+    """Watches the hops in one namespace, over any number of spans from ``begin`` to ``end``."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Find its pods: those with a proxy, by app and version.
+        """Find the pods with a proxy, by app and version.
 
-        :raises ClusterError: if the cluster does not answer
+        :raises ClusterError: if the cluster does not respond
         """
         self.cluster = cluster
         self.hops: dict[str, list[str]] = {}
@@ -119,18 +118,18 @@ class Watch:
         self.before: dict[tuple[str, str], Use] = {}
 
     def uses(self) -> dict[tuple[str, str], Use]:
-        """CPU time of every container of the namespace so far."""
+        """CPU time of every container in the namespace so far."""
         found: dict[tuple[str, str], Use] = {}
         for node in self.nodes:
             found |= uses_of(self.cluster.ask(f"/api/v1/nodes/{node}/proxy/stats/summary"), self.cluster.namespace)
         return found
 
     def begin(self) -> None:
-        """A span begins."""
+        """Begin a span."""
         self.before = self.uses()
 
     def end(self, since: float, until: float) -> list[Hop]:
-        """What each hop that took part did since ``begin``; of requests that began between ``since`` and ``until`` (epoch)."""
+        """Figures of each active hop since ``begin``, for requests that began from ``since`` to ``until`` (epoch seconds)."""
         after, found = self.uses(), []
         asked_from = datetime.fromtimestamp(since - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for name, pods in sorted(self.hops.items()):

@@ -1,6 +1,6 @@
-"""Sends requests when they are due, and tells their latency from then: ``python -m loadtests.latency.open_loop URL --rate 50``.
+"""Sends requests when they are due and measures latency from then: ``python -m loadtests.latency.open_loop URL --rate 50``.
 
-With ``--find`` the rate rises step by step, until one does not hold the service level; the highest that did is told.
+With ``--find`` the rate rises step by step until the service level is missed; the highest rate that met it is reported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_SECONDS = 900.0
 
 @dataclass
 class Arrivals:
-    """The requests of one step after another; clients claim them in turn."""
+    """The requests of the current step, which clients claim in turn."""
 
     open: Event = field(default_factory=Event)
     pending: Iterator[float] = field(default_factory=lambda: iter(()))
@@ -45,13 +45,13 @@ class Arrivals:
     done: list[Request] = field(default_factory=list)
 
     def begin(self, rate: float, seconds: float, seed: int | None) -> None:
-        """Let the clients claim the requests of a step."""
+        """Open a step, so that clients can claim its requests."""
         self.pending, self.done, self.claimed = statistics.due_times(rate, seconds, seed), [], 0
         self.began = time.perf_counter() + 0.1
         self.open.set()
 
     def claim(self) -> float:
-        """When the next request is due; waits while there is none."""
+        """When the next request is due; blocks while there is none."""
         while True:
             self.open.wait()
             at = next(self.pending, None)
@@ -66,14 +66,14 @@ class Arrivals:
 
 
 class Visitor(FastHttpUser):
-    """One client: at most so many requests are under way as there are of these."""
+    """One client with at most one request in flight."""
 
     connection_timeout = 10.0
     network_timeout = 30.0
 
     @task
     def visit(self) -> None:
-        """One request, when it is due."""
+        """Send one request when it is due."""
         arrivals: Arrivals = self.environment.arrivals
         due = arrivals.claim()
         gevent.sleep(max(0.0, due - time.perf_counter()))
@@ -84,14 +84,14 @@ class Visitor(FastHttpUser):
 
 
 def run(options: argparse.Namespace) -> tuple[list[Step], str, bool]:
-    """Send; the steps, why the last one did not hold (empty where it did), and whether this side was saturated."""
+    """Send all steps: results, why the last one missed the service level (or ""), and whether the generator was saturated."""
     target = urlsplit(options.url)
     environment = Environment(user_classes=[Visitor], host=f"{target.scheme}://{target.netloc}")
     environment.arrivals, environment.path = Arrivals(), target._replace(scheme="", netloc="").geturl() or "/"
     environment.headers = {"Host": options.host_header} if options.host_header else {}
     watch = Watch(Cluster(options.kubeconfig, options.hops)) if options.hops else None
     if watch and not watch.hops:
-        raise ClusterError(f"HOPS: no pod with a sidecar is in namespace {options.hops}")
+        raise ClusterError(f"HOPS: namespace {options.hops} was given; accepted: a namespace with pods that have a sidecar")
     runner = environment.create_local_runner()
     runner.start(options.users, spawn_rate=options.users)
     steps: list[Step] = []
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> tuple[list[Step], str, bool]:
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     value = float(text) if re.fullmatch(r"[0-9.eE+-]+", text) else 0.0
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} was given; accepted: a number above 0")
@@ -129,37 +129,37 @@ def positive(text: str) -> float:
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> Any:
-        """Say what is wrong, and that nothing was sent."""
-        # As the variables of make are written: "argument --rate: ..." is RATE.
-        told = re.sub(r"^argument --(\w+):", lambda found: f"{found[1].upper()}:", message)
-        print(f"{told}; nothing was sent", file=sys.stderr)
+        """Print what is wrong, and that nothing was sent."""
+        # Name the make variable: "argument --rate: ..." becomes RATE.
+        text = re.sub(r"^argument --(\w+):", lambda found: f"{found[1].upper()}:", message)
+        print(f"{text}; nothing was sent", file=sys.stderr)
         raise SystemExit(2)
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    """The options; one line and exit status 2 for one that is wrong."""
+    """The options; one line and exit status 2 if one is wrong."""
     parser = Parser(description=__doc__)
     parser.add_argument("url", help="http://HOST:PORT/PATH")
-    parser.add_argument("--rate", type=positive, default=20.0, help="requests per second, of the first step")
-    parser.add_argument("--step", type=positive, default=30.0, help="seconds of each step")
-    parser.add_argument("--users", type=int, default=200, help="requests that may be under way at once")
-    parser.add_argument("--seed", type=int, help="arrivals at random (Poisson) instead of evenly spread")
-    parser.add_argument("--p99", type=positive, help="service level: milliseconds, counted from when requests were due")
+    parser.add_argument("--rate", type=positive, default=20.0, help="requests per second in the first step")
+    parser.add_argument("--step", type=positive, default=30.0, help="seconds per step")
+    parser.add_argument("--users", type=int, default=200, help="requests that may be in flight at once")
+    parser.add_argument("--seed", type=int, help="random arrivals (Poisson) instead of evenly spaced ones")
+    parser.add_argument("--p99", type=positive, help="service level: milliseconds from when requests were due")
     parser.add_argument("--errors", type=float, default=0.01, help="service level: share of requests that may fail")
-    parser.add_argument("--find", action="store_true", help="raise the rate until the service level does not hold")
+    parser.add_argument("--find", action="store_true", help="raise the rate until the service level is missed")
     parser.add_argument("--most", type=positive, default=1000.0, help="highest rate to try")
-    parser.add_argument("--host", dest="host_header", default="", help="host name to ask for")
-    parser.add_argument("--hops", default="", help="namespace whose pods are watched meanwhile, hop by hop")
-    parser.add_argument("--kubeconfig", default="", help="kubeconfig of the cluster, for --hops")
+    parser.add_argument("--host", dest="host_header", default="", help="host name to send")
+    parser.add_argument("--hops", default="", help="namespace whose hops are watched during the test")
+    parser.add_argument("--kubeconfig", default="", help="kubeconfig for --hops")
     parser.add_argument("--results", type=Path, help="folder for latency.json and latency.html")
     options = parser.parse_args(given)
     if urlsplit(options.url).scheme != "http" or not urlsplit(options.url).hostname:
         parser.error(f"URL: {options.url!r} was given; accepted: http://HOST:PORT/PATH")
     if options.find and options.p99 is None:
-        parser.error("P99: nothing was given; FIND needs it: milliseconds")
+        parser.error("P99: nothing was given; accepted: milliseconds, which FIND needs")
     if not 1 <= options.users <= 2000:
         parser.error(f"USERS: {options.users} was given; accepted: 1 to 2000")
     if options.step > MOST_SECONDS or options.step * max(options.rate, options.most if options.find else 0) > MOST_REQUESTS:
@@ -168,34 +168,34 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """0 when the service level held (with ``--find``: at some rate), 1 when it did not, 2 when this side could not keep up."""
+    """0 if the service level was met (with ``--find``: at any rate), 1 if not, 2 if the generator was saturated."""
     options = arguments()
     try:
         steps, why, saturated = run(options)
     except ClusterError as error:
-        print(f"{error}; nothing more is sent", file=sys.stderr)
+        print(f"{error}; sending stopped", file=sys.stderr)
         return 2
     print("\n".join(statistics.table(steps)))
     for step in steps:
         if step.hops:
-            print("\n".join([f"{step.rate:.1f} requests/s, hop by hop", *statistics.table_of_hops(step)]))
+            print("\n".join([f"{step.rate:.1f} requests/s, by hop", *statistics.table_of_hops(step)]))
     held = [step for step in steps if not statistics.broken(step, options.p99, options.errors)]
     if options.results:
-        told = {"url": options.url, "steps": [asdict(s) for s in steps], "broken": why, "generator_saturated": saturated}
+        result = {"url": options.url, "steps": [asdict(s) for s in steps], "broken": why, "generator_saturated": saturated}
         files = {
-            "latency.json": json.dumps(told, indent=2) + "\n",
+            "latency.json": json.dumps(result, indent=2) + "\n",
             "latency.html": chart.page(options.url, steps, held, why, options.p99),
         }
         for file in write_whole(options.results, files):
             print(f"report: {file}")
     if steps[-1].waited:
-        print(f"{steps[-1].waited} requests of the last step began late: no client was free, or this side had no time for them")
+        print(f"{steps[-1].waited} requests in the last step began late: no client was free, or the generator was busy")
     if why:
         print(f"{steps[-1].rate:.1f} requests/s: {why}")
     if options.find and held:
-        print(f"highest rate that held the service level: {held[-1].rate:.1f} requests/s")
+        print(f"highest rate that met the service level: {held[-1].rate:.1f} requests/s")
     if saturated:
-        print("VOID: the generator was saturated; these are its own times")
+        print("VOID: the generator was saturated; these figures include its own delays")
         return 2
     return 0 if held and (options.find or not why) else 1
 

@@ -1,7 +1,7 @@
-"""Latency of requests that start when they are due, whether or not earlier ones have been answered. Pure: no requests here.
+"""Latency of requests that start when they are due, even if earlier ones are still open. Pure: nothing is sent here.
 
-A client that waits for an answer before it sends again is silent while the other side stalls, so a stall of seconds shows
-as one slow request (coordinated omission). Here every request has an intended start, and its latency counts from there.
+A client that waits for a response before it sends again is silent while the server stalls, so a stall of seconds shows up as a
+single slow request (coordinated omission). Here every request has an intended start, and its latency counts from then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 FACTOR = 1.25
-"""Of one step's rate to the next one's."""
+"""Ratio of one step's rate to the previous one's."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +29,35 @@ class Request:
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one rate; times in milliseconds."""
+    """Results at one rate; times in milliseconds."""
 
     rate: float
     """Requests per second that were due."""
     sent: int
     errors: int
     achieved: float
-    """Requests per second that were answered without an error, until the last answer."""
+    """Requests per second that succeeded, up to the last response."""
     waited: int
-    """Requests that began more than 10 ms after they were due: no client was free, or this side had no time for them."""
+    """Requests that began more than 10 ms after they were due: no client was free, or the generator was busy."""
     latency: dict[str, float]
     """From when they were due: p50, p90, p99, p99.9, max."""
     service: dict[str, float]
-    """From when they were sent, as a closed loop measures."""
+    """From when they were sent, as a closed loop measures it."""
     locust: dict[str, float] = field(default_factory=dict)
-    """Locust's own statistics of the same requests, which round."""
+    """Locust's own statistics of the same requests, which are rounded."""
     hops: tuple[Any, ...] = ()
-    """What each hop of the way did meanwhile (``hops.Hop``), where that was asked for."""
+    """Figures of each hop (``hops.Hop``), if requested."""
 
 
 def due_times(rate: float, seconds: float, seed: int | None) -> Iterator[float]:
-    """Intended starts in seconds from the beginning: evenly spread, or with a seed at random (Poisson).
+    """Intended starts in seconds from the beginning: evenly spaced, or random (Poisson) with a seed.
 
     :param rate: requests per second
     """
     if seed is None:
         yield from (number / rate for number in range(math.ceil(round(rate * seconds, 6))))
         return
-    chance = random.Random(seed)  # noqa: S311 - arrivals that can be repeated, no secret
+    chance = random.Random(seed)  # noqa: S311 - repeatable arrivals, not a secret
     at = 0.0
     while at < seconds:
         yield at
@@ -65,16 +65,16 @@ def due_times(rate: float, seconds: float, seed: int | None) -> Iterator[float]:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Nearest-rank quantiles and the maximum of times in seconds, in milliseconds; nan where there are none."""
+    """Nearest-rank quantiles and maximum in milliseconds, of times in seconds; nan if there are none."""
     ordered = sorted(values)
     ranks = {f"p{q * 100:g}": math.ceil(q * len(ordered)) - 1 for q in QUANTILES} | {"max": len(ordered) - 1}
     return {name: round(ordered[rank] * 1000, 2) if ordered else math.nan for name, rank in ranks.items()}
 
 
 def summary(rate: float, requests: Sequence[Request], began: float) -> Step:
-    """What came of one rate.
+    """Results at one rate.
 
-    :param began: when its first request was due
+    :param began: when the first request was due
     """
     good = [r for r in requests if not r.failed]
     lasted = max((r.ended for r in requests), default=began) - began
@@ -87,9 +87,9 @@ def summary(rate: float, requests: Sequence[Request], began: float) -> Step:
 
 
 def broken(step: Step, p99: float | None, errors: float) -> str:
-    """Why a step does not hold the service level; empty where it does.
+    """Why a step missed the service level; empty if it met it.
 
-    :param p99: milliseconds from when they were due; None for any
+    :param p99: limit in milliseconds from when requests were due; None for no limit
     :param errors: share of requests that may fail, fraction of 1
     """
     if step.errors > errors * step.sent:
@@ -100,13 +100,13 @@ def broken(step: Step, p99: float | None, errors: float) -> str:
 
 
 def next_rate(steps: Sequence[Step], most: float) -> float | None:
-    """The rate to try after ``steps``, all of which held the service level; None when there is nothing more to try."""
+    """The rate to try after ``steps``, which all met the service level; None if the highest rate is reached."""
     rate = steps[-1].rate * FACTOR
     return rate if rate <= most else None
 
 
 def table(steps: Sequence[Step]) -> list[str]:
-    """Lines for a person."""
+    """A table of the steps, as text lines."""
     head = f"{'rate/s':>8} {'answered/s':>10} {'errors':>7} {'':8} " + " ".join(f"{n:>9}" for n in (*_names(),))
     lines = [head]
     for step in steps:
@@ -117,21 +117,21 @@ def table(steps: Sequence[Step]) -> list[str]:
 
 
 def table_of_hops(step: Step) -> list[str]:
-    """Lines for a person: the hops at one rate."""
+    """A table of the hops at one rate, as text lines."""
 
-    def said(number: float | None) -> str:
+    def shown(number: float | None) -> str:
         return "?" if number is None else f"{number:.2f}"
 
-    lines = [f"{'hop':28} {'requests/s':>10} {'errors':>7} {'p50':>9} {'p99':>9} {'under way':>10} {'cores':>6} {'proxy':>6}"]
+    lines = [f"{'hop':28} {'requests/s':>10} {'errors':>7} {'p50':>9} {'p99':>9} {'in flight':>10} {'cores':>6} {'proxy':>6}"]
     for hop in step.hops:
         times = " ".join(f"{hop.latency[name]:>6.0f} ms" for name in ("p50", "p99"))
         first = f"{hop.name:28} {hop.rate:>10.1f} {hop.errors:>7} {times}"
-        lines.append(f"{first} {hop.under_way:>10.2f} {said(hop.cores):>6} {said(hop.proxy_cores):>6}")
+        lines.append(f"{first} {hop.in_flight:>10.2f} {shown(hop.cores):>6} {shown(hop.proxy_cores):>6}")
     return lines
 
 
 def by_locust(percentile: Callable[[float], float]) -> dict[str, float]:
-    """The same quantiles, as ``percentile`` tells them for fractions of 1, in milliseconds."""
+    """The same quantiles from ``percentile``, which takes fractions of 1 and returns milliseconds."""
     return {f"p{q * 100:g}": percentile(q) for q in QUANTILES} | {"max": percentile(1.0)}
 
 

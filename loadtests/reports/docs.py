@@ -1,4 +1,4 @@
-"""What an entry's README says, by paragraph."""
+"""An entry's README, by paragraph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARTS = ("Aim", "Apply", "Expect", "Break it")
 
 
 def paragraphs(readme: str) -> dict[str, str]:
-    """The paragraphs ``**Aim.** ...`` of a README, by their first word.
+    """The paragraphs ``**Aim.** ...`` of a README, by their heading.
 
     :raises ValueError: if one of ``PARTS`` is missing
     """
@@ -21,8 +21,8 @@ def paragraphs(readme: str) -> dict[str, str]:
 
 
 def parts_of(readme: str) -> dict[str, Markup]:
-    """The same as HTML: what stands in back quotes is code."""
+    """The same as HTML, with text in backquotes as code."""
     return {
-        name: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just there
+        name: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped in the same line
         for name, text in paragraphs(readme).items()
     }

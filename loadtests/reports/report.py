@@ -19,13 +19,13 @@ from jinja2 import Environment, FileSystemLoader
 from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 UNFINISHED = "interrupted before there was a verdict"
-"""Reason of the reports that a run begins with, so that they are right whatever ends it."""
+"""Reason in the reports that a run writes at its start, so that they are right however it ends."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reader needs to repeat the run."""
+    """Everything needed to repeat the run."""
 
     entry: str
     started: str
@@ -36,15 +36,15 @@ class Facts:
     versions: dict[str, str]
     remarks: tuple[str, ...] = ()
     fail_alpha: float = FAIL_ALPHA
-    """How often, at most, FAIL is wrong."""
+    """Upper bound on how often FAIL is wrong."""
     pass_alpha: float = PASS_ALPHA
-    """How often, at most, PASS is wrong."""
+    """Upper bound on how often PASS is wrong."""
 
     @classmethod
     def of(cls, run: Any, images: Mapping[str, str]) -> Facts:
         """The facts of a ``hooks.MeshRun``.
 
-        :param images: as :func:`images_of` tells them
+        :param images: from :func:`images_of`
         """
         packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
         declared = run.rules.declared if run.rules else None
@@ -61,7 +61,7 @@ class Facts:
 
 
 def images_of(run: Any) -> dict[str, str]:
-    """Image of each container of the judged app and its proxy, and Kubernetes's version, as the cluster has them."""
+    """The images of all containers in the judged namespace, and the Kubernetes version."""
     try:
         pods = run.cluster.items("pods")
         server = run.cluster.ask("/version")["gitVersion"]
@@ -75,7 +75,7 @@ def images_of(run: Any) -> dict[str, str]:
 
 
 def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
-    """Verdict and facts as JSON can hold them (an infinite e-value becomes the text "inf")."""
+    """Verdict and facts as JSON values (an infinite e-value becomes the text "inf")."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -84,12 +84,12 @@ def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
             return [clean(v) for v in value]
         return "inf" if isinstance(value, float) and math.isinf(value) else value
 
-    told: dict[str, Any] = clean(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
-    return told
+    values: dict[str, Any] = clean(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
+    return values
 
 
 def junit(verdict: Verdict, facts: Facts) -> str:
-    """One test case for each traffic class; what is neither PASS nor FAIL is an error, never a success."""
+    """One test case per traffic class; any outcome other than PASS and FAIL is an error, never a success."""
     cases = [(c.name, c.outcome, c.reason) for c in verdict.classes]
     if not cases or verdict.outcome not in {c.outcome for c in verdict.classes}:
         cases.append(("whole run", verdict.outcome, "; ".join(verdict.reasons)))
@@ -107,17 +107,17 @@ def junit(verdict: Verdict, facts: Facts) -> str:
 
 
 def html(verdict: Verdict, facts: Facts) -> str:
-    """The page; names are escaped, nothing is fetched from elsewhere."""
+    """The page; names are escaped, and nothing is loaded from elsewhere."""
     return render("report.html", verdict=verdict, facts=facts, margin=facts.margin)
 
 
 def render(template: str, **values: Any) -> str:
-    """One of the templates, filled in; values are escaped."""
+    """Render a template; values are escaped."""
     return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template(template).render(**values)
 
 
 def live(run: Any) -> str:
-    """What a ``hooks.MeshRun`` has found so far, as a part of a page."""
+    """The current verdict of a ``hooks.MeshRun`` as an HTML fragment."""
     declared = run.rules.declared if run.rules else None
     return render(
         "live.html", verdict=run.verdict, entry=run.options.entry, finished=run.finished, generator=run.generator,
@@ -126,7 +126,7 @@ def live(run: Any) -> str:
 
 
 def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """Write files by name; each appears whole."""
+    """Write files by name, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         partial = folder / f".{name}.partial"
@@ -142,7 +142,7 @@ def write_void(folder: Path, name: str, reason: str) -> None:
 
 
 def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
-    """Write the three reports; the one that programs read comes last."""
+    """Write the three reports; the one for programs comes last."""
     texts = {
         "verdict.xml": junit(verdict, facts),
         "verdict.html": html(verdict, facts),

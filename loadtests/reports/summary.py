@@ -1,8 +1,8 @@
 """The catalogue with the last verdict of each entry: ``python -m loadtests.reports.summary --results FOLDER``.
 
-Prints a table. With ``--since`` (what `make verify` calls) it also writes catalogue.json, catalogue.xml (JUnit) and
-catalogue.html beside the entries' own reports, and ends with 0 if every entry (of ``--entries``) has passed since then, with
-1 if one has failed, with 2 otherwise.
+Prints a table. With ``--since`` (used by `make verify`) it also writes catalogue.json, catalogue.xml (JUnit) and catalogue.html
+beside the entries' own reports, and exits with 0 if every entry (of ``--entries``) has passed since then, 1 if one has failed,
+2 otherwise.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Line:
 
 
 def aim_of(readme: str) -> str:
-    """The one line that an entry's README gives as its aim."""
+    """The aim in an entry's README."""
     found = re.search(r"^\*\*Aim\.\*\* (.+)$", readme, re.MULTILINE)
     return found.group(1) if found else ""
 
 
 def line_of(name: str, verdict: dict[str, Any] | None) -> Line:
-    """An entry with its verdict, as ``report.plain`` has written it; None when there is none (that counts)."""
+    """An entry with its verdict as written by ``report.plain``, or None."""
     readme = (entry.CATALOGUE / name / "README.md").read_text()
     if verdict is None:
         return Line(name, aim_of(readme), NEVER, 0, "", (), readme)
@@ -55,16 +55,16 @@ def line_of(name: str, verdict: dict[str, Any] | None) -> Line:
 
 
 def read(results: Path, name: str, since: float) -> dict[str, Any] | None:
-    """The verdict that lies in ``results`` for an entry, unless it is older than ``since`` (seconds of the epoch)."""
+    """An entry's verdict in ``results``; None if it is missing or older than ``since`` (seconds of the epoch)."""
     file = results / name / "verdict.json"
     if not file.exists() or file.stat().st_mtime < since:
         return None
-    told: dict[str, Any] = json.loads(file.read_text())
-    return told
+    verdict: dict[str, Any] = json.loads(file.read_text())
+    return verdict
 
 
 def junit(lines: list[Line]) -> str:
-    """One test case for each entry; what is neither PASS nor FAIL is an error."""
+    """One test case per entry; any outcome other than PASS and FAIL is an error."""
     bad = [line for line in lines if line.outcome != "PASS"]
     failures = sum(line.outcome == "FAIL" for line in bad)
     counts = {"tests": len(lines), "failures": failures, "errors": len(bad) - failures}
@@ -78,7 +78,7 @@ def junit(lines: list[Line]) -> str:
 
 
 def write(results: Path, lines: list[Line]) -> None:
-    """The three reports."""
+    """Write the three reports."""
     page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("catalogue.html")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     texts = {
@@ -90,17 +90,17 @@ def write(results: Path, lines: list[Line]) -> None:
 
 
 def table(lines: list[Line]) -> list[str]:
-    """One line an entry: name, last verdict, aim."""
+    """One line per entry: name, last verdict, aim."""
     width = max((len(line.entry) for line in lines), default=0)
     return [f"{line.entry:<{width}}  {line.outcome:<12}  {line.aim}" for line in lines]
 
 
 def main() -> int:
-    """0; with ``--since`` 1 where an entry has failed since then, 2 where another one has not passed."""
+    """0; with ``--since``, 1 if an entry has failed since then, or else 2 if one has not passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--since", type=float)
-    parser.add_argument("--entries", default="", help="names, with commas between; all when empty")
+    parser.add_argument("--entries", default="", help="names separated by commas; empty for all")
     options = parser.parse_args()
     wanted = [name for name in entry.names() if name in options.entries.split(",") or not options.entries]
     lines = [line_of(name, read(options.results, name, options.since or 0.0)) for name in wanted]

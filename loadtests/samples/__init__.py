@@ -1,1 +1,1 @@
-"""What only one sample's entries need."""
+"""Code that only the entries of one sample need."""

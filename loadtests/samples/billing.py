@@ -1,4 +1,4 @@
-"""The billing sample as entries see it: how to pay, and what the answer and msgd's own count tell."""
+"""The billing sample for entries: how to pay, and how to read the response and msgd's own count."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from loadtests.rules.egress import reached
 
 HOST = "billing.lab.internal"
 WITNESS = "witness:http"
-"""Service and port of the pod without a sidecar that asks msgd what it was sent."""
+"""Service and port of the pod without a sidecar that reads msgd's count."""
 PAY = "/pay/load"
 
 
 def outcome(response: Any) -> str:
-    """Status, and where the chain broke: ``HTTP 500 at http://msgd...``."""
+    """Status, and the hop that failed: ``HTTP 500 at http://msgd...``."""
     failed = response.json().get("failed")
     return f"HTTP {response.status_code}" + (f" at {failed}" if failed else "")
 
 
-def way(response: Any) -> str:
-    """Status, and the gateway whose mark the last call had."""
+def path_taken(response: Any) -> str:
+    """Status, and the gateway whose header the last call had."""
     by = response.json().get("by")
     return f"{outcome(response)} by {by}" if by else outcome(response)
 
 
 def release(response: Any) -> str:
-    """The release of svcb that took the call."""
+    """The release of svcb that handled the call."""
     return str(response.json()["svcb"])
 
 
 def paid(path: str, label: Callable[[Any], str] = outcome) -> Fetch:
-    """A payment by way of the gateway."""
+    """A payment through the gateway."""
     return Fetch(path, HOST, label=label)
 
 
 def sent_to_msgd(cluster: Cluster) -> int:
-    """Payments that msgd was sent so far, as it says itself to a pod that has no sidecar."""
+    """Payments that msgd has received so far, by its own count, read through a pod without a sidecar."""
     return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/received/load")["received"])
 
 
@@ -52,4 +52,4 @@ MSGD_REACHED = Contract(
     server=sent_to_msgd,
     at_server={**TO_MSGD, "at_server": True},
 )
-"""Whether payments reach msgd, as their answers tell and msgd itself."""
+"""Whether payments reach msgd, according to their responses and to msgd itself."""

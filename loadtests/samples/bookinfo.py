@@ -1,4 +1,4 @@
-"""Bookinfo as entries see it: how to log in, and whose reviews an answer shows."""
+"""Bookinfo for entries: how to log in, and which pod served the reviews."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from loadtests.verdict import ERROR
 
 REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}
 REVIEWS_SPLIT = Split(virtual_service="reviews", app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
-"""Which versions of reviews answer those who have not logged in."""
+"""Which versions of reviews answer anonymous users."""
 
 
 def log_in(client: Any, user: str) -> None:
-    """Log in through the page: productpage drops an ``end-user`` header that a client sends itself."""
+    """Log in through the page, because productpage drops an ``end-user`` header sent by the client."""
     if user:
         client.post("/login", data={"username": user, "passwd": user}, name="login", allow_redirects=False)
 
 
 @dataclass(frozen=True)
 class UserFetch(Fetch):
-    """One request of a user who has logged in, or of nobody."""
+    """One request as a logged-in user, or anonymously."""
 
     user: str = ""
 
     def start(self, client: Any) -> None:
-        """Log in when there is a user."""
+        """Log in if there is a user."""
         log_in(client, self.user)
 
     def name(self) -> str:
-        """With the user, for the rules tell users apart."""
+        """The name with the user, because the rules distinguish users."""
         return f"{super().name()} as {self.user or 'anonymous'}"
 
 
 @dataclass(frozen=True)
 class ReadReviews:
-    """Reads book 0's reviews through the gateway; logs in first when there is a user."""
+    """Reads the reviews of book 0 through the gateway; logs in first if there is a user."""
 
     user: str = ""
     path: str = "/api/v1/products/0/reviews"
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, client: Any) -> None:
-        """Log in when there is a user."""
+        """Log in if there is a user."""
         log_in(client, self.user)
 
     def visit(self, client: Any) -> str:
@@ -59,5 +59,5 @@ class ReadReviews:
             try:
                 return str(response.json()["podname"])
             except (ValueError, KeyError, TypeError):
-                response.failure("an answer without podname")
+                response.failure("no podname in the response")
                 return ERROR

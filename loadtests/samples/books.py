@@ -1,4 +1,4 @@
-"""The books sample as entries see it: how to ask details for a book, and what its answer tells of the way to the API."""
+"""The books sample for entries: how to ask details for a book, and how to read how it called the API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from loadtests.rules.egress import book_fetched
 HOST = "books.outside.internal"
 
 
-def way(response: Any) -> str:
-    """Status, and how the API was asked, as it says itself."""
+def call_received(response: Any) -> str:
+    """Status, and how the API was called, as reported by the API."""
     publisher = response.json().get("publisher", "")
     return f"{status(response)} {publisher}".rstrip()
 
@@ -23,5 +23,5 @@ BOOK_FETCHED = Contract(
     promise=book_fetched,
     classes={"details": {"host": HOST, "port": 80, "destination_rule": "books"}},
 )
-"""Whether details is told of a book by the API outside the mesh, and how its sidecar asks."""
-FETCH = Fetch("/details/0", "volumes.lab.internal", label=way)
+"""Whether details gets a book from the external API, and how its sidecar calls it."""
+FETCH = Fetch("/details/0", "volumes.lab.internal", label=call_received)

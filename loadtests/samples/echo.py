@@ -1,4 +1,4 @@
-"""The echo sample as entries see it: callers with and without a sidecar, and what a row of calls tells."""
+"""The echo sample for entries: callers with and without a sidecar, and how to read a row of calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loadtests.rules.security import REFUSED, permitted
 
 
 def called(response: Any) -> str:
-    """What a caller of the echo sample was told: its status, or ``refused`` when no answer came."""
+    """The status that a caller of the echo sample received, or ``refused`` without a response."""
     status = response.json()["status"]
     return f"HTTP {status}" if status else REFUSED
 
@@ -36,7 +36,7 @@ ENCRYPTED = Contract(
         "without a sidecar": {**CALLED, "principal": "", "caller": {"app": "legacy"}, **READ},
     },
 )
-"""Whether echo answers callers that can, and cannot, show a certificate of the mesh."""
+"""Whether echo answers callers with, and without, a mesh certificate."""
 CALLERS = {
     "with a sidecar": Fetch("/call/echo/", "client.lab.internal", label=called),
     "without a sidecar": Fetch("/call/echo/", "legacy.lab.internal", label=called),
@@ -44,18 +44,18 @@ CALLERS = {
 
 
 def caller_shown(response: Any) -> str:
-    """Whom the caller's certificate named, as the callee's sidecar told it; ``nobody`` without one."""
+    """The identity in the caller's certificate, as reported by the callee's sidecar; ``nobody`` without one."""
     body = response.json()["body"]
-    told = body["headers"].get("x-forwarded-client-cert", "") if isinstance(body, dict) else ""
-    found = re.findall(r"URI=([^;,]+)", told)
+    header = body["headers"].get("x-forwarded-client-cert", "") if isinstance(body, dict) else ""
+    found = re.findall(r"URI=([^;,]+)", header)
     return str(found[-1]) if found else "nobody"
 
 
 def turns(row: int, pods: int) -> Callable[[Any], str]:
-    """Label of a row of calls that tells its ``pods``: whether each of so many pods had as many calls."""
+    """Label for a row of calls: whether each of the ``pods`` got the same number."""
 
-    def told(response: Any) -> str:
+    def label(response: Any) -> str:
         answered = response.json()["pods"]
         return "in turn" if sorted(answered.count(p) for p in set(answered)) == [row // pods] * pods else "not in turn"
 
-    return told
+    return label

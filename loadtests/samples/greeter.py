@@ -1,4 +1,4 @@
-"""A gRPC client of the greeter sample, outside the cluster."""
+"""A gRPC client for the greeter sample, outside the cluster."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# kubectl is started beside the calls; gRPC must not touch its own threads in the child.
+# kubectl is started during calls; gRPC must not touch its own threads in the child process.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc
 import grpc.experimental.gevent
 
 from loadtests.verdict import ERROR
 
-# The messages are the sample's own.
+# Use the sample's own message definitions.
 _spec = importlib.util.spec_from_file_location("hello", Path(__file__).parents[2] / "samples/greeter/src/hello.py")
 assert _spec is not None
 assert _spec.loader is not None
@@ -28,25 +28,25 @@ _ready: list[bool] = []
 
 
 OUT_OF_TIME = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-"""What a time-out of the mesh is to gRPC: the proxy's 504, or the server's own word when it is quicker, for the proxy tells it
-the deadline."""
+"""How gRPC reports a mesh timeout: from the proxy's 504, or from the server if it is faster, since the proxy sends it the
+deadline."""
 
 
 def in_time(response: Any) -> str:
-    """Whether the sample's caller was answered, or gRPC's status where that has nothing to do with time."""
-    told = str(response.json()["code"])
-    return "out of time" if told in OUT_OF_TIME else told
+    """``out of time`` for a timeout, otherwise the gRPC status that the sample's caller received."""
+    code = str(response.json()["code"])
+    return "out of time" if code in OUT_OF_TIME else code
 
 
 def code_and_attempt(response: Any) -> str:
-    """gRPC's status, as the sample's caller was told it, and the attempt that the greeter answered."""
-    told = response.json()
-    return f"{told['code']} at attempt {told['attempt']}"
+    """The gRPC status that the sample's caller received, and the attempt that the greeter answered."""
+    body = response.json()
+    return f"{body['code']} at attempt {body['attempt']}"
 
 
 @dataclass(frozen=True)
 class Hello:
-    """One SayHello through the gateway's HTTP port, which takes HTTP/2 as well; a connection for each client."""
+    """One SayHello through the gateway's HTTP port, which also accepts HTTP/2; one connection per client."""
 
     host: str
 
@@ -59,7 +59,7 @@ class Hello:
         client.hello = hello.say_hello(grpc.insecure_channel(target, options=(("grpc.default_authority", self.host),)))
 
     def visit(self, client: Any) -> str:
-        """The pod that answered, or gRPC's own word for what went wrong."""
+        """The pod that answered; ``ERROR`` if the call failed."""
         started, outcome, failed = time.monotonic(), ERROR, None
         try:
             outcome = client.hello(hello.HelloRequest(name="lab"), timeout=TIMEOUT_SECONDS).message.rpartition(" ")[2]

@@ -1,7 +1,7 @@
-"""Marked traffic on a way of its own: which reviews answered, and out of which store its stars came.
+"""Marked traffic on a separate path: which reviews answered, and which store supplied the stars.
 
-An answer tells both, for each store holds other stars. The proxies of reviews and of ratings, and the stores themselves, count
-the same requests once more.
+A response shows both, because the stores hold different stars. The proxies of reviews and ratings, and the stores themselves,
+count the same requests as well.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from loadtests.rules.promises import INERT, route
 from loadtests.verdict import ERROR
 
 FORWARDED = ("baggage",)
-"""Of the headers that mark traffic, what services hand on to the next one."""
+"""The marking headers that services forward to the next hop."""
 STORE = "MYSQL_DB_HOST"
-"""Where a Deployment of ratings says which store it reads."""
+"""The variable in a ratings Deployment that names its store."""
 SELECTS_PORT = 9104
-"""Of a store's pod, where src/selects.js says how often the store was read."""
+"""Port of a store's pod on which src/selects.js reports how often the store was read."""
 
 
-def way(reviews: str, store: str) -> str:
-    """One outcome: the version's name when all of the way was its own."""
+def path_label(reviews: str, store: str) -> str:
+    """One outcome: a single version name if reviews and store match."""
     return reviews if reviews == store else f"reviews {reviews}, store {store}"
 
 
@@ -36,16 +36,16 @@ MIXED = re.compile(r"reviews (.+), store (.+)")
 
 
 def headers_after(headers: Mapping[str, str], change: Mapping[str, Any]) -> dict[str, str]:
-    """Headers of a request once a route's ``headers.request`` has been applied (``set`` and ``remove``)."""
+    """Request headers after applying a route's ``headers.request`` (``set`` and ``remove``)."""
     removed, added = [name.lower() for name in change.get("remove", [])], dict(change.get("set", {}))
     kept = {name: value for name, value in headers.items() if name.lower() not in removed}
     return kept | {name.lower(): value for name, value in added.items()}
 
 
 def store_of(objects: Objects, version: str) -> str:
-    """The store that a version of ratings reads, by its version.
+    """The version of the store that a version of ratings reads.
 
-    :raises BrokenPromiseError: if there is no such Deployment, or it names no store
+    :raises BrokenPromiseError: if the Deployment does not exist or names no store
     """
     for deployment in of_kind(objects, "Deployment"):
         template = deployment["spec"]["template"]
@@ -58,7 +58,7 @@ def store_of(objects: Objects, version: str) -> str:
 
 
 def linked(objects: Objects, request: Mapping[str, Any]) -> Shares:
-    """The ways that one request takes, from the gateway over reviews and ratings to the store.
+    """The paths that one request takes, from the gateway through reviews and ratings to the store.
 
     :param request: ``authority``, ``uri``, ``method`` and ``headers`` as the client sends them, and the gateway's
         ``virtual_service``
@@ -75,7 +75,7 @@ def linked(objects: Objects, request: Mapping[str, Any]) -> Shares:
         taken_route.accept(*INERT)
     for version, share in shares_of(weights(reviews)).items():
         for subset, part in shares_of(weights(ratings)).items():
-            taken = way(version, store_of(objects, subset))
+            taken = path_label(version, store_of(objects, subset))
             shares[taken] = shares.get(taken, 0.0) + share * part
     return {taken: share for taken, share in shares.items() if share > 0}
 
@@ -83,17 +83,17 @@ def linked(objects: Objects, request: Mapping[str, Any]) -> Shares:
 def stars(response: Any) -> str:
     """Which pod served the reviews, and how many stars they have: ``reviews-normal-abc 5,4``.
 
-    :raises KeyError: where ratings gave no stars
+    :raises KeyError: if ratings returned no stars
     """
-    told = response.json()
-    return f"{told['podname']} {','.join(str(r['rating']['stars']) for r in told['reviews'])}"
+    body = response.json()
+    return f"{body['podname']} {','.join(str(r['rating']['stars']) for r in body['reviews'])}"
 
 
 @dataclass(frozen=True)
 class FullLink(Contract):
-    """The whole way of marked and of other traffic.
+    """The whole path of marked traffic and of other traffic.
 
-    :param stores: stars as ``stars`` words them -> version of the store that holds them
+    :param stores: stars as formatted by ``stars`` -> version of the store that holds them
     """
 
     stores: Mapping[str, str] = field(default_factory=dict)
@@ -103,20 +103,20 @@ class FullLink(Contract):
         return {p: v for app in ("reviews", "ratings", "mysqldb") for p, v in observed.pods_of(cluster, app).items()}
 
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
-        """Pods with their stars as ways; a pod alone, as other sources count, as its version."""
-        told: Counts = {}
+        """Turn pods with stars into paths, and single pods, as counted by other sources, into their version."""
+        labelled: Counts = {}
         for name, line in counts.items():
             for outcome, n in line.items():
                 pod, _, seen = outcome.partition(" ")
                 version = pods.get(pod, f"unknown pod {pod}")
                 store = self.stores.get(seen, f"unknown ({seen})") if seen else version
-                taken = ERROR if outcome == ERROR else way(version, store)
-                ways = told.setdefault(name, {})
-                ways[taken] = ways.get(taken, 0) + n
-        return told
+                taken = ERROR if outcome == ERROR else path_label(version, store)
+                paths = labelled.setdefault(name, {})
+                paths[taken] = paths.get(taken, 0) + n
+        return labelled
 
     def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
-        """Requests that arrived at each pod as the proxies of either service count them, and what was read from the stores."""
+        """Requests that arrived at each pod, as counted by the proxies of both services, and reads from the stores."""
         with ThreadPoolExecutor(max_workers=2) as pool:
             stores = pool.submit(lambda: {pod: selects(cluster, pod) for pod in observed.of_app(pods, "mysqldb")})
             counted = observed.mesh_counts(cluster, observed.of_app(pods, "reviews") | observed.of_app(pods, "ratings"))
@@ -124,11 +124,11 @@ class FullLink(Contract):
         return proxies | {"the stores": stores.result()}
 
     def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
-        """Requests that arrived at each pod of reviews since then, as its proxy's access log has them."""
+        """Requests that have arrived at each reviews pod since then, from its proxy's access log."""
         return observed.logged_requests(cluster, observed.of_app(pods, "reviews"), since)
 
     def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """Reviews, with the access logs, sees the first part of a way, ratings and the stores the last."""
+        """The proxies of reviews and the access logs see the first part of a path; ratings and the stores see the last."""
         first: dict[str, int] = {}
         last: dict[str, int] = {}
         for taken, n in sent.items():
@@ -140,5 +140,5 @@ class FullLink(Contract):
 
 
 def selects(cluster: Cluster, pod: str) -> int:
-    """How often a store has been read since it started: once for each request to ratings."""
+    """How often a store has been read since it started: once per request to ratings."""
     return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{SELECTS_PORT}/proxy/")["selects"])

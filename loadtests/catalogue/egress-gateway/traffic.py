@@ -2,7 +2,7 @@
 
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.egress import EGRESS, by_gateway
-from loadtests.samples.billing import PAY, paid, way
+from loadtests.samples.billing import PAY, paid, path_taken
 
 QUESTION = Contract(
     namespace="billing",
@@ -11,4 +11,4 @@ QUESTION = Contract(
     classes={"pay": {"virtual_service": "msgd", "gateway": "egress"}},
     proxies=(("billing", ""), GATEWAY, EGRESS),
 )
-TRAFFIC = {"pay": paid(PAY, way)}
+TRAFFIC = {"pay": paid(PAY, path_taken)}

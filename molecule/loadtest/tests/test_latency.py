@@ -79,7 +79,7 @@ def test_the_highest_rate_that_holds_the_service_level_is_found(tmp_path: Path) 
     done, told = open_loop(tmp_path, "--find", "--p99", "2000", "--rate", "8", "--most", "13", "--step", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [step["rate"] for step in told["steps"]] == [8, 10, 12.5]
-    assert "highest rate that held the service level: 12.5 requests/s" in done.stdout
+    assert "highest rate that met the service level: 12.5 requests/s" in done.stdout
 
 
 def test_a_service_level_that_does_not_hold_ends_the_search(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_requests_that_arrived_in_the_span_are_read() -> None:
     taken = hops.requests_of(log, BEGAN, BEGAN + 10)
     assert taken == [(0.02, False), (0.03, True), (0.007, False), (0.008, True)]
     hop = hops.hop_of("reviews v1", taken, 10, (0.5, None))
-    assert (hop.requests, hop.errors, hop.rate, hop.under_way) == (4, 2, 0.4, round(0.065 / 10, 2))
+    assert (hop.requests, hop.errors, hop.rate, hop.in_flight) == (4, 2, 0.4, round(0.065 / 10, 2))
     assert (hop.latency["p50"], hop.latency["max"], hop.cores, hop.proxy_cores) == (8, 30, 0.5, None)
 
 
@@ -67,5 +67,5 @@ def test_the_report_draws_the_whole_way_and_each_hop() -> None:
     assert "reviews &lt;v1&gt;" in page
     assert "x?&lt;y&gt;" in page
     assert "12.5 requests/s: p99 is 3 ms" in page
-    assert "The highest rate that held: 10.0 requests/s." in page
+    assert "The highest rate that met it: 10.0 requests/s." in page
     assert not math.isnan(steps[0].achieved)

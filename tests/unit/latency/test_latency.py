@@ -103,7 +103,7 @@ def test_a_stall_is_not_hidden(server: str, tmp_path: Path) -> None:
     assert 1700 < step["latency"]["max"] < 2300
     assert 900 < step["latency"]["p90"] < 1600
     assert step["latency"]["p99"] > 1700
-    assert "requests of the last step began late" in done.stdout
+    assert "requests in the last step began late" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_stall_is_not_hidden(server: str, tmp_path: Path) -> None:
     [
         (["ftp://x/"], "URL: 'ftp://x/' was given; accepted: http://HOST:PORT/PATH; nothing was sent"),
         (["http://x/", "--rate", "0"], "RATE: '0' was given; accepted: a number above 0; nothing was sent"),
-        (["http://x/", "--find"], "P99: nothing was given; FIND needs it: milliseconds; nothing was sent"),
+        (["http://x/", "--find"], "P99: nothing was given; accepted: milliseconds, which FIND needs; nothing was sent"),
         (["http://x/", "--users", "0"], "USERS: 0 was given; accepted: 1 to 2000; nothing was sent"),
         (["http://x/", "--step", "1e6"], "STEP: 1e+06 was given; accepted: up to 900"),
     ],

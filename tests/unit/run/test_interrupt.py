@@ -166,7 +166,7 @@ def test_a_run_ends_with_whoever_asked_for_it(results: Path, group: list[subproc
     run.kill()
     run.wait()
     wait_for(lambda: not any(in_group(p, run.pid) for p in psutil.process_iter()), seconds=3)
-    assert "interrupted for the command that began it has ended" in str(verdict(results)["reasons"])
+    assert "interrupted because the command that started it has ended" in str(verdict(results)["reasons"])
 
 
 def test_a_verdict_that_was_there_before_the_signal_stays(results: Path, group: list[subprocess.Popen[str]]) -> None:

@@ -123,7 +123,7 @@ class Split:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
-        return declared.promise(self, objects)
+        return declared.promise(self, declared.placed(objects, self.namespace))
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Running pods of the app -> version."""
@@ -207,6 +207,7 @@ class Contract:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
+        objects = declared.placed(objects, self.namespace)
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         shares, unknown, without = declared.expectations(objects, asked, self.promise)
         broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.weightless(v)]

@@ -93,6 +93,11 @@ def full_name(host: str, namespace: str) -> str:
     return f"{name}.{inside[1]}" if inside else host
 
 
+def placed(objects: Objects, namespace: str) -> list[Mapping[str, Any]]:
+    """The same objects; those of a file that do not say belong to ``namespace``."""
+    return [{**o, "metadata": {"namespace": namespace, **o["metadata"]}} for o in objects]
+
+
 def namespace_of(rule: Mapping[str, Any], otherwise: str = "") -> str:
     """Namespace of an object; ``otherwise`` where it does not say (a file that has not been applied)."""
     return str(rule["metadata"].get("namespace", otherwise))

@@ -17,6 +17,7 @@ from loadtests.rules.promises import Request, named, serves
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled
 from loadtests.rules.workloads import (
+    BY_GATEWAY,
     INGRESS_GATEWAY,
     INGRESS_PRINCIPAL,
     ROOT_NAMESPACE,
@@ -156,8 +157,7 @@ def token_accepted(objects: Objects, request: Request) -> Shares:
     """RequestAuthentications, and then AuthorizationPolicies, for a request with or without a token by the gateway."""
     _check_entry(objects, "RequestAuthentication", request)
     by_gateway = {
-        **request, "principal": INGRESS_PRINCIPAL, "caller_namespace": ROOT_NAMESPACE, "caller": INGRESS_GATEWAY.labels[0],
-        "method": "GET", "uri": "/",
+        **request, **BY_GATEWAY, "principal": INGRESS_PRINCIPAL, "method": "GET", "uri": "/",
     }  # fmt: skip
     workload = called_workload(objects, request)
     found = checked(applying(objects, "RequestAuthentication", workload), request)

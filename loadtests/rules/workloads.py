@@ -29,7 +29,11 @@ class Workload:
 
 INGRESS_GATEWAY = Workload(ROOT_NAMESPACE, ({"app": "istio-ingressgateway", "istio": "ingressgateway"},))
 """By which all requests of the load tests enter."""
+BY_GATEWAY = {"caller_namespace": ROOT_NAMESPACE, "caller": INGRESS_GATEWAY.labels[0]}
+"""The caller of requests that the ingress gateway sends on."""
 INGRESS_PRINCIPAL = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+SELECTORS = {"EnvoyFilter": ("workloadSelector", "labels"), "Sidecar": ("workloadSelector", "labels")}
+"""Where kinds say which pods they are for; others in ``selector.matchLabels``."""
 ADDED = ("pod-template-hash", "controller-revision-hash", "apps.kubernetes.io/", "statefulset.kubernetes.io/")
 """What Kubernetes adds to the labels of a pod template; Istio's own are of domains under istio.io."""
 
@@ -89,8 +93,13 @@ def spec_of(rule: View) -> View:
 
 def selector_of(rule: View) -> dict[str, str]:
     """The labels by which a rule selects pods; none for all pods."""
-    selector = spec_of(rule).get("selector") or {}
-    return dict(selector.get("matchLabels") or {})
+    selector, field = SELECTORS.get(rule["kind"], ("selector", "matchLabels"))
+    return dict((spec_of(rule).get(selector) or {}).get(field) or {})
+
+
+def path_of_selector(rule: Mapping[str, Any]) -> str:
+    """How messages name the labels by which a rule selects pods."""
+    return f"{title(rule)}: spec.{'.'.join(SELECTORS.get(rule['kind'], ('selector', 'matchLabels')))}"
 
 
 def applying(objects: Objects, kind: str, workload: Workload) -> list[View]:
@@ -105,7 +114,7 @@ def applying(objects: Objects, kind: str, workload: Workload) -> list[View]:
         spec = spec_of(rule)
         there = namespace_of(rule, workload.namespace) in (workload.namespace, ROOT_NAMESPACE)
         elsewhere = not there or spec.get("targetRefs") or spec.get("targetRef")
-        if elsewhere or not selected(selector_of(rule), workload, f"{title(rule)}: spec.selector.matchLabels"):
+        if elsewhere or not selected(selector_of(rule), workload, path_of_selector(rule)):
             spec.accept()
         else:
             found.append(rule)

@@ -23,6 +23,8 @@ assert _spec.loader is not None
 hello = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hello)
 
+CALLED = {"namespace": "greeter", "app": "greeter", "port": 50051}
+"""The workload that callers call."""
 TIMEOUT_SECONDS = 10.0
 _ready: list[bool] = []
 

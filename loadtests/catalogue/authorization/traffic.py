@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, Contract
 from loadtests.rules.security import permitted
-from loadtests.rules.workloads import INGRESS_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
+from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL
 
 READ = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
 QUESTION = Contract(
@@ -19,8 +19,7 @@ QUESTION = Contract(
         "from the gateway": {
             **READ,
             "principal": INGRESS_PRINCIPAL,
-            "caller_namespace": ROOT_NAMESPACE,
-            "caller": INGRESS_GATEWAY.labels[0],
+            **BY_GATEWAY,
             "authority": "direct.lab.internal",
         },
     },

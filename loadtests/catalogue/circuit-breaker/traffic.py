@@ -5,6 +5,7 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import pooled
+from loadtests.samples.echo import CALLED
 
 BURST = 10
 
@@ -20,7 +21,7 @@ QUESTION = Contract(
     kinds=("destinationrules.networking.istio.io",),
     promise=pooled,
     about_rate=True,
-    classes={"burst": {"destination_rule": "echo", "burst": BURST}},
+    classes={"burst": {**CALLED, "caller": {"app": "client"}, "burst": BURST}},
     margin=0.15,
 )
 TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=told)}

@@ -4,6 +4,7 @@ from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import balanced
 from loadtests.samples.echo import turns
+from loadtests.samples.greeter import CALLED
 
 ROW, PODS = 12, 3
 
@@ -11,6 +12,6 @@ QUESTION = Contract(
     namespace="greeter",
     kinds=("destinationrules.networking.istio.io",),
     promise=balanced,
-    classes={"row of calls": {"destination_rule": "greeter", "row": ROW, "pods": PODS}},
+    classes={"row of calls": {**CALLED, "caller": {"app": "caller"}, "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"row of calls": Fetch(f"/hello/{ROW}", "greeter.lab.internal", label=turns(ROW, PODS))}

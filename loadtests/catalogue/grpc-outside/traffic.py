@@ -2,13 +2,14 @@
 
 from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.resilience import uniform
-from loadtests.samples.greeter import Hello
+from loadtests.rules.workloads import BY_GATEWAY
+from loadtests.samples.greeter import CALLED, Hello
 
 QUESTION = Contract(
     namespace="greeter",
     kinds=("destinationrules.networking.istio.io", "statefulsets.apps"),
     promise=uniform,
-    classes={"hello": {"destination_rule": "greeter", "stateful_set": "greeter"}},
+    classes={"hello": {**CALLED, **BY_GATEWAY, "stateful_set": "greeter"}},
     proxies=(GATEWAY,),
 )
 TRAFFIC = {"hello": Hello("greeter-grpc.lab.internal")}

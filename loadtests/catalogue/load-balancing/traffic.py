@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import balanced
-from loadtests.samples.echo import turns
+from loadtests.samples.echo import CALLED, turns
 
 ROW, PODS = 12, 3
 
@@ -12,6 +12,6 @@ QUESTION = Contract(
     kinds=("destinationrules.networking.istio.io",),
     promise=balanced,
     about_rate=True,
-    classes={"row of calls": {"destination_rule": "pool", "row": ROW, "pods": PODS}},
+    classes={"row of calls": {**CALLED, "app": "pool", "caller": {"app": "client"}, "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"row of calls": Fetch(f"/calls/{ROW}/pool/", "client.lab.internal", label=turns(ROW, PODS))}

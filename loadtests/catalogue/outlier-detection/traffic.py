@@ -5,9 +5,10 @@ from typing import Any
 from loadtests.clients.http import Fetch, Grows
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import ejected
+from loadtests.samples.echo import CALLED
 
 ROW, SECONDS = 20, 30
-SHAKY = {"destination_rule": "shaky", "row": ROW, "pods": 2, "seconds": SECONDS}
+SHAKY = {**CALLED, "app": "shaky", "caller": {"app": "client"}, "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
 def told(response: Any) -> str:

@@ -3,12 +3,13 @@
 from loadtests.clients.http import Row
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import limited
+from loadtests.samples.echo import CALLED
 
 ROW = 10
-LIMIT = {"envoy_filter": "echo-limit", "row": ROW}
+LIMIT = {**CALLED, "row": ROW}
 QUESTION = Contract(
     namespace="echo",
-    kinds=("envoyfilters.networking.istio.io",),
+    kinds=("envoyfilters.networking.istio.io", "deployments.apps"),
     promise=limited,
     about_rate=True,
     classes={"limited path": {**LIMIT, "uri": "/limited"}, "free path": {**LIMIT, "uri": "/free"}},

@@ -5,6 +5,8 @@ from typing import Any
 from loadtests.clients.http import Row
 from loadtests.entries.question import Contract
 from loadtests.rules.resilience import stuck
+from loadtests.rules.workloads import BY_GATEWAY
+from loadtests.samples.echo import CALLED
 
 ROW, PODS = 6, 3
 
@@ -18,6 +20,6 @@ QUESTION = Contract(
     namespace="echo",
     kinds=("destinationrules.networking.istio.io",),
     promise=stuck,
-    classes={"user": {"destination_rule": "pool", "header": "x-user", "row": ROW, "pods": PODS}},
+    classes={"user": {**CALLED, "app": "pool", **BY_GATEWAY, "header": "x-user", "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"user": Row("/", "pool.lab.internal", count=ROW, label=told)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.entries import entry
 from loadtests.entries.question import within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError
@@ -51,7 +52,7 @@ def destination(**policy: Any) -> list[dict[str, Any]]:
     return [thing("DestinationRule", "echo", host="echo", trafficPolicy=policy)]
 
 
-ASKED = {"destination_rule": "echo", "burst": 10, "row": 12, "pods": 3, "header": "x-user"}
+ASKED = {"namespace": "echo", "app": "echo", "port": 8080, "burst": 10, "row": 12, "pods": 3, "header": "x-user"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ ASKED = {"destination_rule": "echo", "burst": 10, "row": 12, "pods": 3, "header"
     [
         ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}, "2 of 10 served, 8 turned away"),
         ({"tcp": {"maxConnections": 4}, "http": {"http1MaxPendingRequests": 3}}, "7 of 10 served, 3 turned away"),
+        ({"http": {"http1MaxPendingRequests": 2, "http2MaxRequests": 10}}, "10 of 10 served, 0 turned away"),
+        ({"tcp": {"maxConnections": 1, "connectTimeout": "1s"}}, "10 of 10 served, 0 turned away"),
         ({}, "10 of 10 served, 0 turned away"),
     ],
 )
@@ -81,6 +84,12 @@ def test_ejections() -> None:
     for limit in (None, 10, 49):
         assert resilience.ejected(detecting(limit), asked) == {"6 of 12 failed": 1.0}
         assert resilience.ejected(detecting(limit), {**asked, "later": True}) == {"does not grow": 1.0}
+    # An answer of 503 counts as an error of a gateway as well.
+    assert resilience.ejected(detecting(100, consecutiveGatewayErrors=2), asked) == {"at most 2 of 12 failed": 1.0}
+    assert resilience.ejected(detecting(100, consecutive5xxErrors=0), asked) == {"6 of 12 failed": 1.0}
+    assert resilience.ejected(detecting(100, minHealthPercent=50), asked) == {"at most 3 of 12 failed": 1.0}
+    with pytest.raises(NotModelledError, match="minHealthPercent"):
+        resilience.ejected(detecting(100, minHealthPercent=60), asked)
     with pytest.raises(NotModelledError, match="baseEjectionTime"):
         resilience.ejected(detecting(100, baseEjectionTime="30s"), {**asked, "later": True})
     with pytest.raises(BrokenPromiseError, match="nothing about outlier detection"):
@@ -102,14 +111,60 @@ def test_bounds(outcome: str, bound: str, held: bool) -> None:
     assert within(outcome, bound) is held
 
 
+def limit_for(app: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    kind = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+    patch = {"operation": "INSERT_BEFORE", "value": {"name": "x", "typed_config": {"@type": kind, **config}}}
+    patches = [{"applyTo": "HTTP_FILTER", "match": {"context": "SIDECAR_INBOUND"}, "patch": patch, **more}]
+    return thing("EnvoyFilter", "limit", workloadSelector={"labels": {"app": app}}, configPatches=patches)
+
+
 @pytest.mark.parametrize(("uri", "outcome"), [("/limited", "5 of 12 answered"), ("/free", "12 of 12 answered")])
 def test_limits_by_path(uri: str, outcome: str) -> None:
     limit = {"entries": [{"key": "path", "value": "/limited"}, {"key": "user"}], "token_bucket": {"max_tokens": 5}}
     switch = {"default_value": {"numerator": 100}}
     config = {"descriptors": [limit], "filter_enabled": switch, "filter_enforced": switch}
-    patch = {"patch": {"value": {"typed_config": config}}}
-    objects = [thing("EnvoyFilter", "limit", configPatches=[patch])]
-    assert resilience.limited(objects, {"envoy_filter": "limit", "row": 12, "uri": uri}) == {outcome: 1.0}
+    asked = {**ASKED, "uri": uri}
+    assert resilience.limited([limit_for("echo", config)], asked) == {outcome: 1.0}
+    assert resilience.limited([limit_for("ecko", config)], asked) == {"12 of 12 answered": 1.0}
+    assert resilience.limited([], asked) == {"12 of 12 answered": 1.0}
+    with pytest.raises(NotModelledError, match="several"):
+        resilience.limited([limit_for("echo", config), limit_for("echo", config)], asked)
+    for change in ({"applyTo": "HTTP_ROUTE"}, {"match": {"context": "ANY"}}):
+        with pytest.raises(NotModelledError, match=r"EnvoyFilter limit: spec\.configPatches\[0\]\.match"):
+            resilience.limited([limit_for("echo", config, **change)], asked)
+
+
+def test_fewer_requests_than_calls_at_once_are_not_modelled() -> None:
+    with pytest.raises(NotModelledError, match="http2MaxRequests"):
+        resilience.pooled(destination(connectionPool={"http": {"http2MaxRequests": 9}}), ASKED)
+
+
+@pytest.mark.parametrize("name", ["circuit-breaker", "load-balancing", "outlier-detection", "sticky"])
+def test_of_two_destination_rules_the_first_one_counts(name: str) -> None:
+    question = entry.load(name).question
+    (asked, *_) = question.classes.values()
+    host = asked["app"]
+    ours: dict[str, Any] = {
+        "circuit-breaker": {"connectionPool": {"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}},
+        "load-balancing": {"loadBalancer": {"simple": "ROUND_ROBIN"}},
+        "outlier-detection": {"outlierDetection": {"interval": "1s", "baseEjectionTime": "1s", "maxEjectionPercent": 100}},
+        "sticky": {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
+    }
+
+    def rule(rule_name: str, made: str, policy: dict[str, Any]) -> dict[str, Any]:
+        metadata = {"name": rule_name, "namespace": "echo", "creationTimestamp": made, "uid": rule_name, "generation": 1}
+        return {"kind": "DestinationRule", "metadata": metadata, "spec": {"host": host, "trafficPolicy": policy}}
+
+    first = rule("b", "2026-01-01", ours[name])
+    alone = question.promised([first]).declared
+    assert alone.shares
+    assert not alone.broken
+    assert question.promised([first, rule("a", "2026-02-01", {"loadBalancer": {"simple": "RANDOM"}})]).declared == alone
+    elsewhere = rule("c", "2025-01-01", {"loadBalancer": {"simple": "RANDOM"}})
+    elsewhere["metadata"]["namespace"] = "bookinfo"
+    assert question.promised([first, elsewhere]).declared == alone
+    other = question.promised([first, rule("a", "2025-01-01", {"loadBalancer": {"simple": "RANDOM"}})]).declared
+    assert other != alone
 
 
 def test_load_balancers() -> None:
@@ -125,8 +180,12 @@ def test_hashes_hold_only_by_the_header_that_is_sent() -> None:
         return resilience.stuck(destination(loadBalancer={"consistentHash": {"httpHeaderName": header}}), {**ASKED, "row": 3})
 
     assert hashed("x-user") == {"one pod": 1.0}
+    assert hashed("X-User") == {"one pod": 1.0}
     with pytest.raises(NotModelledError, match="consistentHash"):
         hashed("x-other")
+    for nothing in ({}, {"simple": "LEAST_REQUEST"}):
+        with pytest.raises(NotModelledError, match="simple"):
+            resilience.stuck(destination(loadBalancer=nothing), {**ASKED, "row": 3})
     turns = resilience.stuck(destination(loadBalancer={"simple": "RANDOM"}), {**ASKED, "row": 3})
     assert turns == pytest.approx({"one pod": 1 / 9, "several pods": 8 / 9})
 

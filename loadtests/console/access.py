@@ -1,7 +1,7 @@
 """Permissions of load tests in a browser or in the cluster: creates the account `locust` with the caller's own rights.
 
 ``python -m loadtests.console.access --kubeconfig FILE [--write FILE]``. In the lab's namespaces, the account reads the sources
-of a verdict. It writes only the sentinel of :mod:`loadtests.mesh.marker`, and impersonates the accounts of
+of a verdict. It writes only the sentinel of :mod:`loadtests.mesh.propagation`, and impersonates the accounts of
 :mod:`loadtests.console.account`, which write rules. Other objects that entries need are also created here, so that the account
 needs no right to write Secrets.
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from loadtests import ending
-from loadtests.console import account, topology
+from loadtests.console import account, changes, topology
 from loadtests.entries import entry, policy
+from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.samples import billing
 
@@ -82,7 +83,10 @@ def judge(secrets: Sequence[str]) -> tuple[Right, ...]:
         # A rule without names would cover all Secrets.
         *([Right(("secrets",), ("get",), SENT_WITH, names=tuple(secrets))] if secrets else []),
         Right(("deployments", "statefulsets"), READ, "replicas and settings that some expectations depend on", "apps"),
-        Right(("serviceentries",), ("create", "patch"), SENTINEL, "networking.istio.io"),
+        Right(
+            ("envoyfilters", "serviceentries"), ("create", "patch"), SENTINEL, "networking.istio.io",
+            names=(propagation.NAME, changes.SENTINEL),
+        ),
         Right(
             ("serviceaccounts",), ("impersonate",), "to write rules as that account, whose Role covers nothing else",
             names=(account.NAME,),

@@ -21,12 +21,12 @@ from loadtests.console import account, drafts
 from loadtests.console.settings import RefusedError, Service
 from loadtests.entries import policy
 from loadtests.entries.question import GATEWAY
-from loadtests.mesh import marker, writes
+from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.mesh.writes import Change
 from loadtests.rules.declared import Objects, generation, of_kind
 
-SENTINEL = f"{marker.NAME}-settings"
+SENTINEL = f"{propagation.NAME}-settings"
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 KINDS = {name: api for name, api in writes.KINDS.items() if name.endswith(".istio.io")}
 
@@ -90,7 +90,7 @@ def read(cluster: Cluster) -> State:
     def rules(item: tuple[str, str]) -> list[dict[str, Any]]:
         (plural, _, _), (api, _, kind) = item[0].partition("."), item[1].rpartition("/")
         found = cluster.ask(f"/apis/{api}/namespaces/{cluster.namespace}/{plural}")["items"]
-        return [{**o, "apiVersion": api, "kind": kind} for o in found if not o["metadata"]["name"].startswith(marker.NAME)]
+        return [{**o, "apiVersion": api, "kind": kind} for o in found if not o["metadata"]["name"].startswith(propagation.NAME)]
 
     # In parallel, because a page waits for them.
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -160,12 +160,11 @@ def analyzed(cluster: Cluster, objects: Objects, others: Objects) -> tuple[str, 
     return tuple(found["Warning"])
 
 
-def propagation(cluster: Cluster) -> tuple[int, list[str]]:
+def stale_proxies(cluster: Cluster) -> tuple[int, list[str]]:
     """The number of proxies that need the namespace's rules, and the names of those that are stale."""
-    host = marker.host_of(f"settings {generation(read(cluster).objects)}")
-    marker.put(cluster, host, SENTINEL)
-    proxies = marker.injected(cluster, ((cluster.namespace, ""), GATEWAY))
-    return len(proxies), [pod for _, pod in marker.without(cluster, host, proxies)]
+    proxies = propagation.proxies_of(cluster, ((cluster.namespace, ""), GATEWAY))
+    found = propagation.look(cluster, generation(read(cluster).objects), proxies, SENTINEL)
+    return len(proxies), [pod for _, pod in found.stale]
 
 
 # -- history ------------------------------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Re
     @answered
     def settings_propagation() -> Any:
         """How many proxies need the rules, and which are stale; writes a sentinel to find out."""
-        total, stale = changes.propagation(cluster(asked()))
+        total, stale = changes.stale_proxies(cluster(asked()))
         return jsonify(total=total, stale=stale)
 
     @blueprint.get("/settings/export")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loadtests.mesh import marker, observed
+from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules import declared
 from loadtests.rules.declared import Objects, Rules
@@ -134,8 +134,9 @@ class Split:
         return observed.by_version(counts, pods, rules.whole_service)
 
     def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
-        """Wait until every caller's proxy holds the declared routes."""
-        return observed.wait_in_step(cluster, self, rules.routes, seconds)
+        """Wait until every caller's proxy has the rules."""
+        callers = GATEWAY if self.callers == GATEWAY[1] else (self.namespace, self.callers)
+        return propagation.wait(cluster, rules.generation, (callers,), seconds)
 
     def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """Requests that arrived at each pod, as its own proxy counts them."""
@@ -203,7 +204,7 @@ class Contract:
         """The promise of the objects that are in the cluster now."""
         rules = [kind for kind in self.kinds if kind not in WORKLOADS]
         objects = cluster.items(*self.kinds) + cluster.items(*rules, namespace=ROOT_NAMESPACE)
-        return self.promised([o for o in objects if not o["metadata"]["name"].startswith(marker.NAME)])
+        return self.promised([o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)])
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
@@ -236,8 +237,8 @@ class Contract:
         return told
 
     def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
-        """Wait until every proxy has a marker that was pushed after the rules."""
-        return marker.wait(cluster, rules.generation, self.proxies or ((self.namespace, ""), GATEWAY), seconds)
+        """Wait until every proxy has the rules."""
+        return propagation.wait(cluster, rules.generation, self.proxies or ((self.namespace, ""), GATEWAY), seconds)
 
     def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """None: where the far end is asked, that is ``server_count``."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 TIMEOUT_SECONDS = 30
 ADMIN_PORT = 15000
@@ -172,7 +173,7 @@ class Cluster:
         return bytes(answer.data)
 
     def write(self, method: str, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
-        """The API server's answer to a request that writes one object: POST, PUT or DELETE.
+        """The API server's answer to a request that writes one object: POST, PUT, DELETE, or PATCH for server-side apply.
 
         :raises RefusedByServerError: if it refuses; nothing was written
         :raises ClusterError: if it does not answer; whether anything was written is not known
@@ -191,23 +192,26 @@ class Cluster:
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
         """One request to the API server, by its kept connection."""
         client = self._client
-        json_body = {"Content-Type": "application/json"} if body is not None else {}
+        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"  # JSON is YAML as well
+        content = {"Content-Type": kind} if body is not None else {}
         asked = client.param_serialize(
             method, path, query_params=list(query.items()), auth_settings=["BearerToken"], body=body,
-            header_params=({"Impersonate-User": self.user} if self.user else {}) | json_body,
+            header_params=({"Impersonate-User": self.user} if self.user else {}) | content,
         )  # fmt: skip
         answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
         answer.read()
         return answer
 
-    def proxy_dump(self, pod: str, resource: str, namespace: str = "") -> dict[str, Any]:
+    def proxy_dump(self, pod: str, resource: str, namespace: str = "", pattern: str = "") -> dict[str, Any]:
         """One resource of a proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.
 
         Through a port-forward: to start a command in the pod takes a node ten times the work.
 
+        :param pattern: regular expression (RE2) that the whole name of what is wanted matches; empty for everything
         :raises ClusterError: if the cluster or the proxy does not answer within 30 s, or refuses
         """
-        where, path = namespace or self.namespace, f"/config_dump?resource={resource}"
+        named = {"name_regex": pattern} if pattern else {}
+        where, path = namespace or self.namespace, f"/config_dump?{urlencode({'resource': resource} | named)}"
         try:
             with contextlib.closing(HTTPConnection("localhost")) as envoy:
                 envoy.sock = self._forwarded(where, pod, ADMIN_PORT)

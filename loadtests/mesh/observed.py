@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.declared import Route
 from loadtests.verdict import ERROR
 
 Said = TypeVar("Said")
-
-
-class AboutCallers(Protocol):
-    """What this module needs to know of a ``question.Split``."""
-
-    @property
-    def virtual_service(self) -> str:
-        """Name of the VirtualService."""
-
-    @property
-    def callers(self) -> str:
-        """Label ``app`` of the pods whose proxies apply it."""
-
 
 # A line of the access log that tells of a request which the proxy handed to its own workload: the time at which it began.
 LOGGED = re.compile(r"^\[(\S+)\] .* inbound\|\d+\|\| ", re.MULTILINE)
@@ -121,70 +106,3 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
             return {}
         found[pod] = counted
     return found
-
-
-def route_in_proxy(dump: Mapping[str, Any], virtual_service: str, namespace: str) -> tuple[Route, ...]:
-    """The routes that a proxy holds for one VirtualService, as (subset, weight), in the proxy's order.
-
-    :param dump: ``config_dump?resource=dynamic_route_configs``
-    """
-    owner = f"/namespaces/{namespace}/virtual-service/{virtual_service}"
-    found: list[Route] = []
-    for config in dump.get("configs", []):
-        for host in config.get("route_config", {}).get("virtual_hosts", []):
-            routes = [r for r in host.get("routes", []) if _owner(r).endswith(owner)]
-            if routes:
-                # Every port and alias of a service has a virtual host of its own, all alike: one tells enough.
-                return tuple(_weights(r) for r in routes)
-    return tuple(found)
-
-
-def _owner(route: Mapping[str, Any]) -> str:
-    metadata = route.get("metadata", {}).get("filter_metadata", {})
-    return str(metadata.get("istio", {}).get("config", ""))
-
-
-def _weights(route: Mapping[str, Any]) -> Route:
-    action = route.get("route", {})
-    if "weighted_clusters" in action:
-        return tuple((c["name"].split("|")[2], c["weight"]) for c in action["weighted_clusters"]["clusters"])
-    return ((action["cluster"].split("|")[2], 100),) if "cluster" in action else ()
-
-
-def out_of_step(cluster: Cluster, question: AboutCallers, routes: tuple[Route, ...]) -> list[str]:
-    """The callers' proxies that do not hold ``routes`` (yet), in words; empty once all of them do."""
-    gateway = question.callers == "istio-ingressgateway"
-    namespace = "istio-system" if gateway else cluster.namespace
-    pods = [
-        p for p in cluster.items("pods", namespace=namespace) if p["metadata"].get("labels", {}).get("app") == question.callers
-    ]
-    late = [] if pods else [f"no pod of {question.callers} is there"]
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        held = route_in_proxy(
-            cluster.proxy_dump(name, "dynamic_route_configs", namespace), question.virtual_service, cluster.namespace
-        )
-        if distinct(held) != distinct(routes):
-            late.append(f"the proxy of {name} routes {say(held)}; declared: {say(routes)}")
-    return late
-
-
-def wait_in_step(cluster: Cluster, question: AboutCallers, routes: tuple[Route, ...], seconds: float) -> list[str]:
-    """Wait until every caller's proxy holds ``routes``; which ones still do not when the time is up."""
-    until = time.monotonic() + seconds
-    while (late := out_of_step(cluster, question, routes)) and time.monotonic() < until:
-        time.sleep(0.5)
-    return late
-
-
-def distinct(routes: tuple[Route, ...]) -> tuple[Route, ...]:
-    """Routes in a form to compare: no destinations of weight 0 (proxies drop them), no neighbours that are alike."""
-    plain = [tuple(sorted(d for d in r if d[1])) for r in routes]
-    return tuple(r for i, r in enumerate(plain) if i == 0 or r != plain[i - 1])
-
-
-def say(routes: tuple[Route, ...]) -> str:
-    """Routes in words."""
-    return (
-        " then ".join("/".join(f"{subset or 'all'} {weight}" for subset, weight in r) for r in routes) or "nothing of this rule"
-    )

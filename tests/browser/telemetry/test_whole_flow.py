@@ -25,7 +25,7 @@ def rules() -> dict[str, Any]:
     """Every rule of the two namespaces, as a person would write it."""
     kinds = ",".join(changes.KINDS)
     found = [o for namespace in ("bookinfo", "billing") for o in lab.items(kinds, namespace)]
-    told = [drafts.shown(o) for o in found if not o["metadata"]["name"].startswith("istio-lab-marker")]
+    told = [drafts.shown(o) for o in found if not o["metadata"]["name"].startswith("istio-lab-sentinel")]
     return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}": o for o in told}
 
 

@@ -30,14 +30,22 @@ def rights(name: str) -> list[tuple[str, str, str]]:
     return [(g, r, v) for rule in role["rules"] for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]]
 
 
-def test_it_writes_the_marker_and_nothing_else() -> None:
+def test_it_writes_sentinels_and_nothing_else() -> None:
     written = {right for right in rights(access.NAME) if right[2] in WRITING}
     assert written == {
-        ("networking.istio.io", "serviceentries", "create"), ("networking.istio.io", "serviceentries", "patch"),
+        *(("networking.istio.io", kind, verb) for kind in ("envoyfilters", "serviceentries") for verb in ("create", "patch")),
         # Asks a proxy what it holds.
         ("", "pods/portforward", "create"),
     }  # fmt: skip
     assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/portforward", "create")}
+
+
+def test_it_writes_no_rule_but_the_sentinels() -> None:
+    role = next(o for o in MADE if o["kind"] == "ClusterRole" and o["metadata"]["name"] == access.NAME)
+    named = [
+        rule.get("resourceNames") for rule in role["rules"] if "envoyfilters" in rule["resources"] and "patch" in rule["verbs"]
+    ]
+    assert named == [["istio-lab-sentinel", "istio-lab-sentinel-settings"]]
 
 
 def test_it_starts_no_command_in_a_pod() -> None:

@@ -117,6 +117,9 @@ class Lists(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_PATCH(self) -> None:
+        self.do_PUT()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -145,9 +148,11 @@ def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: P
             with pytest.raises(RefusedByServerError, match=r"^it has been modified$") as refused:
                 asked.write("PUT", path, {"metadata": {"resourceVersion": "6"}})
             assert refused.value.code == 409
+            asked.write("PATCH", path, rule, fieldManager="x")
         finally:
             server.shutdown()
     assert Lists.written[0] == (f"{path}?dryRun=All", "somebody", "application/json", rule)
+    assert Lists.written[2] == (f"{path}?fieldManager=x", "somebody", "application/apply-patch+yaml", rule)
     with pytest.raises(ClusterError, match=r"^PUT /apis/.*: MaxRetryError: .*Connection refused") as down:
         Cluster(kubeconfig.written(tmp_path, 9), "bookinfo").write("PUT", path, rule)
     assert not isinstance(down.value, RefusedByServerError), "nobody has refused it"

@@ -1,4 +1,4 @@
-"""Reading promises from rules, and rules from proxies."""
+"""Reading promises from rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries.question import Split
-from loadtests.mesh.observed import arrived_of, by_version, distinct, inbound_requests, logged_since, route_in_proxy
+from loadtests.mesh.observed import arrived_of, by_version, inbound_requests, logged_since
 from loadtests.rules.declared import matches, promise
 from loadtests.verdict import ERROR
 
@@ -97,29 +97,6 @@ def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
 )
 def test_matches_as_istio_does(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
     assert matches(condition, request_) is expected
-
-
-def test_routes_are_read_from_a_proxy_by_the_rule_that_made_them() -> None:
-    def route(name: str, action: dict[str, Any]) -> dict[str, Any]:
-        config = f"/apis/networking.istio.io/v1/namespaces/bookinfo/virtual-service/{name}"
-        return {"metadata": {"filter_metadata": {"istio": {"config": config}}}, "route": action}
-
-    split = {
-        "weighted_clusters": {
-            "clusters": [
-                {"name": "outbound|9080|v1|reviews.bookinfo.svc.cluster.local", "weight": 80},
-                {"name": "outbound|9080|v3|reviews.bookinfo.svc.cluster.local", "weight": 20},
-            ]
-        }
-    }
-    dump = {"configs": [{"route_config": {"virtual_hosts": [{"routes": [route("reviews", split)]}]}}]}
-    assert route_in_proxy(dump, "reviews", "bookinfo") == ((("v1", 80), ("v3", 20)),)
-    assert route_in_proxy(dump, "views", "bookinfo") == ()
-
-
-def test_distinct_ignores_order_and_zero_weights_only() -> None:
-    assert distinct(((("v3", 20), ("v1", 80)),)) == distinct(((("v1", 80), ("v2", 0), ("v3", 20)),))
-    assert distinct(((("v1", 80), ("v3", 20)),)) != distinct(((("v1", 90), ("v3", 10)),))
 
 
 def test_counts_go_by_version_and_strangers_stay_visible() -> None:

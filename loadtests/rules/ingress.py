@@ -1,16 +1,52 @@
-"""What Kubernetes' own ways in promise for one request, outcome by outcome: pure functions for ``question.Contract``."""
+"""What Kubernetes' own ways in promise for one request, outcome by outcome: pure functions for ``question.Contract``.
+
+Of all HTTPRoutes of a Gateway, or all Ingresses, those for the most specific host that covers the request are merged, and
+their matches are put in an order of their own. What the service behind answers is known of some services only (``answers``).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from loadtests.rules.declared import NotModelledError, Objects, Shares
-from loadtests.rules.promises import Request, named, serves
-from loadtests.rules.view import View, one_holds
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
+from loadtests.rules.promises import Request, serves
+from loadtests.rules.view import View
+from loadtests.rules.workloads import spec_of, title
 
 TAKEN: Shares = {"HTTP 200": 1.0}
 NOT_TAKEN: Shares = {"HTTP 404": 1.0}
+NO_BACKEND: Shares = {"HTTP 500": 1.0}
+CLASS, CLASS_ANNOTATION = "istio", "kubernetes.io/ingress.class"
+EVERYTHING = ("", "*", "/*", ".*")
+"""Paths of an Ingress, of no kind of their own, that take every request."""
+RANKS = {"Exact": 3, "PathPrefix": 2, "RegularExpression": 1}
+OF_CLIENTS = ("accept", "accept-encoding", "connection", "host", "user-agent")
+"""Headers that HTTP clients send unasked."""
+HEADERS_ONLY = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror")
+"""Filters of an HTTPRoute that have no effect on the status of the answer."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One match of a rule, and the rule: what istiod makes a route of.
+
+    :param rank: the higher, the earlier it is tried
+    :param takes: whether it takes the request; reads what is asked of it
+    """
+
+    title: str
+    rank: tuple[int, ...]
+    match: View | None
+    rule: View
+    takes: Callable[[], bool]
+
+
+def _age(rule: View) -> tuple[str, str, str]:
+    metadata = rule["metadata"]
+    return str(metadata.get("creationTimestamp", "")), str(metadata.get("namespace", "")), str(metadata["name"])
 
 
 def below(prefix: str, uri: str) -> bool:
@@ -24,73 +60,211 @@ def _path(kind: str, value: str, uri: str) -> bool:
     return uri == value if kind == "Exact" else below(value, uri)
 
 
-def ingress_path(path: Mapping[str, str], uri: str) -> bool:
-    """One path of an Ingress, as Istio reads it: of its own kind (ImplementationSpecific), all is exact but ``/*`` and ``.*``.
+def _most_specific(hosts: Sequence[str], host: str) -> str | None:
+    """The host that takes a request: itself, the longest wildcard that covers it, or ``*``."""
+    covering = [h for h in hosts if serves(h, host)]
+    return max(covering, key=lambda h: (h == host, len(h)), default=None)
 
-    A path that is left out takes everything.
-    """
-    kind, value = path["pathType"], path.get("path", "")
-    if not value:
-        return True
-    if kind == "ImplementationSpecific":
-        prefix = value.removesuffix(".*") if value.endswith(".*") else value.removesuffix("*") if value.endswith("/*") else ""
-        return uri.startswith(prefix) if prefix else uri == value
-    return _path(kind, value, uri)
+
+def _first(ways: Sequence[Way]) -> Way | None:
+    """The way that takes the request; of those after it, and of those that do not, nothing has a bearing."""
+    chosen = next((way for way in ways if way.takes()), None)
+    for way in ways:
+        if chosen is None or way.rule is not chosen.rule:
+            way.rule.accept()
+        elif way.match is not None and way.match is not chosen.match:
+            way.match.accept()
+    return chosen
+
+
+def _is_attached(route: View, request: Request) -> bool:
+    """Whether a route names the request's Gateway as a parent; a part of it is not modelled."""
+    found = False
+    for parent in spec_of(route).get("parentRefs") or []:
+        wanted = ("gateway.networking.k8s.io", "Gateway", *request["gateway"])
+        named = tuple(
+            parent.get(key, otherwise)
+            for key, otherwise in (("group", wanted[0]), ("kind", "Gateway"), ("namespace", namespace_of(route)), ("name", ""))
+        )
+        if named == wanted:
+            found = True
+        else:
+            parent.accept()
+    return found
+
+
+def _holds(part: View, name: str, values: Mapping[str, str], unknown: Sequence[str] = ()) -> bool:
+    """Whether a header or parameter is there as a match wants it; one that clients send unasked stays unread."""
+    value = values.get(name)
+    if value is None:
+        return name in unknown
+    wanted = part["value"]
+    return re.fullmatch(wanted, value) is not None if part.get("type", "Exact") == "RegularExpression" else value == wanted
 
 
 def _http_match(match: View, request: Request) -> bool:
-    path = match.get("path", {"type": "PathPrefix", "value": "/"})
+    path, (uri, _, text) = match.get("path") or View({}), request["uri"].partition("?")
     headers = {name.lower(): value for name, value in request.get("headers", {}).items()}
-    wanted = [
-        headers.get(h["name"].lower()) == h["value"] for h in match.get("headers", []) if h.get("type", "Exact") == "Exact"
+    query = {name: value for name, _, value in (pair.partition("=") for pair in text.split("&"))}
+    parts = [
+        _path(path.get("type", "PathPrefix"), path.get("value", "/"), uri),
+        match.get("method", request["method"]) == request["method"],
+        *[_holds(h, h["name"].lower(), headers, OF_CLIENTS) for h in match.get("headers") or []],
+        *[_holds(q, q["name"], query) for q in match.get("queryParams") or []],
     ]
-    parts = [*wanted, match.get("method", request["method"]) == request["method"]]
-    return all([*parts, _path(path.get("type", "PathPrefix"), path.get("value", "/"), request["uri"])])
+    return all(parts)
 
 
-def _taken(rule: View, request: Request) -> bool:
-    """Whether a rule of an HTTPRoute takes the request; of one that does not, nothing has a bearing."""
-    matches = rule.get("matches", [])
-    if matches and not one_holds(matches, lambda match: _http_match(match, request)):
-        rule.accept()
-        return False
-    for backend in rule.get("backendRefs", []):
-        backend.accept("name", "port", "weight", "kind", "group")
+def _rank(match: View | None) -> tuple[int, ...]:
+    """What orders the matches of HTTPRoutes; without one, a rule takes every path."""
+    if match is None:
+        return RANKS["PathPrefix"], 1, 0, 0, 0
+    path = match.get("path") or View({})
+    kind, value = path.get("type", "PathPrefix"), str(path.get("value", "/"))
+    length = len(value if kind != "PathPrefix" or value == "/" else value.removesuffix("/"))
+    return RANKS.get(kind, 0), length, "method" in match, len(match.get("headers") or []), len(match.get("queryParams") or [])
+
+
+def _ways(route: View, request: Request) -> Iterator[Way]:
+    for rule in spec_of(route).get("rules") or []:
+        for match in rule.get("matches") or [None]:
+            yield Way(title(route), _rank(match), match, rule, partial(_http_match, match or View({}), request))
+
+
+def _backends_answer(way: Way, backends: Sequence[View], request: Request) -> Shares:
+    """What comes from behind a rule: 200 if all backends with a weight are services that are known to answer so."""
+    weighted = [b for b in backends if b.get("weight", 1)]
+    for backend in backends:
+        backend.accept("port", "weight")
+        if not any(backend is one for one in weighted):
+            backend.accept()
+    for backend in weighted:
+        service = (backend.get("group", ""), backend.get("kind", "Service"))
+        if service != ("", "Service") or backend["name"] not in request["answers"]:
+            raise NotModelledError(f"{way.title}: {backend.path_of('name')}")
+    return TAKEN if weighted else NO_BACKEND
+
+
+def _answer(way: Way, request: Request) -> Shares:
+    """The outcome of the rule that takes a request."""
+    rule = way.rule
     rule.accept("name")
-    return True
+    for one in rule.get("filters") or []:
+        if one["type"] in HEADERS_ONLY:
+            one.accept()
+    return _backends_answer(way, rule.get("backendRefs") or [], request)
+
+
+def _refuse_other_kinds(objects: Objects) -> None:
+    """Make sure that there are no routes of kinds that are not modelled.
+
+    :raises NotModelledError: if there is one
+    """
+    for kind in ("GRPCRoute", "TCPRoute", "TLSRoute"):
+        for one in views_of(objects, kind):
+            raise NotModelledError(f"{title(one)}: spec.parentRefs")
 
 
 def http_routed(objects: Objects, request: Request) -> Shares:
-    """An HTTPRoute for a host, path and method: an answer from behind it, or the gateway's 404."""
-    spec = named(objects, "HTTPRoute", request["route"])
-    spec.accept("parentRefs")
-    if not any(serves(h, request["authority"]) for h in spec.get("hostnames", ["*"])):
-        spec.accept()
-        return NOT_TAKEN
-    spec.accept("hostnames")
-    chosen = None
-    for rule in spec.get("rules", []):
-        if chosen is not None:
-            rule.accept()
-        elif _taken(rule, request):
-            chosen = rule
-    return TAKEN if chosen is not None else NOT_TAKEN
+    """HTTPRoutes for a host, path and method: an answer from behind them, or the gateway's 404.
+
+    :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
+    :raises BrokenPromiseError: if no route of the Gateway is for the host
+    :raises NotModelledError: if the request is led to another service
+    """
+    _refuse_other_kinds(objects)
+    routes = sorted(views_of(objects, "HTTPRoute"), key=_age)
+    of_host: dict[str, list[View]] = {}
+    for route in routes:
+        hosts = spec_of(route).get("hostnames") or ["*"]
+        best = _most_specific(hosts, request["authority"]) if _is_attached(route, request) else None
+        if best is not None:
+            of_host.setdefault(best, []).append(route)
+    host = _most_specific(list(of_host), request["authority"])
+    ours = of_host.get(host or "", [])
+    for route in routes:
+        if not any(route is one for one in ours):
+            spec_of(route).accept()
+    if not ours:
+        raise BrokenPromiseError(f"no HTTPRoute of Gateway {'/'.join(request['gateway'])} is for {request['authority']}")
+    # Sorting keeps the order of matches that rank alike: that of the older route, then that of the rule.
+    ways = sorted((way for route in ours for way in _ways(route, request)), key=lambda way: way.rank, reverse=True)
+    chosen = _first(ways)
+    return NOT_TAKEN if chosen is None else _answer(chosen, request)
+
+
+def _of_no_kind(value: str) -> tuple[str, str]:
+    """The kind and value of a path of Istio's own kind: a prefix if it ends in ``.*`` or ``/*``."""
+    if value in EVERYTHING:
+        return "Prefix", ""
+    for end in (".*", "/*"):
+        if value.endswith(end):
+            return "Prefix", value.removesuffix(end)
+    return "Exact", value
+
+
+def ingress_path(path: Mapping[str, str], uri: str) -> bool:
+    """Whether a path of an Ingress takes a request: of Istio's own kind, all is exact but what ends in ``/*`` or ``.*``.
+
+    A path that is left out takes everything.
+    """
+    kind, value = path.get("pathType", "ImplementationSpecific"), path.get("path", "")
+    kind, value = _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
+    return _path("Exact" if kind == "Exact" else "PathPrefix", value, uri.partition("?")[0])
+
+
+def _ingress_rank(path: View) -> tuple[int, ...]:
+    """What orders the paths of Ingresses: length, then an exact one first."""
+    kind, value = path.get("pathType", "ImplementationSpecific"), path.get("path", "")
+    kind, value = _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
+    return len(value), kind == "Exact"
+
+
+def _is_ours(ingress: View) -> bool:
+    """Whether istiod takes an Ingress.
+
+    :raises NotModelledError: if it has another class, for which another controller may stand or not
+    """
+    annotations, spec = ingress["metadata"].get("annotations") or {}, spec_of(ingress)
+    name = annotations.get(CLASS_ANNOTATION) or spec.get("ingressClassName")
+    if name not in (None, CLASS):
+        raise NotModelledError(f"{title(ingress)}: spec.ingressClassName")
+    return name is not None
 
 
 def ingress_routed(objects: Objects, request: Request) -> Shares:
-    """An Ingress for a host and path: an answer from behind it, or the gateway's 404.
+    """Ingresses for a host and path: an answer from behind them, or the gateway's 404.
 
-    :raises NotModelledError: if something is taken that no rule names, or TLS is asked for
+    :param request: ``answers``: services that answer 200 to this request
+    :raises BrokenPromiseError: if no Ingress is for the host
+    :raises NotModelledError: if the request is led to another service
     """
-    spec = named(objects, "Ingress", request["ingress"])
-    spec.accept("ingressClassName")
-    for name in ("defaultBackend", "tls"):
-        if name in spec:
-            raise NotModelledError(f"Ingress {request['ingress']}: {spec.path_of(name)}")
-    taken = False
-    for rule in spec.get("rules", []):
-        hosts = serves(rule.get("host", "*"), request["authority"])
-        for path in rule.get("http", {}).get("paths", []):
-            path.accept("backend")
-            taken = (ingress_path(path, request["uri"]) and hosts) or taken
-    return TAKEN if taken else NOT_TAKEN
+    ingresses = sorted(views_of(objects, "Ingress"), key=lambda one: (_age(one)[0], _age(one)[2], _age(one)[1]))
+    of_host: dict[str, list[tuple[View, View]]] = {}
+    for one in ingresses:
+        # Istio has no default backend, and TLS is for HTTPS alone.
+        spec_of(one).accept(*([] if _is_ours(one) else spec_of(one)), "defaultBackend", "tls")
+        for rule in spec_of(one).get("rules") or []:
+            if "http" in rule and _is_ours(one):
+                of_host.setdefault(rule.get("host") or "*", []).append((one, rule))
+            else:
+                rule.accept()
+    host = _most_specific(list(of_host), request["authority"])
+    for name, rules in of_host.items():
+        for _, rule in rules if name != host else []:
+            rule.accept()
+    if host is None:
+        raise BrokenPromiseError(f"no Ingress is for {request['authority']}")
+    ways = [
+        Way(title(one), _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
+        for one, rule in of_host[host]
+        for path in rule["http"]["paths"]
+    ]
+    chosen = _first(sorted(ways, key=lambda way: way.rank, reverse=True))
+    if chosen is None:
+        return NOT_TAKEN
+    service = chosen.rule["backend"].get("service") or View({})
+    service.get("port", {}).get("number")
+    if service.get("name") not in request["answers"]:
+        raise NotModelledError(f"{chosen.title}: {chosen.rule.path_of('backend')}.service.name")
+    return TAKEN

@@ -5,6 +5,7 @@ from loadtests.entries.question import GATEWAY, Contract
 from loadtests.rules.ingress import http_routed
 
 HOST = "bookinfo.routes.lab.internal"
+ASK = {"gateway": ("istio-system", "ingress"), "answers": ("productpage",)}
 ASKED = {
     "page": ("/productpage", "GET"),
     "below a prefix": ("/api/v1/products/0", "GET"),
@@ -15,7 +16,7 @@ ASKED = {
 QUESTION = Contract(
     kinds=("httproutes.gateway.networking.k8s.io",),
     promise=http_routed,
-    classes={name: {"route": "gateway-api", "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},
+    classes={name: {**ASK, "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},
     proxies=(GATEWAY,),
 )
 TRAFFIC = {name: Fetch(uri, HOST, method) for name, (uri, method) in ASKED.items()}

@@ -10,7 +10,7 @@ ASKED = {"page": "/productpage", "below a prefix": "/api/v1/products/0", "not li
 QUESTION = Contract(
     kinds=("ingresses.networking.k8s.io",),
     promise=ingress_routed,
-    classes={name: {"ingress": "ingress-resource", "authority": HOST, "uri": uri} for name, uri in ASKED.items()},
+    classes={name: {"authority": HOST, "answers": ("productpage",), "uri": uri} for name, uri in ASKED.items()},
     proxies=(GATEWAY,),
 )
 TRAFFIC = {name: Fetch(uri, HOST) for name, uri in ASKED.items()}

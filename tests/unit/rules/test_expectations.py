@@ -272,6 +272,8 @@ def test_a_principal_has_an_issuer_and_a_subject(claims: dict[str, str] | None, 
         ({"path": "/api/products"}, "/api/products", True),
         ({"path": "/api/products"}, "/api/products/0", False),
         ({"path": "/api/products/*"}, "/api/products/0", True),
+        ({"path": "/api/products/*"}, "/api/products", True),
+        ({"path": "/api/products/*"}, "/api/productsheet", False),
         ({"path": "/api/.*"}, "/api/products/0", True),
         ({}, "/anything", True),
     ],
@@ -280,9 +282,13 @@ def test_a_path_of_the_implementations_own_kind(path: dict[str, str], uri: str, 
     found = rule(
         "Ingress",
         "i",
-        rules=[{"http": {"paths": [{**path, "pathType": "ImplementationSpecific", "backend": {}}]}}, {"host": "x"}],
+        rules=[
+            {"http": {"paths": [{**path, "pathType": "ImplementationSpecific", "backend": {"service": {"name": "s"}}}]}},
+            {"host": "x"},
+        ],
+        ingressClassName="istio",
     )
-    request = {"ingress": "i", "authority": "any.lab", "uri": uri}
+    request = {"authority": "any.lab", "uri": uri, "answers": ("s",)}
     assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 

@@ -6,15 +6,30 @@ from typing import Any
 
 import pytest
 
+from loadtests.entries.question import Contract
 from loadtests.rules import ingress
 from loadtests.rules.declared import BrokenPromiseError
 
 HOST = "a.lab"
 
 
+PARENT = {"namespace": "istio-system", "name": "ingress"}
+REQUEST = {"gateway": ("istio-system", "ingress"), "authority": HOST, "uri": "/", "method": "GET", "answers": ("s",)}
+TO_S: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80}]}
+TO_OTHER: dict[str, Any] = {"backendRefs": [{"name": "other", "port": 80}]}
+
+
+def route(
+    name: str, *rules: dict[str, Any], hosts: list[str] | None = None, made: str = "", parents: Any = None
+) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "bookinfo", "creationTimestamp": made, "uid": name, "generation": 1}
+    spec = {"parentRefs": parents or [PARENT], "hostnames": hosts or [HOST], "rules": list(rules)}
+    return {"kind": "HTTPRoute", "metadata": metadata, "spec": spec}
+
+
 def http_route(*matches: dict[str, Any], hosts: list[str] | None = None) -> dict[str, Any]:
-    spec = {"hostnames": hosts or [HOST], "rules": [{"matches": list(matches)} if matches else {}]}
-    return {"kind": "HTTPRoute", "metadata": {"name": "r"}, "spec": spec}
+    rule = {"backendRefs": [{"name": "s", "port": 80}], **({"matches": list(matches)} if matches else {})}
+    return route("r", rule, hosts=hosts)
 
 
 def path(kind: str, value: str, **more: Any) -> dict[str, Any]:
@@ -40,17 +55,133 @@ def path(kind: str, value: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_http_routes(match: dict[str, Any], uri: str, taken: bool) -> None:
-    request = {"route": "r", "authority": HOST, "uri": uri, "method": "GET", "headers": {"x-who": "me"}}
+    request = {**REQUEST, "uri": uri, "headers": {"x-who": "me"}}
     assert ingress.http_routed([http_route(match)], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 
 def test_an_http_route_takes_its_hosts_alone_and_all_paths_when_it_names_none() -> None:
-    request = {"route": "r", "authority": HOST, "uri": "/", "method": "GET"}
-    assert ingress.http_routed([http_route()], request) == {"HTTP 200": 1.0}
-    assert ingress.http_routed([http_route(hosts=["*.lab"])], request) == {"HTTP 200": 1.0}
-    assert ingress.http_routed([http_route(hosts=["b.lab"])], request) == {"HTTP 404": 1.0}
-    with pytest.raises(BrokenPromiseError, match="no HTTPRoute r is in force"):
-        ingress.http_routed([], request)
+    assert ingress.http_routed([http_route()], REQUEST) == {"HTTP 200": 1.0}
+    assert ingress.http_routed([http_route(hosts=["*.lab"])], REQUEST) == {"HTTP 200": 1.0}
+    # Other hosts are left to other rules of the gateway.
+    for routes in ([], [http_route(hosts=["b.lab"])], [route("r", TO_S, parents=[{**PARENT, "name": "other"}])]):
+        with pytest.raises(BrokenPromiseError, match=r"no HTTPRoute of Gateway istio-system/ingress is for a\.lab"):
+            ingress.http_routed(routes, REQUEST)
+
+
+def told(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> str | None:
+    """The outcome; None if it is UNKNOWN."""
+    found = Contract((), promise, {"call": {**REQUEST, **request}}).promised(objects).declared
+    assert not found.broken
+    if found.unknown:
+        return None
+    (outcome,) = found.shares["call"]
+    return outcome
+
+
+def s_if(*matches: dict[str, Any]) -> dict[str, Any]:
+    return {**TO_S, "matches": list(matches)}
+
+
+def other_if(*matches: dict[str, Any]) -> dict[str, Any]:
+    return {**TO_OTHER, "matches": list(matches)}
+
+
+REMOVES = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}}
+A_OR_B: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 3}, {"name": "t", "port": 80}]}
+NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("routes", "outcome"),
+    [
+        # Which rule takes it: exact, then the longest prefix, then expressions; method, headers, parameters; age; order.
+        ([route("a", other_if(path("PathPrefix", "/a")), s_if(path("Exact", "/a")))], "HTTP 200"),
+        ([route("a", s_if(path("Exact", "/a")), other_if(path("PathPrefix", "/a")))], "HTTP 200"),
+        ([route("a", other_if(path("PathPrefix", "/")), s_if(path("PathPrefix", "/a")))], "HTTP 200"),
+        ([route("a", other_if(path("RegularExpression", "/a.*.*")), s_if({}))], "HTTP 200"),
+        ([route("a", other_if({}), s_if({"method": "GET"}))], "HTTP 200"),
+        ([route("a", other_if({"method": "GET"}), s_if(path("PathPrefix", "/a")))], "HTTP 200"),
+        ([route("a", TO_S), route("b", TO_OTHER)], "HTTP 200"),
+        ([route("a", TO_OTHER), route("b", TO_S)], None),
+        ([route("a", TO_OTHER, made="2026-02-01"), route("b", TO_S, made="2026-01-01")], "HTTP 200"),
+        ([route("a", TO_OTHER), route("b", s_if(path("Exact", "/a")))], "HTTP 200"),
+        ([route("a", TO_S, TO_OTHER)], "HTTP 200"),
+        # Routes of a less specific host do not count.
+        ([route("a", s_if(path("Exact", "/b"))), route("b", TO_OTHER, hosts=["*.lab"])], "HTTP 404"),
+        ([route("a", TO_S, hosts=["b.lab", HOST]), route("b", TO_OTHER, hosts=["*"])], "HTTP 200"),
+        # Shares, and none at all.
+        ([route("a", A_OR_B)], None),
+        ([route("a", NOBODY)], "HTTP 500"),
+        ([route("a", {})], "HTTP 500"),
+        ([route("a", {"backendRefs": [{"name": "s", "port": 80}, {"name": "t", "port": 80, "weight": 0}]})], "HTTP 200"),
+        ([route("a", {"backendRefs": [{"name": "s", "namespace": "other", "port": 80}]})], None),
+        ([route("a", {"backendRefs": [{"name": "s", "kind": "Hostname", "group": "networking.istio.io"}]})], None),
+        # Filters and other fields.
+        ([route("a", {**TO_S, "filters": [REMOVES]})], "HTTP 200"),
+        ([route("a", {**TO_S, "filters": [{"type": "RequestRedirect", "requestRedirect": {"port": 80}}]})], None),
+        ([route("a", {**TO_S, "filters": [{"type": "URLRewrite", "urlRewrite": {"hostname": "b"}}]})], None),
+        ([route("a", {**TO_S, "timeouts": {"request": "1s"}})], None),
+        ([route("a", s_if({"headers": [{"name": "User-Agent", "value": "x"}]}))], None),
+        ([route("a", s_if({"queryParams": [{"name": "q", "value": "1"}]}))], "HTTP 200"),
+        ([route("a", s_if({"queryParams": [{"name": "q", "value": "2"}]}))], "HTTP 404"),
+        ([route("a", s_if({"queryParams": [{"name": "q", "value": "[0-9]", "type": "RegularExpression"}]}))], "HTTP 200"),
+        ([route("a", TO_S, parents=[{**PARENT, "sectionName": "http"}])], None),
+        ([route("a", TO_S, parents=[{**PARENT, "name": "other", "sectionName": "http"}, PARENT])], "HTTP 200"),
+        ([route("a", TO_S), route("b", TO_OTHER, parents=[{"kind": "Service", "group": "", "name": "s"}])], "HTTP 200"),
+        ([route("a", TO_S), {"kind": "GRPCRoute", "metadata": {"name": "g", "uid": "g", "generation": 1}, "spec": {}}], None),
+    ],
+)
+def test_all_routes_of_the_gateway_together(routes: list[dict[str, Any]], outcome: str | None) -> None:
+    assert told(*routes, uri="/a?q=1") == outcome
+
+
+S: dict[str, Any] = {"service": {"name": "s", "port": {"number": 80}}}
+OTHER: dict[str, Any] = {"service": {"name": "other", "port": {"number": 80}}}
+
+
+def an_ingress(name: str, *paths: tuple[str, str, Any], host: str = HOST, made: str = "", **spec: Any) -> dict[str, Any]:
+    listed = [{"path": value, "pathType": kind, "backend": backend} for kind, value, backend in paths]
+    metadata = {"name": name, "namespace": "bookinfo", "creationTimestamp": made, "uid": name, "generation": 1}
+    rules = [{"http": {"paths": listed}} | ({"host": host} if host else {})]
+    return {"kind": "Ingress", "metadata": metadata, "spec": {"ingressClassName": "istio", "rules": rules, **spec}}
+
+
+ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
+
+
+@pytest.mark.parametrize(
+    ("ingresses", "outcome"),
+    [
+        # The longest path, then an exact one, whatever the order; of those alike, that of the older Ingress.
+        ([an_ingress("i", ("Prefix", "/", OTHER), ("Prefix", "/a", S))], "HTTP 200"),
+        ([an_ingress("i", ("Prefix", "/a", OTHER), ("Exact", "/a", S))], "HTTP 200"),
+        ([an_ingress("i", ("Prefix", "/a", OTHER)), an_ingress("j", ("Exact", "/a", S))], "HTTP 200"),
+        ([an_ingress("j", ALL), an_ingress("i", ("Prefix", "/", OTHER))], None),
+        ([an_ingress("j", ALL, made="2026-01-01"), an_ingress("i", ("Prefix", "/", OTHER), made="2026-02-01")], "HTTP 200"),
+        # A path of no kind that takes everything is the last one.
+        ([an_ingress("i", (OWN, "/*", OTHER), ("Prefix", "/", S))], "HTTP 200"),
+        ([an_ingress("i", (OWN, "/a/*", S))], "HTTP 200"),
+        ([an_ingress("i", (OWN, "/.*", S))], "HTTP 200"),
+        # The most specific host alone.
+        ([an_ingress("i", ("Exact", "/b", S)), an_ingress("j", ALL, host="*.lab")], "HTTP 404"),
+        ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), host="")], "HTTP 200"),
+        # Istio has no default backend; TLS is for HTTPS.
+        ([an_ingress("i", ("Exact", "/b", S), defaultBackend=S, tls=[{"hosts": [HOST], "secretName": "c"}])], "HTTP 404"),
+        ([an_ingress("i", ("Prefix", "/", {"service": {"name": "s", "port": {"name": "http"}}}))], None),
+        ([an_ingress("i", ("Prefix", "/", {"resource": {"kind": "Bucket", "name": "b"}}))], None),
+        # Other classes, and none, are for other controllers.
+        ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), ingressClassName=None)], "HTTP 200"),
+        ([an_ingress("i", ALL, ingressClassName="nginx")], None),
+        ([an_ingress("i", ALL, new="field")], None),
+    ],
+)
+def test_all_ingresses_together(ingresses: list[dict[str, Any]], outcome: str | None) -> None:
+    assert told(*ingresses, promise=ingress.ingress_routed, uri="/a") == outcome
+
+
+def test_a_host_that_no_ingress_is_for_is_left_to_other_rules() -> None:
+    with pytest.raises(BrokenPromiseError, match=r"no Ingress is for a\.lab"):
+        ingress.ingress_routed([an_ingress("i", ALL, host="b.lab")], REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +191,12 @@ def test_an_http_route_takes_its_hosts_alone_and_all_paths_when_it_names_none() 
         ("Exact", "/a", "/a/b", HOST, False),
         ("Prefix", "/a", "/a/b", HOST, True),
         ("Prefix", "/a", "/ab", HOST, False),
-        ("Prefix", "/a", "/a", "b.lab", False),
+        ("Prefix", "/a/", "/a", HOST, True),
+        ("Prefix", "/", "/a/b", HOST, True),
     ],
 )
 def test_ingresses(kind: str, value: str, uri: str, host: str, taken: bool) -> None:
-    rule = {"host": HOST, "http": {"paths": [{"path": value, "pathType": kind, "backend": {}}]}}
-    found = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": {"rules": [rule]}}
-    request = {"ingress": "i", "authority": host, "uri": uri}
+    rule = {"host": HOST, "http": {"paths": [{"path": value, "pathType": kind, "backend": S}]}}
+    found = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": {"ingressClassName": "istio", "rules": [rule]}}
+    request = {"authority": host, "uri": uri, "answers": ("s",)}
     assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}

@@ -7,7 +7,7 @@ methods that they share.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,11 +15,19 @@ from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules import declared
 from loadtests.rules.declared import Objects, Rules
+from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import ERROR, MARGIN, Declared
 
 Counts = dict[str, dict[str, int]]
-Promise = Callable[[Objects, Mapping[str, Any]], dict[str, float]]
+Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
+OUTBOUND = (
+    "virtualservices.networking.istio.io",
+    "destinationrules.networking.istio.io",
+    "serviceentries.networking.istio.io",
+    "sidecars.networking.istio.io",
+)
+"""Kinds that bear on calls to hosts outside."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps")
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (

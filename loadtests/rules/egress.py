@@ -2,88 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.declared import Objects, Shares, legs, namespace_of, shares_of, views_of, weights
+from loadtests.rules.calls import Call, Mesh, NoRoute
+from loadtests.rules.declared import NotModelledError, Objects, Shares, legs, shares_of, views_of, weights
+from loadtests.rules.destinations import settings
 from loadtests.rules.promises import INERT, Request, named, route, serves, virtual_service
+from loadtests.rules.routing import find_route, send
 from loadtests.rules.view import View
+from loadtests.rules.workloads import spec_of
 
+LAB = Mesh(allow_any=False)
+"""The lab's mesh: hosts that nobody has registered are blocked unless a Sidecar says otherwise."""
 EGRESS = ("istio-system", "istio-egressgateway")
 
 
-def exported(rule: Mapping[str, Any], namespace: str) -> bool:
-    """Whether a rule is for sidecars of a namespace, as far as its ``exportTo`` goes."""
-    to = rule["spec"].get("exportTo") or ["*"]
-    own = namespace_of(rule, namespace)
-    return any(t in ("*", namespace) or (t == "." and own == namespace) for t in to)
+@dataclass(frozen=True)
+class Way:
+    """How a call leaves for a host outside.
 
-
-def covers(entry: View, request: Request) -> bool:
-    """Whether a ServiceEntry stands for the request's host and port."""
-    hosts = [h == request["host"] or (h.startswith("*.") and request["host"].endswith(h[1:])) for h in entry["hosts"]]
-    ports = [port["number"] == request["port"] for port in entry["ports"]]
-    for port in entry["ports"]:
-        port.accept("name", "protocol", "targetPort")
-    # Where a name that is covered leads to has no bearing on whether it may be called.
-    entry.accept("location", "resolution", "endpoints", "addresses", "subjectAltNames")
-    return any(hosts) and any(ports)
-
-
-def imported(sidecar: View, rule: Mapping[str, Any], host: str, namespace: str) -> bool:
-    """Whether a Sidecar's ``egress`` gives a host of a rule to its pods; without one, everything is given."""
-    listed = [h for listener in sidecar.get("egress", []) for h in listener.get("hosts", ["*/*"])]
-    if not listed:
-        return True
-    own = namespace_of(rule, namespace)
-
-    def one(pattern: str) -> bool:
-        where, _, name = pattern.rpartition("/")
-        return where in ("*", own, "") or (where == "." and own == namespace) if serves(name, host) else False
-
-    return any(one(pattern) for pattern in listed)
-
-
-def reached(objects: Objects, request: Request) -> Shares:
-    """Whether a host outside may be called: registered, given to the namespace's sidecars, or their Sidecar allows any.
-
-    :param request: ``namespace`` of the callers
+    :param tls: settings by which the caller's proxy makes TLS of it; None if it makes none
+    :param entries: the ServiceEntries of the host that it is sent to; none where the proxy forwards to the address asked for
     """
-    namespace = request["namespace"]
-    default = [s["spec"] for s in views_of(objects, "Sidecar") if "workloadSelector" not in s["spec"]]
-    modes = [s.get("outboundTrafficPolicy", {}).get("mode", "") for s in default]
-    known = [rule for rule in views_of(objects, "ServiceEntry") if covers(rule["spec"], request) and exported(rule, namespace)]
-    given = [rule for rule in known if all(imported(s, rule, request["host"], namespace) for s in default)]
-    for sidecar in default:
-        for listener in sidecar.get("egress", []):
-            listener.get("hosts")
-    allowed = "ALLOW_ANY" in modes or bool(given)
+
+    tls: View | None = None
+    entries: tuple[View, ...] = ()
+
+
+def _entries_of(objects: Sequence[View], host: str) -> tuple[View, ...]:
+    return tuple(spec for one in views_of(objects, "ServiceEntry") if host in (spec := spec_of(one)).get("hosts", []))
+
+
+def _way(objects: Sequence[View], call: Call) -> Way | None:
+    """How a call leaves for the host that it names; None if the caller's proxy blocks it.
+
+    :raises NotModelledError: if a rule leads it to another host, or does more with it
+    """
+    taken = find_route(objects, call, LAB)
+    if taken.no_route is not None:
+        send(taken)
+        return Way() if taken.no_route == NoRoute.PASSTHROUGH else None
+    sent = send(taken)
+    if taken.branch is not None:
+        taken.branch.route.accept("name", "corsPolicy", "retries")  # all attempts fail, or the first one does not
+    elsewhere = [d for d in sent.destinations if not serves(d.host, call.host) or d.port != call.port]
+    if elsewhere or len(sent.destinations) != 1 or sent.mirrors or taken.redirect is not None:
+        raise NotModelledError(f"what becomes of calls to {call.host} that rules lead elsewhere")
+    (to,) = sent.destinations
+    found = settings(sent.applied[to.host], to.port, to.subset)
+    for setting in ("loadBalancer", "outlierDetection"):
+        if setting in found:
+            found[setting].accept()
+    tls = found.get("tls")
+    made = tls is not None and tls.get("mode", "DISABLE") != "DISABLE"
+    return Way(tls if made else None, _entries_of(objects, to.host))
+
+
+def _end(entry: View, port: int) -> tuple[str, int]:
+    """Address and port to which a ServiceEntry leads a port; '' for the host that is asked for.
+
+    :raises NotModelledError: if there are several, or their choice is not modelled
+    """
+    target = next((one.get("targetPort") or port for one in entry["ports"] if one["number"] == port), port)
+    endpoints = entry.get("endpoints") or []
+    if len(endpoints) > 1 or entry.get("workloadSelector") or (not endpoints and entry.get("resolution") == "STATIC"):
+        raise NotModelledError(f"ServiceEntry: {entry.path_of('endpoints')}")
+    if not endpoints:
+        return "", target
+    endpoint = endpoints[0]
+    if set(endpoint) - {"address"}:
+        raise NotModelledError(f"ServiceEntry: {endpoint.path_of('ports')}")
+    return endpoint["address"], target
+
+
+def reached(objects: Sequence[View], request: Request) -> Shares:
+    """Whether a call leaves for a host outside: registered and given to the caller's proxy, or allowed without that.
+
+    :param request: ``call``: as the caller makes it, in plain text
+    :raises NotModelledError: if it is led to another address, or is made TLS of
+    """
+    call: Call = request["call"]
+    way = _way(objects, call)
+    if way is not None and way.tls is not None:
+        raise NotModelledError(f"DestinationRule: {way.tls.path_of('mode')}")
+    for entry in way.entries if way is not None else ():
+        if _end(entry, call.port) != ("", call.port):
+            raise NotModelledError(f"ServiceEntry: {entry.path_of('endpoints')}")
     if request.get("at_server"):
-        return {"arrived" if allowed else "did not arrive": 1.0}
-    return {"HTTP 200" if allowed else f"HTTP 500 at http://{request['host']}:{request['port']}/send": 1.0}
+        return {"did not arrive" if way is None else "arrived": 1.0}
+    return {f"HTTP 500 at http://{call.host}:{call.port}/send" if way is None else "HTTP 200": 1.0}
 
 
-def book_fetched(objects: Objects, request: Request) -> Shares:
-    """Whether the books API may be asked, and whether a rule for its port has sidecars make TLS of plain calls."""
-    known = [covers(s["spec"], request) for s in views_of(objects, "ServiceEntry")]
-    if not any(known):
+def book_fetched(objects: Sequence[View], request: Request) -> Shares:
+    """Whether the books API may be asked, and whether the caller's proxy makes TLS of the plain call.
+
+    :param request: ``call``; ``address`` of the API, and the ports that it takes ``plain`` text and ``secure`` calls on
+    :raises NotModelledError: if it is led to another address, or to a port that expects other bytes
+    """
+    call: Call = request["call"]
+    way = _way(objects, call)
+    if way is None:
         return {"HTTP 500": 1.0}
-    secure = False
-    for rule in views_of(objects, "DestinationRule"):
-        spec = rule["spec"]
-        if rule["metadata"]["name"] != request["destination_rule"] or spec["host"] != request["host"]:
-            spec.accept()
-            continue
-        spec.accept("workloadSelector")
-        for setting in spec.get("trafficPolicy", {}).get("portLevelSettings", []):
-            if setting["port"]["number"] != request["port"]:
-                setting.accept()
-                continue
-            tls = setting.get("tls", {})
-            if isinstance(tls, View):
-                tls.accept("credentialName", "sni", "subjectAltNames", "caCertificates")
-            secure = secure or tls.get("mode") in ("SIMPLE", "MUTUAL")
-    return {f"HTTP 200 over {'https' if secure else 'http'}": 1.0}
+    if way.tls is not None:
+        way.tls.accept("credentialName", "caCertificates", "sni")
+        if way.tls["mode"] != "SIMPLE" or call.host not in (way.tls.get("subjectAltNames") or [call.host]):
+            raise NotModelledError(f"DestinationRule: {way.tls.path_of('mode')}")
+    expected = (request["address"], request["plain" if way.tls is None else "secure"])
+    if not way.entries or any(_end(entry, call.port) != expected for entry in way.entries):
+        raise NotModelledError(f"what answers calls to {call.host} that do not end at {expected[0]}:{expected[1]}")
+    return {f"HTTP 200 over {'http' if way.tls is None else 'https'}": 1.0}
 
 
 def by_gateway(objects: Objects, request: Request) -> Shares:

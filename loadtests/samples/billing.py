@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import OUTBOUND, Contract
 from loadtests.mesh.cluster import Cluster
+from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import reached
 
 HOST = "billing.lab.internal"
@@ -43,10 +44,10 @@ def sent_to_msgd(cluster: Cluster) -> int:
     return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/received/load")["received"])
 
 
-TO_MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
+TO_MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send")}
 MSGD_REACHED = Contract(
     namespace="billing",
-    kinds=("serviceentries.networking.istio.io", "sidecars.networking.istio.io"),
+    kinds=OUTBOUND,
     promise=reached,
     classes={"pay": TO_MSGD},
     server=sent_to_msgd,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from loadtests.clients.http import Fetch, status
-from loadtests.entries.question import Contract
+from loadtests.entries.question import OUTBOUND, Contract
+from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import book_fetched
 
 HOST = "books.outside.internal"
+TO_API = Call(HOST, 80, Caller("books", {"app": "details"}, all_labels=False), "/books/v1/volumes")
 
 
 def call_received(response: Any) -> str:
@@ -19,9 +21,9 @@ def call_received(response: Any) -> str:
 
 BOOK_FETCHED = Contract(
     namespace="books",
-    kinds=("serviceentries.networking.istio.io", "destinationrules.networking.istio.io"),
+    kinds=OUTBOUND,
     promise=book_fetched,
-    classes={"details": {"host": HOST, "port": 80, "destination_rule": "books"}},
+    classes={"details": {"call": TO_API, "address": "api.books.svc.cluster.local", "plain": 8080, "secure": 8443}},
 )
 """Whether details gets a book from the external API, and how its sidecar calls it."""
 FETCH = Fetch("/details/0", "volumes.lab.internal", label=call_received)

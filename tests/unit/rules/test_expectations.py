@@ -10,7 +10,7 @@ from loadtests.entries import entry
 from loadtests.entries.question import Contract, Split
 from loadtests.rules import ingress, resilience, security
 from loadtests.rules.declared import NotModelledError, promise
-from loadtests.rules.view import View, not_modelled
+from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Declared, Observed, Outcome, judge
 
 REVIEWS = Split(
@@ -197,7 +197,7 @@ def test_a_time_out_beside_a_fault_has_no_effect() -> None:
     request = {**question.classes["anonymous"], "slow_virtual_service": "reviews"}
     delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
     route = {"fault": delay, "timeout": "0.5s", "retries": {"attempts": 2, "retryOn": "5xx"}, "route": [to("v1")]}
-    assert question.promise([reviews(route)], request) == {"HTTP 200 after 2 s": 1.0}
+    assert question.promise(viewed([reviews(route)]), request) == {"HTTP 200 after 2 s": 1.0}
 
 
 DETAILS = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import within
+from loadtests.entries.question import Contract, within
 from loadtests.rules import egress, resilience, security
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, placed
 from loadtests.rules.promises import connected
+from loadtests.rules.view import View, viewed
 
 
 def thing(kind: str, name: str, **spec: Any) -> dict[str, Any]:
@@ -269,7 +271,11 @@ def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
     assert security.handshaken(objects, request) == {outcome: 1.0}
 
 
-MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
+MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}), "/send")}
+
+
+def of_billing(*objects: dict[str, Any]) -> list[View]:
+    return viewed(placed(objects, "billing"))
 
 
 @pytest.mark.parametrize(
@@ -282,13 +288,99 @@ MSGD = {"host": "msgd.outside.internal", "port": 9997, "namespace": "billing"}
         ([thing("ServiceEntry", "m", hosts=["other.internal"], ports=[{"number": 9997}])], False),
         ([thing("Sidecar", "default", outboundTrafficPolicy={"mode": "ALLOW_ANY"})], True),
         ([thing("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"})], False),
-        ([thing("Sidecar", "x", workloadSelector={}, outboundTrafficPolicy={"mode": "ALLOW_ANY"})], False),
+        (
+            [thing("Sidecar", "x", workloadSelector={"labels": {"app": "x"}}, outboundTrafficPolicy={"mode": "ALLOW_ANY"})],
+            False,
+        ),
     ],
 )
 def test_hosts_outside(objects: list[dict[str, Any]], reached: bool) -> None:
-    (outcome,) = egress.reached(objects, MSGD)
+    (outcome,) = egress.reached(of_billing(*objects), MSGD)
     assert outcome == ("HTTP 200" if reached else "HTTP 500 at http://msgd.outside.internal:9997/send")
-    assert egress.reached(objects, {**MSGD, "at_server": True}) == {"arrived" if reached else "did not arrive": 1.0}
+    told = egress.reached(of_billing(*objects), {**MSGD, "at_server": True})
+    assert told == {"arrived" if reached else "did not arrive": 1.0}
+
+
+def outside(**spec: Any) -> dict[str, Any]:
+    ports = [{"number": 9997, "name": "http", "protocol": "HTTP"}]
+    return thing("ServiceEntry", "m", **({"hosts": ["msgd.outside.internal"], "ports": ports, "resolution": "DNS"} | spec))
+
+
+def told_of_msgd(*objects: dict[str, Any]) -> str | None:
+    """Whether calls arrive; None if it is UNKNOWN."""
+    question = Contract((), egress.reached, {"call": {**MSGD, "at_server": True}}, namespace="billing")
+    for number, one in enumerate(objects):
+        one["metadata"] |= {"uid": f"{number}", "generation": 1}
+    found = question.promised(objects).declared
+    assert not found.broken
+    return None if found.unknown else next(iter(found.shares["call"]))
+
+
+ARRIVES, BLOCKED = "arrived", "did not arrive"
+OPEN = {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}
+CLOSED = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
+
+
+def secured(mode: str) -> dict[str, Any]:
+    return thing("DestinationRule", "d", host="msgd.outside.internal", trafficPolicy={"tls": {"mode": mode}})
+
+
+def elsewhere(one: dict[str, Any], namespace: str) -> dict[str, Any]:
+    return {**one, "metadata": {**one["metadata"], "namespace": namespace}}
+
+
+def led(**route: Any) -> dict[str, Any]:
+    return thing("VirtualService", "v", hosts=["msgd.outside.internal"], http=[route])
+
+
+TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
+
+
+@pytest.mark.parametrize(
+    ("objects", "told"),
+    [
+        ([outside()], ARRIVES),
+        ([outside(resolution="NONE")], ARRIVES),
+        ([outside(location="MESH_INTERNAL", exportTo=["."])], ARRIVES),
+        ([outside(exportTo=["istio-system"])], BLOCKED),
+        ([elsewhere(outside(), "istio-system")], ARRIVES),
+        ([elsewhere(outside(exportTo=["."]), "istio-system")], BLOCKED),
+        # Where it ends has to be where msgd is.
+        ([outside(endpoints=[{"address": "10.0.0.1"}], resolution="STATIC")], None),
+        ([outside(resolution="STATIC", workloadSelector={"labels": {"app": "x"}})], None),
+        ([outside(ports=[{"number": 9997, "targetPort": 9998, "name": "http", "protocol": "HTTP"}])], None),
+        # TLS is not what msgd speaks.
+        ([outside(), secured("DISABLE")], ARRIVES),
+        ([outside(), secured("ISTIO_MUTUAL")], None),
+        ([outside(), secured("SIMPLE")], None),
+        ([secured("SIMPLE")], BLOCKED),
+        ([outside(), elsewhere(secured("SIMPLE"), "other")], ARRIVES),
+        # The Sidecar that selects the caller counts, then the one of the namespace, then that of the root namespace.
+        (
+            [thing("Sidecar", "a", **CLOSED), thing("Sidecar", "b", workloadSelector={"labels": {"app": "svcb"}}, **OPEN)],
+            ARRIVES,
+        ),
+        (
+            [thing("Sidecar", "a", **OPEN), thing("Sidecar", "b", workloadSelector={"labels": {"app": "svcb"}}, **CLOSED)],
+            BLOCKED,
+        ),
+        (
+            [thing("Sidecar", "a", **CLOSED), thing("Sidecar", "b", workloadSelector={"labels": {"app": "svca"}}, **OPEN)],
+            BLOCKED,
+        ),
+        ([elsewhere(thing("Sidecar", "a", **OPEN), "istio-system")], ARRIVES),
+        ([elsewhere(thing("Sidecar", "a", **OPEN), "istio-system"), thing("Sidecar", "b", **CLOSED)], BLOCKED),
+        ([elsewhere(thing("Sidecar", "a", **OPEN), "other")], BLOCKED),
+        # What a rule makes of the calls.
+        ([outside(), led(**TO_MSGD)], ARRIVES),
+        ([outside(), led(match=[{"uri": {"prefix": "/other"}}], **TO_MSGD)], BLOCKED),
+        ([outside(), led(fault={"abort": {"httpStatus": 503, "percentage": {"value": 100}}}, **TO_MSGD)], None),
+        ([outside(), led(directResponse={"status": 200})], None),
+        ([outside(), outside(hosts=["other.internal"]), led(route=[{"destination": {"host": "other.internal"}}])], None),
+    ],
+)
+def test_calls_to_hosts_outside(objects: list[dict[str, Any]], told: str | None) -> None:
+    assert told_of_msgd(*objects) == told
 
 
 def test_releases_have_the_names_of_their_labels() -> None:
@@ -344,12 +436,23 @@ def test_retries_of_grpc(attempts: int, outcome: str) -> None:
     ],
 )
 def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, outcome: str) -> None:
-    request = {"host": "books.out", "port": 80, "destination_rule": "books"}
-    registered = thing("ServiceEntry", "books", hosts=["books.out"], ports=[{"number": 80}])
+    call = Call("books.out", 80, Caller("billing", {"app": "details"}))
+    request = {"call": call, "address": "api.svc", "plain": 8080, "secure": 8443}
+
+    def registered(target: int, address: str = "api.svc") -> dict[str, Any]:
+        ports = [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": target}]
+        return thing(
+            "ServiceEntry", "books", hosts=["books.out"], ports=ports, resolution="DNS", endpoints=[{"address": address}]
+        )
+
+    right, wrong = (8443, 8080) if outcome.endswith("https") else (8080, 8443)
     settings = {"portLevelSettings": [{"port": {"number": port}, "tls": {"mode": mode}}]}
     rule = thing("DestinationRule", "books", host="books.out", trafficPolicy=settings)
-    assert egress.book_fetched([registered, rule], request) == {outcome: 1.0}
-    assert egress.book_fetched([rule], request) == {"HTTP 500": 1.0}
+    assert egress.book_fetched(of_billing(registered(right), rule), request) == {outcome: 1.0}
+    assert egress.book_fetched(of_billing(rule), request) == {"HTTP 500": 1.0}
+    for strange in (registered(wrong), registered(right, "elsewhere.svc")):
+        with pytest.raises(NotModelledError, match=r"what answers calls to books\.out"):
+            egress.book_fetched(of_billing(strange, rule), request)
 
 
 def test_identities_are_those_of_the_accounts_where_certificates_are_asked_for() -> None:

@@ -41,6 +41,7 @@ class Words:
     settings: list[str]
     wired: str
     list_of: str
+    section: str
 
     @classmethod
     def of(cls, language: str) -> Words:
@@ -127,23 +128,19 @@ def pages(language: str) -> dict[str, str]:
     found = {file.name: file.read_text() for file in SOURCE.glob("*.md")}
     if language != "en":
         for file in (SOURCE / language).glob("*.md"):
-            # A link to the English version of an untranslated page points to the copy of it in this site.
-            found[file.name] = re.sub(r"\]\(\.\./([\w-]+\.md)", r"](\1", file.read_text())
+            # Pictures and untranslated pages are one folder up in the sources, and in the same folder in the site.
+            found[file.name] = file.read_text().replace("](../", "](")
     for placeholder, text in ((ENTRIES, entries_table(language)), (SETTINGS, settings_tables(language))):
         found = {name: page.replace(placeholder, text) for name, page in found.items()}
     return found | {f"catalogue/{name}.md": entry_page(name) for name in entry.names()}
 
 
-def title(page: str) -> str:
-    """The first heading of a page."""
-    return page.splitlines()[0].removeprefix("# ")
-
-
 def configuration(language: str, found: Mapping[str, str]) -> dict[str, Any]:
-    """The generator's settings for one language, with the entries' pages under the catalogue page."""
+    """The generator's settings for one language; the entries' pages are a section after the catalogue page."""
     shared: dict[str, Any] = yaml.safe_load(SITE.read_text())
     below = sorted(name for name in found if name.startswith("catalogue/"))
-    nav = [{title(found[name]): [name, *below]} if name == "catalogue.md" else name for name in shared["nav"]]
+    nav: list[Any] = list(shared["nav"])
+    nav.insert(nav.index("catalogue.md") + 1, {Words.of(language).section: below})
     up = "" if language == "en" else "../"
     links = {code: f"{up}index.html" if code == "en" else f"{up}{code}/index.html" for code in LANGUAGES}
     alternate = [{"name": name, "link": links[code], "lang": code} for code, name in LANGUAGES.items()]

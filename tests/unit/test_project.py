@@ -22,6 +22,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from loadtests.console import access
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER
+from tests.unit.test_bundle import FORMAT
 from tests.unit.test_inputs import PROJECT, plugin
 
 ROLES = sorted(p.name for p in (PROJECT / "roles").iterdir())
@@ -30,16 +31,38 @@ VERSIONS = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").re
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_specs_and_defaults_name_the_same_inputs_with_the_same_values(role: str) -> None:
+def test_an_input_of_a_role_is_required_or_has_a_default_that_spec_and_file_agree_on(role: str) -> None:
     options = yaml.safe_load((PROJECT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
         "options"
     ]
     defaults = yaml.safe_load((PROJECT / f"roles/{role}/defaults/main.yml").read_text())
-    assert set(options) == set(defaults)
     assert all(name.startswith(f"{role}_") for name in options)
-    told = {name: spec["default"] for name, spec in options.items() if "default" in spec}
-    assert told == {name: defaults[name] for name in told}
+    assert all(spec.get("required", False) is not ("default" in spec) for spec in options.values())
+    assert defaults == {name: spec["default"] for name, spec in options.items() if "default" in spec}
     assert all("description" in spec for spec in options.values())
+
+
+def test_the_table_of_images_has_all_that_are_declared_and_every_recipe() -> None:
+    sets, samples = (
+        yaml.safe_load((PROJECT / f"roles/images/vars/main/{name}.yml").read_text()) for name in ("sets", "samples")
+    )
+    versions = yaml.safe_load((PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
+    keys = yaml.safe_load((PROJECT / "playbooks/group_vars/all/images.yml").read_text())["images_keys"]
+    table = sets["__images_sets"]
+    assert list(samples["__images_bookinfo"]) == versions["lab_bookinfo_images"]
+    assert set(table["kubernetes"]["images"]) == set(versions["lab_kubernetes_images"]) | {"node-network"}
+    assert {one["key"] for one in table.values()} == set(keys)
+    files = PROJECT / "roles/images/files"
+    rows = [row for one in table.values() if isinstance(one["images"], dict) for row in one["images"].values()]
+    named = {row["containerfile"] for row in rows if "containerfile" in row}
+    assert named == {str(file.relative_to(files)) for file in files.glob("*/*.Containerfile")}
+
+
+def test_a_bundle_knows_the_files_that_content_keys_are_made_of() -> None:
+    artifacts = (PROJECT / "playbooks/group_vars/all/artifacts.yml").read_text()
+    keyed = FORMAT.KEYED
+    for path in re.findall(r"lab_project_dir ~ '/(roles/[^']+)'", artifacts):
+        assert keyed.match(path if (PROJECT / path).is_file() else f"{path}/"), path
 
 
 def test_every_inventory_sets_only_inputs_that_exist() -> None:

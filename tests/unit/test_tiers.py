@@ -147,8 +147,6 @@ def steps(tree: Any, conditions: tuple[str, ...] = ()) -> Iterable[tuple[str, st
             yield "tasks", str(value if isinstance(value, str) else value["file"])
         elif key == "role":
             yield "role", str(value)
-        elif key == "lab_own_role":
-            yield "role", str(value["name"])
         else:
             yield from steps(value, conditions)
 

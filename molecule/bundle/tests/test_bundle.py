@@ -217,7 +217,7 @@ def checked(machine: str, folder: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_programs_for_another_architecture_are_compiled_here_and_run_there(tmp_path: Path) -> None:
     """The smallest of them; make bundle ARCH=arm64 does the same with all, which takes an hour."""
-    role("emulation", emulation_machine="aarch64")
+    role("container_engine", "emulation", container_engine_machine="aarch64")
     role(
         "binaries", "ready", lab_architecture="arm64", lab_image_source="build",
         binaries_stages={"tools": ["sigs.k8s.io/kind"]},

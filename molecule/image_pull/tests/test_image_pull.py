@@ -75,7 +75,7 @@ def mirrors(registry: Registry) -> dict[str, object]:
             "registry.istio.io": f"http://{registry.address}/istio",
             "docker.io": f"http://{registry.address}/hub",
         },
-        "node_image_pull_ref": registry.node,
+        "images_node_official": registry.node,
         # What the registry has under the official names are the built images.
         "istio_upstream_envoy": True,
         "kind_cluster_image": f"docker.io/{registry.node.split('@')[0]}",
@@ -173,9 +173,8 @@ def test_an_unreachable_mirror_is_named_with_the_fix(tmp_path: Path) -> None:
     home = {"XDG_STATE_HOME": str(tmp_path)}
     none = "127.0.0.1:9/none"
     done = lab.playbook(
-        "build_artifacts.yml", home, lab_name=NAME, image_source="pull", mesh_images_mirror=none, sample_images_mirror=none,
-        sample_images_tag="0.0.0",
-    )  # fmt: skip
+        "build_artifacts.yml", home, lab_name=NAME, image_source="pull", images_hub_mirror=none, images_bookinfo_version="0.0.0"
+    )
     assert done.returncode != 0
     assert "127.0.0.1:9/none/examples-bookinfo-productpage-v1:0.0.0 could not be pulled" in lab.words(done.stdout)
     assert "set a mirror or image_source: build" in lab.words(done.stdout)

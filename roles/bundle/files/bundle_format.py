@@ -19,7 +19,7 @@ SUMS = "SHA256SUMS"
 ABOUT = "about.json"
 # What content keys are made of: with other files here, the lab would look for other images than those in the bundle.
 KEYED = re.compile(
-    r"roles/(?!bundle/)[^/]+/files/|roles/sample_images/vars/|samples/|playbooks/group_vars/all/versions\.yml$|requirements\.txt$"
+    r"roles/(?!bundle/)[^/]+/files/|roles/images/vars/main/samples\.yml$|samples/|playbooks/group_vars/all/versions\.yml$|requirements\.txt$"
 )
 
 

@@ -73,7 +73,7 @@ class Observed:
     in_flight: int = 0
     """Requests that only one side may have counted: one per user at the start and at the end, plus those that clients may have
     sent while the proxies' counters were read."""
-    out_of_step: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     """Descriptions of stale proxies."""
     void: tuple[str, ...] = ()
     """Why the run cannot be judged (a rule was edited, the generator was saturated)."""
@@ -304,8 +304,8 @@ def judge(declared: Declared, observed: Observed) -> Verdict:
     differing = disagreements(observed)
     if differing:
         return Verdict(Outcome.VOID, tuple(f"sources disagree: {d}" for d in differing), classes, sources)
-    if Outcome.FAIL in outcomes or observed.out_of_step:
-        reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.out_of_step
+    if Outcome.FAIL in outcomes or observed.stale:
+        reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.stale
         return Verdict(Outcome.FAIL, reasons, classes, sources)
     if Outcome.INCONCLUSIVE in outcomes or not (classes or declared.unknown):
         worst = Outcome.INCONCLUSIVE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
@@ -13,6 +13,10 @@ from loadtests.console.words import WORDS, language
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.reports import docs, summary
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 IDLE = ("ready", "stopped", "missing")
@@ -58,7 +62,7 @@ def shown(template: str, **values: Any) -> Response:
     return page
 
 
-def add(blueprint: Blueprint, ui: Any, environment: Any) -> None:
+def add(blueprint: Blueprint, ui: WebUI, environment: Environment) -> None:
     """Add the pages, and the endpoints of their buttons, to ``blueprint``."""
 
     @blueprint.get("/")

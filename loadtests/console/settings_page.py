@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from flask import Blueprint, Response, jsonify, make_response, request
@@ -16,6 +16,10 @@ from loadtests.console import changes, drafts, settings
 from loadtests.console.settings import RefusedError
 from loadtests.entries import entry
 from loadtests.mesh.cluster import Cluster, ClusterError
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 OPERATOR = "operator"
 
@@ -62,7 +66,9 @@ def answered(view: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def add(blueprint: Blueprint, ui: Any, environment: Any, shown: Callable[..., Response], namespaces: Callable[[], Any]) -> None:
+def add(
+    blueprint: Blueprint, ui: WebUI, environment: Environment, shown: Callable[..., Response], namespaces: Callable[[], Any]
+) -> None:
     """Add the page, and the endpoints of its buttons, to ``blueprint``.
 
     :param shown: renders a template in the requested language

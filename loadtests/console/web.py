@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
@@ -18,7 +18,12 @@ from flask_login import UserMixin, login_user
 from loadtests.console import pages
 from loadtests.entries import entry
 from loadtests.reports import report
-from loadtests.verdict import Outcome, Verdict
+from loadtests.reports.report import Progress
+from loadtests.verdict import Verdict
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.web import WebUI
 
 TAB = "mesh-verdict"
 COLUMNS = {
@@ -70,8 +75,11 @@ def rows(verdict: Verdict) -> list[dict[str, Any]]:
     return [*table, whole | {"needed": verdict.still_needed}]
 
 
-def extend(environment: Any) -> None:
-    """Add the tab, the login and the protection to Locust's web UI."""
+def extend(environment: Environment, progress: Callable[[], Progress]) -> None:
+    """Add the tab, the login and the protection to Locust's web UI.
+
+    :param progress: of the latest run
+    """
     ui = environment.web_ui
     columns = [{"key": key, "title": title} for key, title in COLUMNS.items()]
     ui.template_args["extended_tabs"] = [{"title": "Mesh verdict", "key": TAB}]
@@ -80,9 +88,9 @@ def extend(environment: Any) -> None:
     ui.app.before_request(refused)
     ui.app.before_request(lambda: elsewhere(target))
     ui.app.before_request(lambda: unfit(environment))
-    ui.app.before_request(lambda: stop_beginning(environment))
+    ui.app.before_request(lambda: stop_beginning(environment, progress))
     ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
-    ui.app.after_request(lambda response: with_rows(response, environment))
+    ui.app.after_request(lambda response: with_rows(response, progress))
     base = getattr(environment.parsed_options, "web_base_path", "") or ""
     blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh", template_folder="templates", static_folder="static")
 
@@ -90,17 +98,17 @@ def extend(environment: Any) -> None:
     @ui.auth_required_if_enabled
     def verdict() -> Response:
         """The verdict as JSON; the page and tests poll it."""
-        now = environment.mesh.verdict
+        run = progress()
+        now = run.verdict
         return jsonify(
-            outcome=str(now.outcome), reasons=list(now.reasons), n=now.n, finished=environment.mesh.finished,
-            entry=environment.parsed_options.entry, rows=rows(now),
-        )  # fmt: skip
+            outcome=str(now.outcome), reasons=list(now.reasons), n=now.n, finished=run.finished, entry=run.entry, rows=rows(now)
+        )
 
     @blueprint.get("/live")
     @ui.auth_required_if_enabled
     def live() -> Response:
         """The verdict with charts, as an HTML fragment in Locust's page."""
-        return make_response(report.live(environment.mesh))
+        return make_response(report.live(progress()))
 
     pages.add(blueprint, ui, environment)
     ui.app.after_request(with_console)
@@ -132,7 +140,7 @@ def elsewhere(target: str) -> Response | None:
     return None
 
 
-def unfit(environment: Any) -> Response | None:
+def unfit(environment: Environment) -> Response | None:
     """The refusal of a run that cannot be judged, in the format of Locust's page; otherwise None."""
     if request.endpoint != "locust.swarm":
         return None
@@ -151,9 +159,9 @@ def unfit(environment: Any) -> Response | None:
     )
 
 
-def stop_beginning(environment: Any) -> None:
+def stop_beginning(environment: Environment, progress: Callable[[], Progress]) -> None:
     """Stop a run that is still waiting for the proxies: for Locust it has not begun, so Locust's own stop ignores it."""
-    if request.endpoint == "locust.stop" and environment.mesh.beginning:
+    if request.endpoint == "locust.stop" and progress().beginning:
         environment.runner.spawning_greenlet.kill(block=True)
 
 
@@ -178,20 +186,19 @@ def with_console(response: Response) -> Response:
     return response
 
 
-def with_rows(response: Response, environment: Any) -> Response:
+def with_rows(response: Response, progress: Callable[[], Progress]) -> Response:
     """Add the table to the response that Locust's page polls."""
     if request.endpoint == "locust.request_stats" and response.status_code == 200 and response.is_json:
-        data = response.get_json()
-        data["extended_stats"] = [{"key": TAB, "data": rows(environment.mesh.verdict)}]
-        run = environment.mesh
-        if run.watcher and not run.finished and run.verdict.outcome is not Outcome.VOID:
+        data, run = response.get_json(), progress()
+        data["extended_stats"] = [{"key": TAB, "data": rows(run.verdict)}]
+        if run.pending:
             # Locust's page stops polling when a run stops, but the final verdict arrives a moment later.
             data["state"] = "running"
         response.set_data(json.dumps(data))
     return response
 
 
-def add_login(ui: Any, base: str, password: str) -> None:
+def add_login(ui: WebUI, base: str, password: str) -> None:
     """Add a login with one operator and one random password; the cookie is valid for this page only."""
     ui.app.config.update(
         SECRET_KEY=secrets.token_hex(32), SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_HTTPONLY=True,

@@ -15,6 +15,7 @@ import yaml
 
 from loadtests import ending
 from loadtests.entries import entry
+from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.mesh.writes import KINDS, Change, ConflictError, apply, key, ordered, state, try_out
 from loadtests.rules import precheck
@@ -132,7 +133,8 @@ def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
     """Wait until the proxies hold the entry's rules; in words, which do not when the time is up."""
     question = entry.load(name).question
     rules = question.read(cluster)
-    return list(rules.declared.broken) or question.wait_in_step(cluster, rules, seconds)
+    broken = list(rules.declared.broken)
+    return broken or propagation.wait(cluster, rules.generation, question.applied_by, seconds)
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """What an entry asks of the mesh: a split (which version answers) or a contract (what the answer is).
 
-Both name the rules to read and the requests to send, never the numbers to expect. ``hooks.MeshRun`` knows them by the
-methods that they share.
+Both name the rules to read and the requests to send, never the numbers to expect. A run knows them by what they share.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import declared
 from loadtests.rules.declared import Objects, Rules
 from loadtests.rules.view import View
@@ -43,7 +43,7 @@ PACE, UNHURRIED = 5, 2
 
 
 class Question(Protocol):
-    """What ``hooks.MeshRun`` needs of either kind."""
+    """What a run needs of either kind."""
 
     @property
     def namespace(self) -> str:
@@ -65,6 +65,18 @@ class Question(Protocol):
     def pace(self) -> int:
         """Visits per second of each user, at the most."""
 
+    @property
+    def applied_by(self) -> tuple[tuple[str, str], ...]:
+        """(namespace, label ``app``) of the pods whose proxies apply the rules; an app of '' means all of the namespace."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Who counts the same requests besides the clients."""
+
+    @property
+    def server(self) -> Callable[[Cluster], int] | None:
+        """Counts what has arrived at the far end so far, in questions about it."""
+
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
 
@@ -76,21 +88,6 @@ class Question(Protocol):
 
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """Counts of what clients saw, as counts of what the rules speak of."""
-
-    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
-        """Wait until the proxies hold the rules; in words, which still do not when the time is up."""
-
-    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
-        """What others count, name of the source -> pod -> requests so far; empty where there is no such second source."""
-
-    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
-        """Requests that arrived at each pod since then, by the access logs; empty where there is no such third source."""
-
-    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """What clients counted by outcome in the words of each source whose words are others; empty where all have the same."""
-
-    def server_count(self, cluster: Cluster) -> int | None:
-        """What the far end has counted so far, for questions about it; else None."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +106,21 @@ class Split:
     callers: str
     margin: float = MARGIN
     namespace: str = "bookinfo"
-
-    @property
-    def alone(self) -> bool:
-        """No: which version answers does not hang on how fast it does."""
-        return False
-
-    @property
-    def about_rate(self) -> bool:
-        """No, likewise."""
-        return False
+    alone: ClassVar[bool] = False
+    """Which version answers does not depend on how fast it does, nor on how many requests are in flight."""
+    about_rate: ClassVar[bool] = False
+    sources: ClassVar[tuple[Source, ...]] = (PROXIES, ACCESS_LOGS)
+    server: ClassVar[None] = None
 
     @property
     def pace(self) -> int:
         """As fast as the lab bears well."""
         return PACE
+
+    @property
+    def applied_by(self) -> tuple[tuple[str, str], ...]:
+        """The callers' proxies."""
+        return (GATEWAY if self.callers == GATEWAY[1] else (self.namespace, self.callers),)
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the VirtualService and DestinationRules that are in the cluster now."""
@@ -131,7 +128,8 @@ class Split:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
-        return declared.promise(self, declared.placed(objects, self.namespace))
+        placed = declared.placed(objects, self.namespace)
+        return declared.promise(placed, self.classes, self.virtual_service, self.callers, self.namespace, self.margin)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Running pods of the app -> version."""
@@ -140,27 +138,6 @@ class Split:
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """Counts by pod as counts by version."""
         return observed.by_version(counts, pods, rules.whole_service)
-
-    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
-        """Wait until every caller's proxy has the rules."""
-        callers = GATEWAY if self.callers == GATEWAY[1] else (self.namespace, self.callers)
-        return propagation.wait(cluster, rules.generation, (callers,), seconds)
-
-    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
-        """Requests that arrived at each pod, as its own proxy counts them."""
-        return {"the proxies": observed.mesh_counts(cluster, pods)}
-
-    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
-        """Requests that arrived at each pod since then, as its proxy's access log has them."""
-        return observed.logged_requests(cluster, pods, since)
-
-    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """None: all speak of versions."""
-        return {}
-
-    def server_count(self, cluster: Cluster) -> int | None:
-        """Splits have their other sources in ``counters`` and ``logged``."""
-        return None
 
 
 AT_SERVER = "at the server"
@@ -181,8 +158,7 @@ class Contract:
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
-    :param proxies: (namespace, app) of the proxies that must hold the rules; app '' is every injected pod there; left empty,
-        those of the question's namespace and the ingress gateway
+    :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
     """
 
     kinds: tuple[str, ...]
@@ -195,6 +171,7 @@ class Contract:
     """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
     about_rate: bool = False
     """Whether outcomes hang on how many requests are under way at once, or come in a short time; of these, likewise."""
+    sources: tuple[Source, ...] = ()
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
 
@@ -207,6 +184,11 @@ class Contract:
     def pace(self) -> int:
         """Slower where time is judged, so that the quick answers of one class are not late by their own number."""
         return UNHURRIED if self.about_time else PACE
+
+    @property
+    def applied_by(self) -> tuple[tuple[str, str], ...]:
+        """As it is stated, or every proxy that may take part."""
+        return self.proxies or ((self.namespace, ""), GATEWAY)
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""
@@ -243,23 +225,3 @@ class Contract:
                 told.setdefault(name, {}).setdefault(key, 0)
                 told[name][key] += n
         return told
-
-    def wait_in_step(self, cluster: Cluster, rules: Rules, seconds: float) -> list[str]:
-        """Wait until every proxy has the rules."""
-        return propagation.wait(cluster, rules.generation, self.proxies or ((self.namespace, ""), GATEWAY), seconds)
-
-    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
-        """None: where the far end is asked, that is ``server_count``."""
-        return {}
-
-    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
-        """None, likewise."""
-        return {}
-
-    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """None: there are no other sources, or all have the same words."""
-        return {}
-
-    def server_count(self, cluster: Cluster) -> int | None:
-        """What the far end has counted so far."""
-        return self.server(cluster) if self.server else None

@@ -11,32 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from loadtests.latency.statistics import quantiles
+from loadtests.latency.statistics import Hop, quantiles
 from loadtests.mesh.cluster import Cluster
 
 # The access log line for an inbound request or connection: start, status, flags, duration.
 LINE = re.compile(r'^\[(\S+)\] "[^"]*" (\d+) (\S+) \S+ \S+ "[^"]*" \d+ \d+ (\d+) .* inbound\|\d+\|\| ', re.MULTILINE)
 PROXY = "istio-proxy"
-
-
-@dataclass(frozen=True)
-class Hop:
-    """One hop in one time span; times in milliseconds."""
-
-    name: str
-    requests: int
-    errors: int
-    """Responses with 5xx, and connections that neither end closed on purpose."""
-    rate: float
-    """Requests per second that arrived."""
-    latency: dict[str, float]
-    """As measured by its own proxy: p50, p90, p99, p99.9, max."""
-    in_flight: float
-    """Average number of requests in flight (Little's law)."""
-    cores: float | None
-    """CPU cores of its workload; None if the kubelet has too few samples."""
-    proxy_cores: float | None
-    """CPU cores of its proxy."""
 
 
 @dataclass(frozen=True)

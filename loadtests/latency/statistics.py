@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 FACTOR = 1.25
@@ -25,6 +24,26 @@ class Request:
     began: float
     ended: float
     failed: bool
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One hop in one time span; times in milliseconds."""
+
+    name: str
+    requests: int
+    errors: int
+    """Responses with 5xx, and connections that neither end closed on purpose."""
+    rate: float
+    """Requests per second that arrived."""
+    latency: dict[str, float]
+    """As measured by its own proxy: p50, p90, p99, p99.9, max."""
+    in_flight: float
+    """Average number of requests in flight (Little's law)."""
+    cores: float | None
+    """CPU cores of its workload; None if the kubelet has too few samples."""
+    proxy_cores: float | None
+    """CPU cores of its proxy."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +64,8 @@ class Step:
     """From when they were sent, as a closed loop measures it."""
     locust: dict[str, float] = field(default_factory=dict)
     """Locust's own statistics of the same requests, which are rounded."""
-    hops: tuple[Any, ...] = ()
-    """Figures of each hop (``hops.Hop``), if requested."""
+    hops: tuple[Hop, ...] = ()
+    """Figures of each hop, if requested."""
 
 
 def due_times(rate: float, seconds: float, seed: int | None) -> Iterator[float]:

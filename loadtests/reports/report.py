@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader
 
+from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 UNFINISHED = "interrupted before there was a verdict"
@@ -40,32 +41,47 @@ class Facts:
     pass_alpha: float = PASS_ALPHA
     """Upper bound on how often PASS is wrong."""
 
-    @classmethod
-    def of(cls, run: Any, images: Mapping[str, str]) -> Facts:
-        """The facts of a ``hooks.MeshRun``.
 
-        :param images: from :func:`images_of`
-        """
-        packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
-        declared = run.rules.declared if run.rules else None
-        return cls(
-            entry=run.options.entry,
-            started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.started)),
-            seconds=round(time.time() - run.started, 1) if run.started else 0.0,
-            seed=run.options.seed,
-            margin=declared.margin if declared else 0.0,
-            rules=run.rules.generation if run.rules else "",
-            versions={"python": platform.python_version(), **packages, **images},
-            remarks=run.workers.remarks,
-        )
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, for whoever watches it."""
+
+    entry: str
+    verdict: Verdict
+    beginning: bool
+    """Whether it still waits for the proxies to have the rules."""
+    pending: bool
+    """Whether the final verdict is still to come."""
+    finished: bool
+    generator: str
+    """How the side that sends is doing."""
+    margin: float
+    remarks: tuple[str, ...] = ()
 
 
-def images_of(run: Any) -> dict[str, str]:
+def facts_of(
+    entry: str, started: float, seed: int, margin: float, rules: str, images: Mapping[str, str], remarks: tuple[str, ...]
+) -> Facts:
+    """The facts of a run that ends now.
+
+    :param started: when counting started, in seconds of the epoch; 0 if it did not
+    :param rules: their generation
+    :param images: from :func:`images_of`
+    """
+    packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
+    return Facts(
+        entry=entry, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        seconds=round(time.time() - started, 1) if started else 0.0, seed=seed, margin=margin, rules=rules,
+        versions={"python": platform.python_version(), **packages, **images}, remarks=remarks,
+    )  # fmt: skip
+
+
+def images_of(cluster: Cluster) -> dict[str, str]:
     """The images of all containers in the judged namespace, and the Kubernetes version."""
     try:
-        pods = run.cluster.items("pods")
-        server = run.cluster.ask("/version")["gitVersion"]
-    except (RuntimeError, KeyError, ValueError):
+        pods = cluster.items("pods")
+        server = cluster.ask("/version")["gitVersion"]
+    except (ClusterError, KeyError, ValueError):
         return {}
     found = {"kubernetes": server}
     for pod in pods:
@@ -116,13 +132,16 @@ def render(template: str, **values: Any) -> str:
     return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template(template).render(**values)
 
 
-def live(run: Any) -> str:
-    """The current verdict of a ``hooks.MeshRun`` as an HTML fragment."""
-    declared = run.rules.declared if run.rules else None
+def live(progress: Progress) -> str:
+    """The current verdict of a run as an HTML fragment."""
     return render(
-        "live.html", verdict=run.verdict, entry=run.options.entry, finished=run.finished, generator=run.generator,
-        remarks=run.workers.remarks, fail_alpha=FAIL_ALPHA, pass_alpha=PASS_ALPHA, margin=declared.margin if declared else 0.0,
-    )  # fmt: skip
+        "live.html",
+        run=progress,
+        verdict=progress.verdict,
+        margin=progress.margin,
+        fail_alpha=FAIL_ALPHA,
+        pass_alpha=PASS_ALPHA,
+    )
 
 
 def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from loadtests.rules.view import View, not_modelled, one_holds, viewed
 from loadtests.verdict import Declared
@@ -29,34 +29,6 @@ class BrokenPromiseError(Exception):
 
 class NotModelledError(Exception):
     """What the rules say goes beyond what the lab models; the message names the field."""
-
-
-class AboutSplits(Protocol):
-    """What ``promise`` needs to know of a ``question.Split``."""
-
-    @property
-    def virtual_service(self) -> str:
-        """Name of the VirtualService."""
-
-    @property
-    def app(self) -> str:
-        """Name of the service that the request is for, and label ``app`` of its pods."""
-
-    @property
-    def callers(self) -> str:
-        """Label ``app`` of the pods whose proxies apply the rule."""
-
-    @property
-    def namespace(self) -> str:
-        """Namespace of the rules."""
-
-    @property
-    def classes(self) -> Mapping[str, Mapping[str, Any]]:
-        """Traffic class -> the request as the rules see it."""
-
-    @property
-    def margin(self) -> float:
-        """Half width of what is accepted around each share."""
 
 
 @dataclass(frozen=True)
@@ -282,13 +254,15 @@ def read_subsets(objects: Objects, host: str, used: set[str], namespace: str) ->
                 subset.accept()
 
 
-def split_of(question: AboutSplits, objects: Objects, request: Mapping[str, Any]) -> Shares:
+def split_of(objects: Objects, request: Mapping[str, Any], name: str, caller: str, namespace: str) -> Shares:
     """Share of each version for one request.
+
+    :param name: of the VirtualService in ``namespace`` that is judged
+    :param caller: label ``app`` of the pods whose proxies apply it
 
     :raises BrokenPromiseError: if the rule has no route for it
     :raises NotModelledError: if the route leads to several services, for versions tell only those of one apart
     """
-    name = question.virtual_service
     ours = next(o for o in views_of(objects, "VirtualService") if o["metadata"]["name"] == name)
     spec = ours["spec"]
     spec.accept("hosts", "gateways")
@@ -296,17 +270,17 @@ def split_of(question: AboutSplits, objects: Objects, request: Mapping[str, Any]
     gateway = next(iter(gateways)) if len(gateways) == 1 else None
     if MESH in gateways and "*" in spec.get("exportTo", ["*"]):
         spec.accept("exportTo")
-    asked = {"caller": {"app": question.callers}, **request}
+    asked = {"caller": {"app": caller}, **request}
     route = route_for(spec.get("http", []), asked, gateway)
     if route is None:
         raise BrokenPromiseError(f"VirtualService {name} has no route")
     # No answer fails, so nothing is tried once more; a page of another origin asks for nothing here.
     route.accept("name", "retries", "corsPolicy")
-    services = [full_name(host, question.namespace) for host, _, _ in legs(route)]
+    services = [full_name(host, namespace) for host, _, _ in legs(route)]
     other = next((number for number, service in enumerate(services) if service != services[0]), None)
     if other is not None:
         raise NotModelledError(f"VirtualService {name}: {route.path_of('route')}[{other}].destination.host")
-    read_subsets(objects, services[0], {subset for subset, _ in weights(route)}, question.namespace)
+    read_subsets(objects, services[0], {subset for subset, _ in weights(route)}, namespace)
     return shares_of(weights(route))
 
 
@@ -336,19 +310,23 @@ def expectations(
     return shares, unknown, broken
 
 
-def promise(question: AboutSplits, objects: Objects) -> Rules:
-    """The promise that ``objects`` make for ``question``.
+def promise(
+    objects: Objects, requests: Mapping[str, Mapping[str, Any]], name: str, caller: str, namespace: str, margin: float
+) -> Rules:
+    """The promise that ``objects`` make for a split.
 
     :param objects: VirtualServices and DestinationRules of the namespace
+    :param requests: by traffic class; ``name``, ``caller`` and ``namespace`` as :func:`split_of` has them
+    :param margin: half width of what is accepted around each share
     """
-    ours = next((s for s in views_of(objects, "VirtualService") if s["metadata"]["name"] == question.virtual_service), None)
+    ours = next((s for s in views_of(objects, "VirtualService") if s["metadata"]["name"] == name), None)
     if ours is None:
-        absent = (f"no VirtualService {question.virtual_service} is in force",)
-        return Rules(Declared({}, question.margin, broken=absent), (), generation(objects))
+        return Rules(Declared({}, margin, broken=(f"no VirtualService {name} is in force",)), (), generation(objects))
     routes = ours["spec"].get("http", [])
-    missing = contradictions(ours, of_kind(objects, "DestinationRule"), question.namespace)
-    missing += overruled(ours, objects, question.namespace)
-    shares, unknown, broken = expectations(objects, question.classes, lambda seen, request: split_of(question, seen, request))
-    missing += [f"{reason} for {name}" for name, reason in broken.items()]
-    declared = Declared(shares, question.margin, broken=tuple(missing), unknown=unknown)
+    missing = contradictions(ours, of_kind(objects, "DestinationRule"), namespace) + overruled(ours, objects, namespace)
+    shares, unknown, broken = expectations(
+        objects, requests, lambda seen, request: split_of(seen, request, name, caller, namespace)
+    )
+    missing += [f"{reason} for {traffic_class}" for traffic_class, reason in broken.items()]
+    declared = Declared(shares, margin, broken=tuple(missing), unknown=unknown)
     return Rules(declared, tuple(weights(r) for r in routes), generation(objects))

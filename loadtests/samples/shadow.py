@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.entries.question import Contract, Counts
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.sources import Counted, Counting, Pods, Source
 from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, legs, of_kind, shares_of, weights
 from loadtests.rules.promises import INERT, route
 from loadtests.verdict import ERROR
@@ -89,6 +89,50 @@ def stars(response: Any) -> str:
     return f"{body['podname']} {','.join(str(r['rating']['stars']) for r in body['reviews'])}"
 
 
+def selects(cluster: Cluster, pod: str) -> int:
+    """How often a store has been read since it started: once per request to ratings."""
+    return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{SELECTS_PORT}/proxy/")["selects"])
+
+
+def _first_part(sent: Counted) -> Counted:
+    """The versions of reviews in paths."""
+    return _parts(sent, 0)
+
+
+def _last_part(sent: Counted) -> Counted:
+    """The versions of ratings and stores in paths."""
+    return _parts(sent, 1)
+
+
+def _parts(sent: Counted, place: int) -> Counted:
+    found: dict[str, int] = {}
+    for path, n in sent.items():
+        mixed = MIXED.fullmatch(path)
+        version = mixed.groups()[place] if mixed else path
+        found[version] = found.get(version, 0) + n
+    return found
+
+
+def _proxies_of(app: str) -> Counting:
+    return lambda cluster, pods, since: observed.mesh_counts(cluster, observed.of_app(pods, app))
+
+
+def _logged(cluster: Cluster, pods: Pods, since: float) -> Counted:
+    return observed.logged_requests(cluster, observed.of_app(pods, "reviews"), since)
+
+
+def _selected(cluster: Cluster, pods: Pods, since: float) -> Counted:
+    return {pod: selects(cluster, pod) for pod in observed.of_app(pods, "mysqldb")}
+
+
+SOURCES = (
+    Source("the proxies of reviews", _proxies_of("reviews"), from_start=True, view=_first_part),
+    Source("the proxies of ratings", _proxies_of("ratings"), from_start=True, view=_last_part),
+    Source("the stores", _selected, from_start=True, view=_last_part),
+    Source("the access logs", _logged, view=_first_part),
+)
+
+
 @dataclass(frozen=True)
 class FullLink(Contract):
     """The whole path of marked traffic and of other traffic.
@@ -97,6 +141,7 @@ class FullLink(Contract):
     """
 
     stores: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[Source, ...] = SOURCES
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Running pods of reviews, ratings and the stores -> version."""
@@ -114,31 +159,3 @@ class FullLink(Contract):
                 paths = labelled.setdefault(name, {})
                 paths[taken] = paths.get(taken, 0) + n
         return labelled
-
-    def counters(self, cluster: Cluster, pods: Mapping[str, str]) -> dict[str, dict[str, int]]:
-        """Requests that arrived at each pod, as counted by the proxies of both services, and reads from the stores."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            stores = pool.submit(lambda: {pod: selects(cluster, pod) for pod in observed.of_app(pods, "mysqldb")})
-            counted = observed.mesh_counts(cluster, observed.of_app(pods, "reviews") | observed.of_app(pods, "ratings"))
-        proxies = {f"the proxies of {app}": observed.of_app(counted, app) for app in ("reviews", "ratings")}
-        return proxies | {"the stores": stores.result()}
-
-    def logged(self, cluster: Cluster, pods: Mapping[str, str], since: float) -> dict[str, int]:
-        """Requests that have arrived at each reviews pod since then, from its proxy's access log."""
-        return observed.logged_requests(cluster, observed.of_app(pods, "reviews"), since)
-
-    def views(self, sent: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """The proxies of reviews and the access logs see the first part of a path; ratings and the stores see the last."""
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for taken, n in sent.items():
-            parts = MIXED.fullmatch(taken)
-            reviews, store = parts.groups() if parts else (taken, taken)
-            first[reviews] = first.get(reviews, 0) + n
-            last[store] = last.get(store, 0) + n
-        return {"the proxies of reviews": first, "the access logs": first, "the proxies of ratings": last, "the stores": last}
-
-
-def selects(cluster: Cluster, pod: str) -> int:
-    """How often a store has been read since it started: once per request to ratings."""
-    return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}:{SELECTS_PORT}/proxy/")["selects"])

@@ -134,7 +134,7 @@ def test_no_answers_are_inconclusive() -> None:
     ("declared", "observed", "outcome", "code"),
     [
         (Declared({}, broken=("no rule",)), Observed({}), Outcome.FAIL, 1),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, out_of_step=("late",)), Outcome.FAIL, 1),
+        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, stale=("late",)), Outcome.FAIL, 1),
         (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, void=("edited",)), Outcome.VOID, 2),
         (Declared({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
         (

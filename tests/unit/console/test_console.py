@@ -15,7 +15,7 @@ from loadtests.console import changes, settings, topology, web
 from loadtests.console.words import WORDS, language
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.run.workers import Workers
+from loadtests.reports.report import Progress
 from loadtests.verdict import Declared, Observed, judge
 
 
@@ -31,8 +31,8 @@ def environment(tmp_path: Path) -> SimpleNamespace:
         web_base_path="", results=str(tmp_path), num_users=7, spawn_rate=None, host="http://gateway", kubeconfig="none",
         entry="reviews-v1",
     )  # fmt: skip
-    made = SimpleNamespace(web_ui=ui, parsed_options=options, runner=SimpleNamespace(state="ready"), mesh=None)
-    web.extend(made)
+    made = SimpleNamespace(web_ui=ui, parsed_options=options, runner=SimpleNamespace(state="ready"), progress=None)
+    web.extend(made, lambda: made.progress)
     return made
 
 
@@ -145,14 +145,11 @@ def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environ
     page = client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
     assert 'data-live="/mesh/live"' in page
     verdict = judge(Declared({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
-    environment.mesh = SimpleNamespace(
-        verdict=verdict, rules=None, finished=False, options=environment.parsed_options, generator="keeps up (20 users)",
-        workers=Workers(),
-    )  # fmt: skip
+    environment.progress = Progress("reviews-v1", verdict, False, True, False, "not saturated (20 users)", 0.05)
     live = client.get("/mesh/live", base_url="http://127.0.0.1").get_data(as_text=True)
     assert live.count("<svg") == 2
     assert "INCONCLUSIVE" in live
-    assert "keeps up (20 users)" in live
+    assert "not saturated (20 users)" in live
     assert "<b>" not in live, "names are text"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.entries.question import Split
 from loadtests.mesh.observed import arrived_of, by_version, inbound_requests, logged_since
-from loadtests.rules.declared import matches, promise
+from loadtests.rules.declared import matches
 from loadtests.verdict import ERROR
 
 QUESTION = Split(
@@ -47,7 +47,7 @@ def virtual_service(
 
 
 def test_weights_become_shares() -> None:
-    rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
+    rules = QUESTION.promised([virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
     assert rules.declared.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
     assert rules.declared.broken == ()
     assert rules.routes == ((("v1", 80), ("v3", 20)),)
@@ -55,7 +55,7 @@ def test_weights_become_shares() -> None:
 
 def test_each_class_gets_the_first_route_that_takes_it() -> None:
     objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
-    shares = promise(QUESTION, objects).declared.shares
+    shares = QUESTION.promised(objects).declared.shares
     assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
 
 
@@ -72,14 +72,14 @@ def test_each_class_gets_the_first_route_that_takes_it() -> None:
     ],
 )
 def test_a_promise_that_cannot_be_held_is_broken(objects: list[dict[str, Any]], words: str) -> None:
-    assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
+    assert any(words in reason for reason in QUESTION.promised(objects).declared.broken)
 
 
 def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
     base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
     edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
     second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
-    assert len({promise(QUESTION, o).generation for o in (base, edited, second)}) == 3
+    assert len({QUESTION.promised(o).generation for o in (base, edited, second)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from loadtests.entries import entry
 from loadtests.entries.question import Contract, Split
 from loadtests.rules import ingress, resilience, security
-from loadtests.rules.declared import NotModelledError, promise
+from loadtests.rules.declared import NotModelledError
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Declared, Observed, Outcome, judge
 
@@ -40,7 +40,7 @@ def reviews(*routes: dict[str, Any], name: str = "reviews", host: str = "reviews
 
 
 def declared(*objects: dict[str, Any]) -> Declared:
-    return promise(REVIEWS, [*objects, SUBSETS]).declared
+    return REVIEWS.promised([*objects, SUBSETS]).declared
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_policy_of_the_service_that_can_turn_requests_away_is_unknown() -> Non
     limits = rule(
         "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
     )
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).declared
+    found = REVIEWS.promised([reviews({"route": [to("v1")]}), limits]).declared
     assert found.unknown == {"anonymous": ("DestinationRule reviews: spec.trafficPolicy.connectionPool.tcp.maxConnections",)}
     other = rule("DestinationRule", "x", host="ratings", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
     assert declared(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
@@ -135,7 +135,7 @@ def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
 
 def test_a_short_host_is_of_the_rules_own_namespace() -> None:
     elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).declared
+    found = REVIEWS.promised([reviews({"route": [to("v1")]}), elsewhere]).declared
     assert found.broken == ("VirtualService reviews: no DestinationRule of reviews has a subset v1",)
     same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20, "reviews.bookinfo")]})
     assert dict(declared(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
@@ -150,7 +150,7 @@ def test_a_split_between_two_hosts_is_unknown() -> None:
 def test_expressions_of_headers(pattern: str, taken: bool | None) -> None:
     question = Split("reviews", "reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
     matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
-    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
+    found = question.promised([reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
     assert dict(found.shares) == ({} if taken is None else {"jason": {"v2": 1.0}})
     assert (taken is None) == any("is no regular expression" in reason for reason in found.broken)
 

@@ -32,7 +32,7 @@ from loadtests.entries import entry, question
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.rules.declared import Rules
-from loadtests.run import hooks
+from loadtests.run import hooks, mesh_run
 from loadtests.run.users import MeshUser
 from loadtests.verdict import Declared
 
@@ -44,7 +44,7 @@ RULES = [
     {**o, "metadata": {**o["metadata"], "uid": "1", "generation": 1, "resourceVersion": "1"}}
     for o in yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text())
 ]
-PARTS = ("pods", "wait_in_step", "label")
+PARTS = ("pods", "applied_by", "label")
 """Of a question, beside the expectation itself."""
 FIRED: dict[str, dict[str, Any]] = {
     "user_error": {"user_instance": None, "exception": None, "tb": None}, "report_to_master": {"client_id": "", "data": {}},
@@ -95,7 +95,7 @@ class Played(Cluster):
     def proxy_dump(self, pod: str, resource: str, namespace: str = "", pattern: str = "") -> dict[str, Any]:
         late = os.environ.get("PLAYED_LATE")
         arrived_there = sentinels if not late or not Path(late).exists() else {}
-        names = [patch["patch"]["value"]["name"] for o in arrived_there.values() for patch in o["spec"]["configPatches"]]
+        names = re.findall(r"[0-9a-f]{16}\.sentinel", json.dumps(arrived_there))
         return {"configs": [name for name in names if re.fullmatch(pattern, name)]}
 
     def proxy_metrics(self, pod: str) -> str:
@@ -148,7 +148,7 @@ def serve() -> int:
 
 def hurry() -> None:
     """Make runs short: the waits are for a real mesh."""
-    hooks.WARM_UP_SECONDS, hooks.LOOK_SECONDS, observed.LOG_FLUSH_SECONDS = 0.1, 0.05, 0.05
+    mesh_run.WARM_UP_SECONDS, mesh_run.LOOK_SECONDS, observed.LOG_FLUSH_SECONDS = 0.1, 0.05, 0.05
     question.PACE = 60
     propagation.LOOK_SECONDS = 0.02
 
@@ -188,12 +188,12 @@ def judge(results: Path, fire: Any = None, wait: float = 15, **options: Any) -> 
 
 def faults_of_the_cluster_client(results: Path) -> dict[str, Any]:
     """Method -> what came of a run in which it fails; None stands for a run without a fault."""
-    vars(hooks)["Cluster"] = with_fault(Played, "", None)
-    hooks.STEP_SECONDS = 0.5
+    vars(mesh_run)["Cluster"] = with_fault(Played, "", None)
+    mesh_run.PROPAGATION_SECONDS = 0.5
     told: dict[str, Any] = {"": judge(results)}
     for name in sorted(asked):
         for error in (TypeError(f"{name} is broken"), ClusterError(f"{name} is refused")):
-            vars(hooks)["Cluster"] = with_fault(Played, name, error)
+            vars(mesh_run)["Cluster"] = with_fault(Played, name, error)
             told[f"{name} {type(error).__name__}"] = judge(results)
     return told
 
@@ -201,7 +201,7 @@ def faults_of_the_cluster_client(results: Path) -> dict[str, Any]:
 def faults_of_hooks(results: Path) -> dict[str, Any]:
     """Listener -> what came of a run in which it fails."""
     told: dict[str, Any] = {}
-    vars(hooks)["Cluster"] = Played
+    vars(mesh_run)["Cluster"] = Played
     for name in [name for name in vars(hooks) if name.startswith("on_")]:
         original = getattr(hooks, name)
 
@@ -221,7 +221,7 @@ def faults_of_hooks(results: Path) -> dict[str, Any]:
 def faults_of_expectations(results: Path) -> dict[str, Any]:
     """Entry and part of its question -> what came of a run in which that fails."""
     told: dict[str, Any] = {}
-    vars(hooks)["Cluster"] = Played
+    vars(mesh_run)["Cluster"] = Played
     kinds: set[type] = set()
     for found in [entry.load(name) for name in entry.names()]:
         # Every entry's rules are read; the other parts are those of the kind of question.
@@ -231,17 +231,19 @@ def faults_of_expectations(results: Path) -> dict[str, Any]:
             spoilt: Any = {part: fails(part)}
             if part != "read":
                 # Whatever the entry's own rules are, they can be read, and are held.
-                spoilt = {"read": lambda self, cluster: READ, "wait_in_step": lambda *_: [], **spoilt}
+                spoilt = {"read": lambda self, cluster: READ, **spoilt}
+            if part == "applied_by":
+                spoilt[part] = property(spoilt[part])
             broken = changed(found.question, type("Broken", (type(found.question),), spoilt))
-            vars(hooks)["entry"] = Namespace(names=entry.names, load=lambda _, question=broken: Namespace(question=question))
+            vars(mesh_run)["entry"] = Namespace(names=entry.names, load=lambda _, question=broken: Namespace(question=question))
             told[f"{found.name} {part}"] = judge(results / found.name)
     return told
 
 
 def nobody_watches(results: Path) -> dict[str, Any]:
     """A run whose watcher does nothing."""
-    vars(hooks)["Cluster"] = Played
-    hooks.MeshRun.watch = lambda self: None  # type: ignore[method-assign]
+    vars(mesh_run)["Cluster"] = Played
+    mesh_run.MeshRun.watch = lambda self, subject: None  # type: ignore[method-assign]
     return judge(results, max_requests=200, wait=4)
 
 
@@ -250,8 +252,8 @@ def hangs(results: Path) -> dict[str, Any]:
     began = time.monotonic()
     if not os.fork():
         hooks.guard = GUARD
-        vars(hooks)["Cluster"] = with_fault(Played, "proxy_metrics", StuckError())
-        hooks.ALLOWANCE_SECONDS = 1
+        vars(mesh_run)["Cluster"] = with_fault(Played, "proxy_metrics", StuckError())
+        mesh_run.ALLOWANCE_SECONDS = 1
         judge(results, max_seconds=1)
     status = os.waitstatus_to_exitcode(os.wait()[1])
     told = json.loads((results / "reviews-80-20/verdict.json").read_text())
@@ -281,7 +283,7 @@ if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))))
 else:
     hold_signals()
-    vars(hooks)["Cluster"] = Played
+    vars(mesh_run)["Cluster"] = Played
     if pace := os.environ.get("PLAYED_PACE"):
         question.PACE = int(pace)
 

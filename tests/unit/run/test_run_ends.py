@@ -73,7 +73,7 @@ def test_an_expectation_that_cannot_be_read_ends_the_run_as_void(name: str) -> N
     assert told | void("TypeError: read is broken") == told
 
 
-@pytest.mark.parametrize("part", ["pods", "wait_in_step", "label"])
+@pytest.mark.parametrize("part", ["pods", "applied_by", "label"])
 def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> None:
     found = {name: told for name, told in played("faults_of_expectations").items() if name.endswith(f" {part}")}
     assert len(found) == len({type(entry.load(name).question) for name in entry.names()}), "every kind of question"

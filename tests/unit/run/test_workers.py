@@ -29,12 +29,12 @@ def test_one_that_comes_later_may_be_lost_as_well() -> None:
 
 VOID = """
 from types import SimpleNamespace
-from loadtests.run.hooks import MeshRun
+from loadtests.run.mesh_run import MeshRun
 worker, master = MeshRun(SimpleNamespace()), MeshRun(SimpleNamespace())
 worker.void.append("a client failed")
 worker.count("all", "pod")
 master.add(worker.take())
-print(master.void, master.counts, worker.take()["void"])
+print(master.void, master.tally.counts, worker.take()["void"])
 """
 
 

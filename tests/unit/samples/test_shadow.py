@@ -77,7 +77,7 @@ def test_answers_and_sources_are_named_by_version() -> None:
 
 def test_each_source_is_compared_with_its_part_of_the_way() -> None:
     sent = {"normal": 200, "reviews shadow, store normal": 100}
-    views = QUESTION.views(sent)
+    views = {source.name: source.view(sent) for source in QUESTION.sources}
     assert views["the proxies of reviews"] == views["the access logs"] == {"normal": 200, "shadow": 100}
     assert views["the stores"] == views["the proxies of ratings"] == {"normal": 300}
     declared = Declared({"a": {"normal": 1.0}, "b": {"shadow": 1.0}})

@@ -76,6 +76,11 @@ def test_of_all_rules_those_of_the_nearest_namespace_and_most_specific_host_appl
     assert connections(rules) == limit
 
 
+def test_a_host_goes_before_a_wildcard_of_the_same_length() -> None:
+    rules = [rule("a", 1, host="*.echo.svc.cluster.local"), rule("b", 2, host="e")]
+    assert connections(rules, host="e.echo.svc.cluster.local") == 2
+
+
 def test_a_caller_of_another_namespace_follows_its_own_rules_then_those_of_the_service_then_of_the_root() -> None:
     theirs, ours, root = rule("a", 1), rule("b", 2, of="other", host=ECHO), rule("c", 3, **OF_ROOT)
     caller = Caller("other")

@@ -108,6 +108,8 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
         ([route("a", TO_S, TO_OTHER)], "HTTP 200"),
         # Routes of a less specific host do not count.
         ([route("a", s_if(path("Exact", "/b"))), route("b", TO_OTHER, hosts=["*.lab"])], "HTTP 404"),
+        ([route("a", TO_OTHER, hosts=["*.lab"]), route("b", TO_S)], "HTTP 200"),
+        ([route("a", TO_OTHER, hosts=["*.lab"]), route("b", TO_S, hosts=["*", HOST])], "HTTP 200"),
         ([route("a", TO_S, hosts=["b.lab", HOST]), route("b", TO_OTHER, hosts=["*"])], "HTTP 200"),
         # Shares, and none at all.
         ([route("a", A_OR_B)], None),
@@ -165,6 +167,7 @@ ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
         # The most specific host alone.
         ([an_ingress("i", ("Exact", "/b", S)), an_ingress("j", ALL, host="*.lab")], "HTTP 404"),
         ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), host="")], "HTTP 200"),
+        ([an_ingress("i", ("Exact", "/a", OTHER), host="*.lab"), an_ingress("j", ALL)], "HTTP 200"),
         # Istio has no default backend; TLS is for HTTPS.
         ([an_ingress("i", ("Exact", "/b", S), defaultBackend=S, tls=[{"hosts": [HOST], "secretName": "c"}])], "HTTP 404"),
         ([an_ingress("i", ("Prefix", "/", {"service": {"name": "s", "port": {"name": "http"}}}))], None),

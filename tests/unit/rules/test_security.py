@@ -446,6 +446,7 @@ def gateway(
         ([gateway("a", "SIMPLE", "*.lab"), gateway("b", "MUTUAL", "echo/a.lab")], True),
         # Of two for one host, the first counts, and the other one not at all.
         ([gateway("b", "SIMPLE"), gateway("a", "MUTUAL")], True),
+        ([gateway("a", "MUTUAL", "*.lab"), gateway("b", "SIMPLE", "*.lab", "a.lab")], True),
         ([gateway("a", "SIMPLE", number=9443), gateway("b", "MUTUAL")], True),
         ([gateway("a", "SIMPLE", selector={"istio": "egressgateway"}), gateway("b", "MUTUAL")], True),
         ([gateway("a", "PASSTHROUGH")], None),

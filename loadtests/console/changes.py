@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from loadtests.console import account, drafts
+from loadtests.console import account, drafts, effects
 from loadtests.console.settings import RefusedError, Service
 from loadtests.entries import policy
 from loadtests.entries.question import GATEWAY
@@ -107,9 +107,11 @@ def services_of(services: Objects, pods: Objects) -> tuple[Service, ...]:
     for service in services:
         selector, metadata = service["spec"].get("selector") or {}, service["metadata"]
         labels = [p["metadata"].get("labels", {}) for p in pods]
-        versions = {given["version"] for given in labels if selector.items() <= given.items() and "version" in given}
+        selected = [given for given in labels if selector.items() <= given.items()]
+        versions = {given["version"] for given in selected if "version" in given}
         if selector:
-            found.append(Service(metadata["name"], metadata["namespace"], selector, tuple(sorted(versions))))
+            own = tuple(sorted(versions))
+            found.append(Service(metadata["name"], metadata["namespace"], selector, own, len(selected)))
     return tuple(sorted(found, key=lambda s: s.name))
 
 
@@ -138,7 +140,8 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     except RefusedByServerError as error:
         raise RefusedError(str(error)) from error
     others = [o for o in state.objects if (o["kind"], o["metadata"]["name"]) not in ours]
-    return Plan(tuple(found), analyzed(cluster, after, others), tuple(state.objects))
+    warnings = (*effects.without_effect(state.service(service), asked), *analyzed(cluster, after, others))
+    return Plan(tuple(found), warnings, tuple(state.objects))
 
 
 def analyzed(cluster: Cluster, objects: Objects, others: Objects) -> tuple[str, ...]:

@@ -137,7 +137,8 @@ class Draft:
             route["mirror"]["host"] = self.service.name
         elif now.get("mirror"):
             route.pop("mirror", None)
-        if now.get("weights", {}) is not None:
+        # Weights that nobody has changed stay as they are, whatever they sum to.
+        if original is None or now["weights"] not in (None, asked.get("weights")):
             self.weights(route, asked.get("weights") or {}, where)
         return route
 

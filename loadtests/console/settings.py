@@ -12,6 +12,7 @@ from typing import Any
 from loadtests.entries.policy import LABEL
 from loadtests.rules.declared import Objects, of_kind
 from loadtests.rules.promises import seconds
+from loadtests.rules.view import View, not_modelled, viewed
 
 Values = dict[str, Any]
 """``routes`` (list), ``destination``, ``rate``, ``mtls`` (by field name), ``callers`` (list or None), ``egress`` (list)."""
@@ -30,6 +31,8 @@ class Service:
     selector: Mapping[str, str]
     versions: tuple[str, ...]
     """Values of its pods' label ``version``, sorted."""
+    pods: int = 0
+    """How many pods it selects; 0 if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,33 @@ def read(objects: Objects, service: Service) -> Values:
         "callers": principals(found["callers"]) if found["callers"] else None,
         "egress": egress_values(objects),
     }
+
+
+def unknown_fields(objects: Objects, service: Service) -> list[str]:
+    """Fields of the lab's rules for a service that the form does not know: ``VirtualService reviews: spec.http[0].corsPolicy``.
+
+    They stay as they are.
+    """
+    rules: list[View] = []
+    for part, rule in rules_of(viewed(objects), service).items():
+        if not isinstance(rule, View) or not is_ours(rule):
+            continue
+        rules.append(rule)
+        spec = rule["spec"]
+        spec.accept("hosts", "host", "gateways", "selector", "action", "rules")
+        if part == "rate":
+            spec.accept()  # as the form writes it
+        for one in TABLES.get(part, ()) if part != "routes" else ():
+            one.read(spec)
+        for subset in spec.get("subsets", []):
+            subset.accept("name", "labels")
+        for route in spec.get("http", []):
+            route_values(route, service)
+            if "mirror" in route:
+                route["mirror"].accept("host")
+            for leg in route.get("route", []):
+                leg["destination"].accept("host", "subset", "port")
+    return list(not_modelled(rules))
 
 
 def locks(objects: Objects, service: Service) -> dict[str, str]:

@@ -37,6 +37,7 @@ def form_state(state: changes.State, service: settings.Service) -> dict[str, Any
         "service": service.name, "services": [s.name for s in state.services], "accounts": state.accounts,
         "weights": settings.subsets(settings.rule_of("destination", state.objects, service), service),
         "values": settings.read(state.objects, service), "locks": settings.locks(state.objects, service), "rules": rules,
+        "unknown": settings.unknown_fields(state.objects, service),
     }  # fmt: skip
 
 

@@ -124,7 +124,9 @@ function build() {
   const routes = element("div", { id: "routes" }, ...values.routes.map(routeCard));
   const fresh = () => ({ from: null, weights: now.weights.length ? Object.fromEntries(now.weights.map((n, i) => [n, i ? 0 : 100])) : { "": 100 } });
   const hosts = element("div", { id: "hosts" }, ...values.egress.map(egressRow));
+  const unknown = now.unknown.map((path) => element("code", {}, path)).flatMap((code) => [" ", code]);
   form.replaceChildren(
+    ...(unknown.length ? [element("p", { class: "note", id: "unknown" }, WORDS.unknown_fields, ...unknown)] : []),
     group(WORDS.routes, locks.routes, ...(values.routes.length ? [] : [element("p", { class: "note" }, WORDS.no_routes)]), routes,
       button(WORDS.add_route, () => { routes.append(routeCard(fresh())); touch(); number(); })),
     ...GROUPS.map(([name, part, fields]) => {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loadtests.console import drafts, settings
+from loadtests.console import drafts, effects, settings
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
 from loadtests.mesh.writes import Change
@@ -222,3 +222,76 @@ def test_a_route_that_cannot_be_is_refused(parts: dict[str, Any], words: str) ->
 def test_settings_that_cannot_be_are_refused(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(settings.RefusedError, match=words):
         edited([], **parts)
+
+
+def test_weights_that_nobody_changed_stay_whatever_they_sum_to() -> None:
+    objects = rules("reviews-80-20")
+    for leg, weight in zip(objects[-1]["spec"]["http"][0]["route"], (4, 1), strict=True):
+        leg["weight"] = weight
+    assert settings.read(objects, REVIEWS)["routes"][0]["weights"] == {"v1": 4, "v3": 1}
+    (change,) = edited(objects, routes=routes(objects, timeout=2))
+    assert change.after is not None
+    assert [leg["weight"] for leg in change.after["spec"]["http"][0]["route"]] == [4, 1]
+    with pytest.raises(settings.RefusedError, match="a sum of 100"):
+        edited(objects, routes=routes(objects, weights={"v1": 3, "v3": 1}))
+
+
+def test_fields_that_the_form_does_not_know_are_named_and_stay() -> None:
+    objects = rules("reviews-80-20")
+    assert settings.unknown_fields(objects, REVIEWS) == []
+    subsets, routing = objects
+    routing["spec"]["exportTo"] = ["."]
+    routing["spec"]["http"][0] |= {
+        "corsPolicy": {"maxAge": "1s"},
+        "timeout": "1s",
+        "mirror": {"host": "reviews", "subset": "v3"},
+    }
+    subsets["spec"]["trafficPolicy"] = {"loadBalancer": {"simple": "RANDOM"}, "connectionPool": {"tcp": {"maxConnections": 1}}}
+    named = [
+        "VirtualService reviews: spec.http[0].corsPolicy.maxAge", "VirtualService reviews: spec.exportTo[0]",
+        "DestinationRule reviews: spec.trafficPolicy.loadBalancer.simple",
+    ]  # fmt: skip
+    assert sorted(settings.unknown_fields(objects, REVIEWS)) == sorted(named)
+    changed = edited(objects, routes=routes(objects, timeout=2), destination=settings.read(objects, REVIEWS)["destination"])
+    (after,) = [c.after for c in changed if c.after]
+    assert (after["spec"]["exportTo"], after["spec"]["http"][0]["corsPolicy"]) == (["."], {"maxAge": "1s"})
+    assert settings.unknown_fields(rules("reviews-80-20", mark=None), REVIEWS) == []
+
+
+@pytest.mark.parametrize(
+    ("route", "destination", "warnings"),
+    [
+        ({}, {}, []),
+        ({"delay": 1, "delay_percent": 50}, {}, []),
+        ({"delay": 1}, {}, ["routes[0].delay: without delay_percent it affects no request"]),
+        ({"abort": 503}, {}, ["routes[0].abort: without abort_percent it affects no request"]),
+        (
+            {"abort": 503, "abort_percent": 1, "retries": 2, "timeout": 3}, {},
+            [f"routes[0].{name}: no effect beside a fault on the same route" for name in ("timeout", "retries")],
+        ),
+        ({"retries": 2, "retry_on": "5xx"}, {}, []),
+        ({"retries": 0}, {}, []),
+        (
+            {"retries": 2}, {},
+            ["routes[0].retries: without retry_on they cover connect-failure, refused-stream, unavailable and cancelled only; "
+             "a plain error status, such as 503, is not retried"],
+        ),
+        ({"mirror": "v1", "mirror_percent": 0}, {}, ["routes[0].mirror: mirror_percent is 0, so nothing is mirrored"]),
+        (
+            {}, {"eject_after": 3},
+            ["destination.eject_after: no effect, because 10 % (eject_percent) of 2 pods is less than one pod"],
+        ),
+        ({}, {"eject_after": 3, "eject_percent": 50}, []),
+        ({}, {"eject_percent": 10}, []),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_warned_of(route: dict[str, Any], destination: dict[str, Any], warnings: list[str]) -> None:
+    service = settings.Service("shaky", "echo", {"app": "shaky"}, (), 2)
+    assert list(effects.without_effect(service, {"routes": [route], "destination": destination})) == warnings
+
+
+def test_one_pod_is_never_ejected_by_less_than_all() -> None:
+    one = settings.Service("ratings", "bookinfo", {"app": "ratings"}, ("v1",), 1)
+    asked = {"routes": [], "destination": {"eject_after": 3, "eject_percent": 50}}
+    (warning,) = effects.without_effect(one, asked)
+    assert "50 % (eject_percent) of 1 pod is less than one pod" in warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -109,7 +110,10 @@ def direct_response_of(route: Layers) -> DirectResponse | None:
     if "directResponse" not in route:
         return None
     answer = route["directResponse"]
-    return DirectResponse(int(answer["status"]), str(answer.get("body", {}).get("string", "")))
+    body = answer.get("body", {})
+    return DirectResponse(
+        int(answer["status"]), body.get("string") or b64decode(body.get("bytes", "")).decode(errors="replace")
+    )
 
 
 def read_headers(headers: Mapping[str, Any]) -> str | None:

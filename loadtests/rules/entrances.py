@@ -184,7 +184,8 @@ def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | None:
                 routes.setdefault(name, []).extend(branches)
                 secure |= {name} if server.redirects else set()
         if server.redirects:
-            secure |= set(_all_names(server))
+            # As the Gateway writes them: with a namespace in front, istiod makes domains of them that no request asks for.
+            secure |= {str(text).lower() for text in server.view.get("hosts", [])}
     domain = hosts.chosen_domain({*routes, *secure}, world.call.name)
     if domain is None:
         return None

@@ -61,15 +61,31 @@ def tcp_branch(rules: Sequence[Rule], world: World, gateway: str) -> Branch | No
     return None
 
 
-def connected(world: World, rules: Sequence[Rule], service: Service, gateway: str) -> Connected:
-    """What takes a connection to a service of its own protocol.
+def tls_branch(rules: Sequence[Rule], world: World, gateway: str) -> Branch | None:
+    """The TLS route of ``rules`` for the connection's server name: the most specific one, the first of several for one name.
 
-    :raises NotModelledError: if TLS is led elsewhere by its server name
+    :raises NotModelledError: if there are routes, and none for this server name
+    """
+    found: dict[str, Branch] = {}
+    for rule in rules:
+        for view in rule.item["spec"].get("tls", []):
+            part = rule.part(view)
+            for condition in map(part.below, view.get("match", [])):
+                if view.get("route") and is_for(condition, world, gateway):
+                    for name in Layers(condition).get("sniHosts", []):
+                        found.setdefault(str(name).lower(), Branch(rule, Layers(part), Layers(condition)))
+    domain = hosts.chosen_domain(found, world.call.name)
+    if found and domain is None:
+        raise NotModelledError(f"{next(iter(found.values())).rule.title}: spec.tls")
+    return None if domain is None else found[domain]
+
+
+def connected(world: World, rules: Sequence[Rule], service: Service, gateway: str) -> Connected:
+    """What takes a connection to a service of its own protocol: a route for it, or the service itself.
+
+    :raises NotModelledError: if a route depends on what is not known
     """
     ours = [r for r in rules if any(hosts.overlap(name, service.host) for name in r.names)]
-    if service.ports[world.call.port] == TLS:
-        if led := next((r for r in ours if r.item["spec"].get("tls")), None):
-            raise NotModelledError(f"{led.title}: spec.tls")
-        return Connected(service=service)
-    branch = tcp_branch(ours, world, gateway)
+    search = tls_branch if service.ports[world.call.port] == TLS else tcp_branch
+    branch = search(ours, world, gateway)
     return Connected(service=service) if branch is None else Connected(branch=branch)

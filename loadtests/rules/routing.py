@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadtests.rules import actions, destinations, entrances, sidecars
@@ -62,10 +62,23 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     destinations.accept_others(world.objects, [rule for rules in chosen.values() for rule in rules])
     applied = {host: destinations.merged(rules) for host, rules in chosen.items()}
     _accept_entries(world, used)
-    sent, copied = (
-        tuple(_destination(taken, leg, services[leg.host], applied.get(leg.host)) for leg in some) for some in (legs, mirrors)
-    )
+    sent, copied = (tuple(_destinations(taken, some, services, applied)) for some in (legs, mirrors))
     return Sent(sent, copied, applied)
+
+
+def _destinations(
+    taken: Taken, legs: Sequence[Leg], services: Mapping[str, Service | None], applied: Mapping[str, Applied]
+) -> Iterator[Destination]:
+    """The destinations as the proxy has them; one without a weight need not be there, for Istio leaves it out.
+
+    :raises BrokenPromiseError: if another one is not there
+    """
+    for leg in legs:
+        try:
+            yield _destination(taken, leg, services[leg.host], applied.get(leg.host))
+        except BrokenPromiseError:
+            if leg.share:
+                raise
 
 
 def _destination(taken: Taken, leg: Leg, service: Service | None, applied: Applied | None) -> Destination:

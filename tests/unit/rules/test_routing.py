@@ -241,6 +241,11 @@ def test_contradictions(broken: Object, words: str) -> None:
         routed(broken)
 
 
+@pytest.mark.parametrize("nowhere", [to("reviews", "v4", 0), to("nobody", "", 0), to("details", "", 0, port=81)])
+def test_a_destination_without_a_weight_need_not_be_there(nowhere: Object) -> None:
+    assert shares(routed(rule("r", {"route": [to("reviews", "v1", 1), nowhere]}))) == {"reviews/v1": 1.0}
+
+
 def test_a_host_of_another_namespace() -> None:
     assert shares(routed(rule("r", {"route": [to("ratings.other.svc.cluster.local")]}))) == {"ratings.other": 1.0}
     call = replace(CALL, host="ratings.other")
@@ -304,6 +309,35 @@ def test_tcp_routes(condition: dict[str, Any], taken: bool) -> None:
     two = tcp({"match": [condition], "route": [to("reviews", "v1", 3, 80), to("reviews", "v2", 1, 80)]}, {"route": [to("db")]})
     found = shares(routed(database, two, call=Call("db", 90, CALLER)))
     assert found == ({"reviews/v1": 0.75, "reviews/v2": 0.25} if taken else {"db": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ([(["db.shop.svc.cluster.local"], {}, "v1")], "v1"),
+        ([(["*.cluster.local"], {}, "v1"), (["*.shop.svc.cluster.local"], {}, "v2")], "v2"),
+        ([(["*.shop.svc.cluster.local"], {"port": 91}, "v1"), (["*.cluster.local"], {}, "v2")], "v2"),
+        ([(["db.shop.svc.cluster.local"], {"sourceLabels": {"app": "x"}}, "v1")], None),
+        ([(["db.shop.svc.cluster.local"], {}, "v1"), (["db.shop.svc.cluster.local"], {}, "v2")], "v1"),
+    ],
+)
+def test_tls_routes(routes: list[tuple[list[str], Object, str]], expected: str | None) -> None:
+    made = rule("t", hosts=["db"])
+    led = [{"match": [{"sniHosts": sni, **when}], "route": [to("reviews", v, port=80)]} for sni, when, v in routes]
+    by_name = {**made, "spec": {"hosts": ["db"], "tls": led}}
+    call = Call("db.shop.svc.cluster.local", 90, CALLER, scheme="tls")
+    found = routed(service("db", "shop", {"name": "tls", "port": 90}), by_name, call=call)
+    assert shares(found) == ({f"reviews/{expected}": 1.0} if expected else {"db": 1.0})
+
+
+def test_a_server_name_that_no_tls_route_has_is_unknown() -> None:
+    made = rule("t", hosts=["db"])
+    led = {"match": [{"sniHosts": ["other.example"]}], "route": [to("reviews", "v1", port=80)]}
+    with pytest.raises(NotModelledError, match=r"VirtualService t: spec\.tls"):
+        routed(
+            service("db", "shop", {"name": "tls", "port": 90}), {**made, "spec": {"hosts": ["db"], "tls": [led]}},
+            call=Call("db.shop.svc.cluster.local", 90, CALLER, scheme="tls"),
+        )  # fmt: skip
 
 
 def test_addresses_of_connections_are_unknown() -> None:
@@ -397,6 +431,8 @@ def test_redirects(redirect: dict[str, Any], expected: Redirect) -> None:
 def test_direct_responses() -> None:
     found = routed(rule("r", {"directResponse": {"status": 418, "body": {"string": "tea"}}}))
     assert (found.direct_response, found.destinations) == (DirectResponse(418, "tea"), ())
+    encoded = rule("r", {"directResponse": {"status": 418, "body": {"bytes": "dGVh"}}})
+    assert routed(encoded).direct_response == DirectResponse(418, "tea")
 
 
 @pytest.mark.parametrize(
@@ -673,6 +709,9 @@ def test_a_destination_behind_a_gateway_has_one_port() -> None:
 def test_plain_http_is_redirected_where_the_server_says_so() -> None:
     front = gateway("front", "a.example", tls={"httpsRedirect": True})
     assert routed(front, rule("r", V1, **BOUND), call=ENTER).redirect == Redirect(301, scheme="https")
+    # For a host without a rule, istiod keeps the namespace as a part of the host's name, which nobody asks for.
+    alone = [gateway("front", host, tls={"httpsRedirect": True}) for host in ("a.example", "shop/a.example")]
+    assert [routed(one, call=ENTER).no_route for one in alone] == [None, NoRoute.NOT_FOUND]
 
 
 def test_https_that_ends_at_the_gateway() -> None:

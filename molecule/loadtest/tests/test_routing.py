@@ -1,0 +1,79 @@
+"""The lab's reader of routing rules against istiod's own translation, over generated rules and calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, given, settings
+
+from loadtests.rules.calls import Call, Routed
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.routing import route_call
+from loadtests.rules.view import not_modelled, viewed
+from tests import tiers
+from tests.oracle import outcomes, program, worlds
+
+CALLS = 10
+"""In each world."""
+WORLDS, PAIRS = (26, 200) if tiers.is_core() else (260, 2000)
+"""Worlds that are generated, some of them twice; different pairs of rules and a call that have to be compared."""
+UNKNOWN = 0.05
+"""Share of the calls that the reader may leave open."""
+BROKEN, OPEN = "leads nowhere", "not modelled"
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[program.Oracle]:
+    with program.Oracle(program.built()) as running:
+        yield running
+
+
+def read(world: worlds.World, call: Call) -> Routed | str:
+    """What the lab makes of a call: BROKEN or OPEN where it does not say."""
+    seen = viewed(world.objects)
+    try:
+        found = route_call(seen, call, world.mesh)
+    except NotModelledError:
+        return OPEN
+    except BrokenPromiseError:
+        return BROKEN
+    return OPEN if not_modelled(seen) else outcomes.plain(found, call)
+
+
+def kind(found: Routed | str) -> str:
+    """What sort of outcome it is, for the count of what has been compared."""
+    if isinstance(found, str):
+        return found
+    if found.no_route:
+        return found.no_route.name
+    parts = ("redirect", "direct_response", "fault", "mirrors", "rewrite", "timeout")
+    return next((part for part in parts if getattr(found, part)), "split" if len(found.destinations) > 1 else "one destination")
+
+
+def test_calls_go_where_istiod_sends_them(oracle: program.Oracle) -> None:
+    compared: dict[str, str] = {}
+
+    @settings(
+        max_examples=WORLDS, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )  # fmt: skip
+    @given(worlds.worlds(CALLS))
+    def compare(world: worlds.World) -> None:
+        answers = oracle.ask(world.objects, [outcomes.asked(call) for call in world.calls], world.mesh_config)
+        assume(answers is not None)
+        for call, answer in zip(world.calls, answers or [], strict=True):
+            ours = read(world, call)
+            compared[f"{world} {call}"] = kind(ours)
+            if ours is OPEN:
+                continue
+            assert "error" not in answer, answer
+            theirs = BROKEN if outcomes.is_broken(answer) else outcomes.plain(outcomes.routed(answer), call)
+            assert ours == theirs, f"{call}\nby {answer['via']}"
+
+    compare()
+    kinds = Counter(compared.values())
+    print(f"{len(compared)} calls compared: {dict(kinds.most_common())}")
+    assert len(compared) >= PAIRS
+    assert kinds[OPEN] <= UNKNOWN * len(compared)

@@ -1,0 +1,100 @@
+"""What the oracle and the lab's reader say of a call, in one form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loadtests.rules.calls import (
+    Call,
+    Destination,
+    DirectResponse,
+    Fault,
+    NoRoute,
+    Redirect,
+    Retries,
+    Rewrite,
+    Routed,
+)
+
+DIGITS = 6
+"""Envoy has percentages in parts of a million."""
+WITHOUT_EFFECT = "retriable-status-codes"
+"""Among ``retryOn``: Istio adds it wherever codes are listed, and without codes it means nothing."""
+
+
+def asked(call: Call) -> dict[str, Any]:
+    """A call as the oracle takes it."""
+    return {**dataclasses.asdict(call), "caller": {**dataclasses.asdict(call.caller), "gateway": call.caller.gateway or ""}}
+
+
+def is_broken(answer: Mapping[str, Any]) -> bool:
+    """Whether calls, or copies of them, go where nothing is: no service, or a subset that no rule defines."""
+    return any(leg.get("missing") for name in ("destinations", "mirrors") for leg in answer.get(name, []))
+
+
+def routed(answer: Mapping[str, Any]) -> Routed:
+    """What the oracle answered, as the reader says it."""
+
+    def destinations(name: str) -> tuple[Destination, ...]:
+        return tuple(Destination(leg["host"], leg["subset"], leg["port"], leg["share"]) for leg in answer.get(name, []))
+
+    fault, retries = answer.get("fault"), answer.get("retries")
+    return Routed(
+        destinations=destinations("destinations"),
+        redirect=Redirect(**answer["redirect"]) if "redirect" in answer else None,
+        direct_response=DirectResponse(**answer["direct"]) if "direct" in answer else None,
+        no_route=NoRoute(answer["no_route"]) if "no_route" in answer else None,
+        fault=Fault(**fault) if fault else None,
+        timeout=answer.get("timeout"),
+        retries=Retries(retries["attempts"], retries.get("per_try"), tuple(retries["retry_on"])) if retries else None,
+        mirrors=destinations("mirrors"),
+        rewrite=Rewrite(**answer["rewrite"]) if "rewrite" in answer else None,
+    )  # fmt: skip
+
+
+def plain(found: Routed, call: Call) -> Routed:
+    """The same in one form: what has no effect is left out, parts are sorted, and shares are rounded."""
+    rewrite, redirect = found.rewrite, found.redirect
+    if rewrite:
+        rewrite = dataclasses.replace(rewrite, uri=None if rewrite.uri == call.uri else rewrite.uri)
+    if redirect:
+        redirect = dataclasses.replace(redirect, path=None if redirect.path == call.uri else redirect.path)
+    retries = found.retries
+    if retries:
+        names = tuple(sorted(set(retries.retry_on) - {WITHOUT_EFFECT}))
+        retries = dataclasses.replace(retries, retry_on=names) if retries.attempts else None
+    return dataclasses.replace(
+        found,
+        destinations=summed(found.destinations),
+        redirect=redirect,
+        fault=_hitting(found.fault),
+        timeout=found.timeout or None,
+        retries=retries,
+        mirrors=summed(found.mirrors),
+        rewrite=None if rewrite == Rewrite() else rewrite,
+    )
+
+
+def summed(legs: Iterable[Destination]) -> tuple[Destination, ...]:
+    """One entry for each place, sorted; places without a share are left out."""
+    shares: dict[tuple[str, str, int], float] = {}
+    for leg in legs:
+        place = (leg.host, leg.subset, leg.port)
+        shares[place] = shares.get(place, 0.0) + leg.share
+    return tuple(Destination(*place, round(share, DIGITS)) for place, share in sorted(shares.items()) if share)
+
+
+def _hitting(fault: Fault | None) -> Fault | None:
+    """The fault without the parts that hit nobody; None if none is left."""
+    if fault is None:
+        return None
+    delay, abort = round(fault.delay_share, DIGITS), round(fault.abort_share, DIGITS)
+    if not fault.delay:
+        delay = 0.0
+    made = Fault(
+        delay=fault.delay if delay else 0.0, delay_share=delay,
+        http_status=fault.http_status if abort else None, grpc_status=fault.grpc_status if abort else None, abort_share=abort,
+    )  # fmt: skip
+    return None if made == Fault() else made

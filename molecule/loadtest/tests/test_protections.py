@@ -1,0 +1,179 @@
+"""The lab's readers of security and resilience against the live mesh: generated rules, and real calls from every caller."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+
+from loadtests.clients.http import Fetch
+from loadtests.clients.tokens import TokenFetch
+from loadtests.entries import entry, policy
+from loadtests.entries.question import SECURITY, Contract, within
+from loadtests.mesh import writes
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_signing_key
+from loadtests.rules.declared import Rules
+from loadtests.rules.security import permitted, token_accepted
+from loadtests.samples.echo import CALLED, called, principal
+from tests import lab
+from tests.oracle import protections
+
+KEY = "lab-tokens"
+CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
+CALLS = (("GET", "/books/1", {"x-user": "jane"}), ("POST", "/books/2/pages", {"x-user": "jason"}), ("GET", "/admin", {}))
+ASKED = {
+    f"{caller} {method} {app}{path}": (caller, app, method, path, headers)
+    for caller in CALLERS for app in protections.APPS for method, path, headers in CALLS
+}  # fmt: skip
+RIGHT = {"iss": protections.ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
+TOKENS = {
+    "a token": TokenFetch(KEY, RIGHT),
+    "no token": TokenFetch(KEY, None),
+    "a forged token": TokenFetch(KEY, RIGHT, forged=True),
+    "another group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
+}
+MADE = Contract(
+    namespace="echo", kinds=SECURITY, promise=permitted,
+    classes={
+        name: {
+            **CALLED, "app": app, "principal": CALLERS[caller], "caller": {"app": caller}, "method": method, "uri": path,
+            "authority": f"{app}:8080", "headers": headers,
+        }
+        for name, (caller, app, method, path, headers) in ASKED.items()
+    },
+)  # fmt: skip
+BROUGHT = Contract(
+    namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), promise=token_accepted,
+    classes={
+        name: {
+            **CALLED, "authority": "echo.lab.internal", "keys": protections.KEYS, "claims": token.claims,
+            "sound": not token.forged,
+        }
+        for name, token in TOKENS.items()
+    },
+)  # fmt: skip
+LATER = ("taken back",)
+"""What is not asked: it takes half a minute."""
+PASSES = 3
+"""Visits of what hangs on how many calls are in flight; most must end as expected."""
+
+
+class Client:
+    """What Fetch needs of a user, by the ports that are forwarded to callers, so that no policy is in the way to them."""
+
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self._bases = {f"{name}.lab.internal": f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        self.environment = SimpleNamespace(parsed_options=SimpleNamespace(kubeconfig=str(lab.KUBECONFIG)))
+        self.bearer: dict[str, str] = {}
+
+    @contextmanager
+    def request(self, method: str, path: str, headers: Mapping[str, str], **_: Any) -> Iterator[requests.Response]:
+        base = self._bases.get(headers.get("Host", ""), lab.gateway_url())
+        response = requests.request(method, base + path, headers=dict(headers), allow_redirects=False, timeout=30)
+        response.success = response.failure = lambda *_: None  # type: ignore[attr-defined] # as Locust's responses have them
+        yield response
+
+
+@contextmanager
+def forwarded(pod: str) -> Iterator[int]:
+    """A local port that leads to port 8080 of a pod, past its sidecar."""
+    command = ["kubectl", "--kubeconfig", str(lab.KUBECONFIG), "-n", "echo", "port-forward", f"deployment/{pod}", ":8080"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert found, f"no port is forwarded to {pod}"
+        try:
+            yield int(found[1])
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Namespace echo without rules of the catalogue, before and after."""
+    found = Cluster(str(lab.KUBECONFIG), "echo")
+    ensure_signing_key(found, KEY)
+    put(found, [])
+    yield found
+    put(found, [])
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[Mapping[str, int]]:
+    """Caller -> local port."""
+    with ExitStack() as held:
+        yield {name: held.enter_context(forwarded(name)) for name in CALLERS}
+
+
+def put(cluster: Cluster, rules: Sequence[dict[str, Any]]) -> None:
+    """Apply rules in place of those that the catalogue or this test applied before."""
+    live = cluster.items(*writes.KINDS)
+    owned = [rule for rule in live if policy.owner(rule)]
+    writes.apply(cluster, policy.plan(owned, policy.labelled(rules, "oracle.policy")), live)
+
+
+def asked(one: protections.Round) -> list[tuple[Contract, Mapping[str, Any]]]:
+    """The questions of a round, each with its traffic."""
+    if one.entries:
+        found = [entry.load(name) for name in one.entries]
+        return [
+            (e.question, {n: t for n, t in e.traffic.items() if n not in LATER})
+            for e in found
+            if isinstance(e.question, Contract)
+        ]
+    calls = {
+        name: Fetch(f"/call/{app}{path}", f"{caller}.lab.internal", method, headers, label=called)
+        for name, (caller, app, method, path, headers) in ASKED.items()
+    }
+    return [(MADE, calls), (BROUGHT, TOKENS)]
+
+
+def is_expected(shares: Mapping[str, float], outcome: str) -> bool:
+    return any(share > 0 and (outcome == name or within(outcome, name)) for name, share in shares.items())
+
+
+def disagreements(rules: Rules, contract: Contract, traffic: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
+    """What came otherwise than expected, in words."""
+
+    def visit(name: str) -> str:
+        shares, seen = rules.declared.shares[name], []
+        for _ in range(PASSES if contract.alone else 1):
+            client = Client(ports)
+            traffic[name].start(client)
+            seen.append(traffic[name].visit(client))
+        wrong = [outcome for outcome in seen if not is_expected(shares, outcome)]
+        return f"{name}: expected {' or '.join(shares)}, got {', '.join(wrong)}" if 2 * len(wrong) > len(seen) else ""
+
+    names = [name for name in traffic if name in rules.declared.shares]
+    # What hangs on calls in flight is asked alone.
+    with ThreadPoolExecutor(max_workers=1 if contract.alone else 6) as pool:
+        return [line for line in pool.map(visit, names) if line] + list(rules.declared.broken)
+
+
+def test_the_mesh_does_what_the_rules_are_read_to_say(cluster: Cluster, ports: Mapping[str, int]) -> None:
+    wrong: list[str] = []
+    applied = expected = left_open = 0
+    for one in protections.rounds():
+        put(cluster, one.rules)
+        questions = [(contract, traffic, contract.read(cluster)) for contract, traffic in asked(one)]
+        first, _, rules = questions[0]
+        assert first.wait_in_step(cluster, rules, lab.SECONDS_TO_HOLD) == []
+        for contract, traffic, rules in questions:
+            found = disagreements(rules, contract, traffic, ports)
+            wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]
+            expected += len(traffic)
+            left_open += sum(name in rules.declared.unknown for name in traffic)
+        applied += len(one.rules)
+    print(f"{applied} rules, {expected} expectations, {left_open} of them left open")
+    assert not wrong, "\n".join(wrong)
+    assert applied >= 150
+    assert left_open <= 0.05 * expected

@@ -1,0 +1,159 @@
+"""Generated rules about security and resilience for sample echo: the same ones each time, and what is asked under them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Rule = dict[str, Any]
+
+SECURED, RETRIED, POOLED, EJECTED = 40, 16, 10, 6
+"""Rounds of each sort; a round of security has RULES rules, the others one. Rounds of ejection fall together with others."""
+RULES = 3
+ISSUER, KEYS = "https://tokens.lab.internal", "http://keys.echo.svc.cluster.local:8080/jwks.json"
+APPS = ("echo", "pool")
+"""Workloads that are protected."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Rules that apply together, and the questions of the catalogue that they answer; none for security."""
+
+    rules: Sequence[Rule]
+    entries: tuple[str, ...] = ()
+
+
+def rule(kind: str, name: str, spec: Rule, group: str = "security.istio.io/v1") -> Rule:
+    """One object of namespace echo."""
+    return {"apiVersion": group, "kind": kind, "metadata": {"name": name, "namespace": "echo"}, "spec": spec}
+
+
+def some(rng: random.Random, fields: dict[str, Sequence[str]], most: int) -> dict[str, list[str]]:
+    """A few of the fields, each with one or two of its values."""
+    chosen = rng.sample(sorted(fields), rng.randint(1, most))
+    return {name: rng.sample(fields[name], min(rng.choice((1, 1, 2)), len(fields[name]))) for name in chosen}
+
+
+def selected(rng: random.Random) -> Rule:
+    """For which pods a rule is; for all of the namespace now and then."""
+    labels = rng.choice(
+        ({"app": "echo"}, {"app": "echo"}, {"app": "pool"}, {"app": "pool"}, {"app": "echo", "version": "v1"}, {})
+    )
+    return {"selector": {"matchLabels": labels}} if labels else {}
+
+
+CLIENT, AUDITOR = "cluster.local/ns/echo/sa/client", "cluster.local/ns/echo/sa/auditor"
+SOURCES: dict[str, Sequence[str]] = {
+    "principals": (CLIENT, AUDITOR, "cluster.local/ns/echo/*", "*/sa/auditor", "*", "cluster.local/ns/other/sa/client"),
+    "notPrincipals": (CLIENT, "*/sa/auditor", "*"),
+    "namespaces": ("echo", "ec*", "other", "istio-system"),
+    "notNamespaces": ("echo", "other", "istio-system"),
+    "serviceAccounts": ("client", "echo/auditor", "other/client"),
+    "requestPrincipals": (f"{ISSUER}/reader", f"{ISSUER}/*", "*"),
+    "notRequestPrincipals": ("*", f"{ISSUER}/writer"),
+}
+OPERATIONS: dict[str, Sequence[str]] = {
+    "methods": ("GET", "POST", "G*"), "notMethods": ("GET", "DELETE"),
+    "paths": ("/books/1", "/books/*", "*/pages", "/books/{*}", "/{**}/pages", "/admin", "*"),
+    "notPaths": ("/admin", "/books/*", "/books/{*}"),
+    "hosts": ("echo:8080", "pool*", "*:8080", "ECHO:8080", "echo"), "notHosts": ("echo:8080", "pool:8080"),
+    "ports": ("8080", "9090"), "notPorts": ("8080", "9090"),
+}  # fmt: skip
+CONDITIONS: dict[str, Sequence[str]] = {
+    "request.headers[x-user]": ("jane", "j*", "*", "jason"),
+    "source.principal": (CLIENT, "*/sa/auditor"),
+    "source.namespace": ("echo", "istio-system"),
+    "destination.port": ("8080", "9090"),
+    "request.auth.claims[group]": ("readers", "*"),
+    "request.auth.audiences": ("echo",),
+}
+
+
+def authorization(rng: random.Random, name: str) -> Rule:
+    """An AuthorizationPolicy with up to two rules of all that they may have."""
+    rules = []
+    for _ in range(rng.choice((0, 1, 1, 1, 1, 2))):
+        one: dict[str, Any] = {}
+        if rng.random() < 0.6:
+            one["from"] = [{"source": some(rng, SOURCES, 2)} for _ in range(rng.choice((1, 1, 2)))]
+        if rng.random() < 0.6:
+            one["to"] = [{"operation": some(rng, OPERATIONS, 2)} for _ in range(rng.choice((1, 1, 2)))]
+        if rng.random() < 0.3:
+            key, values = rng.choice(sorted(CONDITIONS.items()))
+            one["when"] = [{"key": key, rng.choice(("values", "values", "notValues")): [rng.choice(values)]}]
+        rules.append(one)
+    action = rng.choice(("ALLOW", "ALLOW", "DENY", "DENY", "AUDIT"))
+    # A DENY without rules is refused; one with an empty rule denies everything.
+    return rule("AuthorizationPolicy", name, {**selected(rng), "action": action, "rules": rules or [{}] * (action != "ALLOW")})
+
+
+def peer(rng: random.Random, name: str) -> Rule:
+    """A PeerAuthentication, by port as well where it selects pods."""
+    spec = selected(rng)
+    spec["mtls"] = {"mode": rng.choice(("STRICT", "STRICT", "PERMISSIVE", "DISABLE", "UNSET"))}
+    if "selector" in spec and rng.random() < 0.5:
+        mode = rng.choice(("STRICT", "PERMISSIVE", "DISABLE", "UNSET"))
+        spec["portLevelMtls"] = {rng.choice(("8080", "9090")): {"mode": mode}}
+    return rule("PeerAuthentication", name, spec)
+
+
+def token(rng: random.Random, name: str) -> Rule:
+    """A RequestAuthentication of one or two issuers."""
+    one: dict[str, Any] = {"issuer": ISSUER, "jwksUri": KEYS}
+    one |= rng.choice(({}, {"audiences": ["echo"]}, {"audiences": ["pool"]}, {"fromParams": ["token"]}))
+    return rule("RequestAuthentication", name, {"selector": {"matchLabels": {"app": "echo"}}, "jwtRules": [one]})
+
+
+def tls(rng: random.Random, name: str) -> Rule:
+    """A DestinationRule that says whether callers encrypt."""
+    spec = {"host": rng.choice(APPS), "trafficPolicy": {"tls": {"mode": rng.choice(("DISABLE", "ISTIO_MUTUAL"))}}}
+    return rule("DestinationRule", name, spec, "networking.istio.io/v1")
+
+
+def retries(rng: random.Random) -> Rule:
+    """Retries of calls to echo."""
+    asked: dict[str, Any] = {"attempts": rng.randint(0, 4)}
+    if rng.random() < 0.7:
+        asked["retryOn"] = rng.choice(
+            ("5xx", "gateway-error", "503", "connect-failure", "reset,5xx", "429, 503", "retriable-4xx")
+        )
+    if rng.random() < 0.5:
+        asked["perTryTimeout"] = rng.choice(("0.3s", "0.5s", "3s"))
+    spec = {"hosts": ["echo"], "http": [{"retries": asked, "route": [{"destination": {"host": "echo"}}]}]}
+    return rule("VirtualService", "echo", spec, "networking.istio.io/v1")
+
+
+def pool(rng: random.Random) -> Rule:
+    """A connection pool for calls to echo."""
+    limits: dict[str, Any] = {}
+    if rng.random() < 0.8:
+        limits["tcp"] = {"maxConnections": rng.randint(1, 4)}
+    if rng.random() < 0.8:
+        limits["http"] = {"http1MaxPendingRequests": rng.randint(1, 4), "maxRequestsPerConnection": rng.choice((1, 10))}
+    spec = {"host": "echo", "trafficPolicy": {"connectionPool": limits}}
+    return rule("DestinationRule", "echo", spec, "networking.istio.io/v1")
+
+
+def ejection(rng: random.Random) -> Rule:
+    """Outlier detection among the pods of shaky, of which one always fails."""
+    detection: dict[str, Any] = {"consecutive5xxErrors": rng.randint(2, 6), "interval": "1s", "baseEjectionTime": "30s"}
+    if rng.random() < 0.8:
+        detection["maxEjectionPercent"] = rng.choice((10, 49, 50, 100))
+    policy = {"loadBalancer": {"simple": "ROUND_ROBIN"}, "outlierDetection": detection}
+    return rule("DestinationRule", "shaky", {"host": "shaky", "trafficPolicy": policy}, "networking.istio.io/v1")
+
+
+def rounds() -> Iterator[Round]:
+    """All rounds, of security first."""
+    rng = random.Random(19)
+    kinds = (authorization, authorization, authorization, authorization, peer, peer, token, tls)
+    for number in range(SECURED):
+        yield Round([rng.choice(kinds)(rng, f"oracle-{number}-{part}") for part in range(RULES)])
+    for number in range(RETRIED + POOLED):
+        made, entry = (retries(rng), "retries") if number < RETRIED else (pool(rng), "circuit-breaker")
+        if number < EJECTED:
+            yield Round([made, ejection(rng)], (entry, "outlier-detection"))
+        else:
+            yield Round([made], (entry,))

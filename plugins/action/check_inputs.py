@@ -32,7 +32,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "istio_gateway_https_node_port": (30000, 32767),
     "istio_gateway_tcp_node_port": (30000, 32767),
     "istio_timeout": (10, 3600),
-    "bookinfo_timeout": (10, 3600),
+    "samples_timeout": (10, 3600),
     "telemetry_sampling": (0, 100),
     "telemetry_timeout": (10, 3600),
     "traffic_policy_timeout": (1, 600),

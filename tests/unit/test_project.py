@@ -284,7 +284,7 @@ def test_the_labs_own_namespaces_carry_its_label() -> None:
     """Load from within the cluster, and whoever removes the lab, finds them by it."""
     assert plugin("action", "lab_namespace").PART_OF == access.PART_OF
     makers = {f.parents[1].name for f in PROJECT.glob("roles/*/tasks/*.yml") if "\n  lab_namespace:\n" in f.read_text()}
-    assert makers == {"bookinfo", "istio", "samples", "telemetry"}
+    assert makers == {"istio", "samples", "telemetry"}
     made = [f for f in PROJECT.glob("roles/*/*/**/*") if f.is_file() and "kind: Namespace" in f.read_text(errors="ignore")]
     assert made == [], "a namespace is made without asking whose it is"
 

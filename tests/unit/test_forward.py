@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from websocket import ABNF, WebSocket
 
-from roles.istio.files import forward
+from scripts import forward
 from tests import kubeconfig
 
 

@@ -71,13 +71,20 @@ CONDITIONS: dict[str, Sequence[str]] = {
 }
 
 
+def source(rng: random.Random) -> dict[str, list[str]]:
+    """Who calls; Istio refuses service accounts beside principals and namespaces."""
+    found = some(rng, SOURCES, 2)
+    beside = () if "serviceAccounts" not in found else ("principals", "notPrincipals", "namespaces", "notNamespaces")
+    return {name: values for name, values in found.items() if name not in beside}
+
+
 def authorization(rng: random.Random, name: str) -> Rule:
     """An AuthorizationPolicy with up to two rules of all that they may have."""
     rules = []
     for _ in range(rng.choice((0, 1, 1, 1, 1, 2))):
         one: dict[str, Any] = {}
         if rng.random() < 0.6:
-            one["from"] = [{"source": some(rng, SOURCES, 2)} for _ in range(rng.choice((1, 1, 2)))]
+            one["from"] = [{"source": source(rng)} for _ in range(rng.choice((1, 1, 2)))]
         if rng.random() < 0.6:
             one["to"] = [{"operation": some(rng, OPERATIONS, 2)} for _ in range(rng.choice((1, 1, 2)))]
         if rng.random() < 0.3:
@@ -115,11 +122,11 @@ def tls(rng: random.Random, name: str) -> Rule:
 def retries(rng: random.Random) -> Rule:
     """Retries of calls to echo."""
     asked: dict[str, Any] = {"attempts": rng.randint(0, 4)}
-    if rng.random() < 0.7:
-        asked["retryOn"] = rng.choice(
-            ("5xx", "gateway-error", "503", "connect-failure", "reset,5xx", "429, 503", "retriable-4xx")
-        )
-    if rng.random() < 0.5:
+    conditions = ("5xx", "gateway-error", "503", "connect-failure", "reset,5xx", "429,503", "retriable-4xx")
+    # Without attempts, Istio refuses both.
+    if asked["attempts"] and rng.random() < 0.7:
+        asked["retryOn"] = rng.choice(conditions)
+    if asked["attempts"] and rng.random() < 0.5:
         asked["perTryTimeout"] = rng.choice(("0.3s", "0.5s", "3s"))
     spec = {"hosts": ["echo"], "http": [{"retries": asked, "route": [{"destination": {"host": "echo"}}]}]}
     return rule("VirtualService", "echo", spec, "networking.istio.io/v1")

@@ -1,4 +1,4 @@
-"""What every run of pytest here has: the choice of a tier."""
+"""Settings for every pytest run: the choice of a tier."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A stand-in for Alibaba Cloud's CS API on loopback: it checks signatures, keeps clusters, takes its time, and fails on demand.
+"""A stand-in for Alibaba Cloud's CS API on loopback: checks signatures, stores clusters, takes time, and fails on demand.
 
-Shapes are those of the SDK's own models: whatever is sent or answered goes through them, and a field that they do not know is
-an error of the test.
+Requests and responses pass through the SDK's own models; a field that they do not know is an error in the test.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from alibabacloud_cs20151215 import models
 
 ALGORITHM = "ACS3-HMAC-SHA256"
-KEY_ID, KEY_SECRET = "a-key", "a-secret"  # of nobody
+KEY_ID, KEY_SECRET = "a-key", "a-secret"  # belong to nobody
 FINGERPRINT = '{"api_server_endpoint":"%s","intranet_api_server_endpoint":"https://10.0.0.1:6443"}'
 
 
 @dataclass
 class Fault:
-    """What one call meets instead of an answer."""
+    """A failure that one call gets instead of a response."""
 
     operation: str
     status: int = 0
@@ -35,17 +34,17 @@ class Fault:
     code: str = "Fault"
     message: str = "made by the test"
     after: bool = False
-    """Whether the call has been carried out by then: its answer is lost."""
+    """Whether the call is carried out first, so that only its response is lost."""
 
 
 @dataclass
 class Cloud:
-    """The state behind the API, and what it shall do wrong."""
+    """The state behind the API, and its planned faults."""
 
     seconds_to_run: float = 0.2
     kubeconfig: str = "apiVersion: v1\nkind: Config\n"
     fails_with: str = ""
-    """Why each creation fails; empty where it does not."""
+    """Why each creation fails; empty if it succeeds."""
     faults: list[Fault] = field(default_factory=list)
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -55,7 +54,7 @@ class Cloud:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, name: str, state: str = "running", tags: dict[str, str] | None = None, **more: Any) -> str:
-        """A cluster that is there before."""
+        """Add an existing cluster."""
         cluster_id = f"c{uuid.uuid4().hex}"
         self.clusters[cluster_id] = {
             "cluster_id": cluster_id, "name": name, "state": state, "region_id": "cn-test", "cluster_type": "ManagedKubernetes",
@@ -64,7 +63,7 @@ class Cloud:
         return cluster_id
 
     def now(self, cluster_id: str) -> dict[str, Any] | None:
-        """A cluster as it is at this moment: it becomes what it is to be when its time has come."""
+        """The current state of a cluster, which changes when its time has come."""
         cluster = self.clusters.get(cluster_id)
         if cluster and cluster.get("due", 0) and time.monotonic() > cluster["due"]:
             cluster["state"], cluster["due"] = cluster["becomes"], 0
@@ -73,27 +72,27 @@ class Cloud:
                 return None
         return cluster
 
-    def told(self, cluster: dict[str, Any]) -> dict[str, Any]:
-        """A cluster as the API tells it."""
+    def described(self, cluster: dict[str, Any]) -> dict[str, Any]:
+        """A cluster in the API's format."""
         return {key: value for key, value in cluster.items() if key not in ("due", "becomes", "events", "why")}
 
 
-def pruned(told: Any) -> Any:
-    """Without what is empty: the SDK adds empty lists."""
-    if isinstance(told, dict):
-        return {key: pruned(value) for key, value in told.items() if value not in ([], {}, None)}
-    return [pruned(value) for value in told] if isinstance(told, list) else told
+def pruned(value: Any) -> Any:
+    """Without empty values: the SDK adds empty lists."""
+    if isinstance(value, dict):
+        return {key: pruned(value) for key, value in value.items() if value not in ([], {}, None)}
+    return [pruned(value) for value in value] if isinstance(value, list) else value
 
 
-def known(model: Any, told: dict[str, Any]) -> dict[str, Any]:
-    """``told``, which must be all in the SDK's model."""
-    read, told = pruned(model().from_map(told).to_map()), pruned(told)
-    assert read == told, f"{model.__name__} does not know all of {told}"
-    return told
+def known(model: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """``value``, all of which must be in the SDK's model."""
+    read, value = pruned(model().from_map(value).to_map()), pruned(value)
+    assert read == value, f"{model.__name__} does not know all of {value}"
+    return value
 
 
 def signature_error(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> str:
-    """What is wrong with a request's signature; empty when it is right."""
+    """What is wrong with a request's signature; empty if it is valid."""
     scheme, _, rest = headers.get("authorization", "").partition(" ")
     if scheme != ALGORITHM:
         return f"Authorization is {scheme or 'missing'}"
@@ -113,24 +112,24 @@ def signature_error(method: str, path: str, query: str, headers: dict[str, str],
     canonical = "\n".join([method, path, canonical_query, signed, given["SignedHeaders"], digest])
     text = f"{ALGORITHM}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     right = hmac.new(KEY_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-    return "" if hmac.compare_digest(right, given["Signature"]) else "the signature does not fit"
+    return "" if hmac.compare_digest(right, given["Signature"]) else "the signature does not match"
 
 
 class NotThereError(Exception):
-    """404."""
+    """Leads to a 404 response."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     cloud: Cloud
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Quiet."""
+        """Log nothing."""
 
     def respond(self) -> None:
-        """Check the signature, then answer, or do what a fault says."""
+        """Check the signature, then respond or apply a fault."""
         cloud, parts = self.cloud, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -158,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def send(self, status: int, answer: Any) -> None:
-        """One JSON answer."""
+        """Send a JSON response."""
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
@@ -169,17 +168,17 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - the base class's names
 
     def answer(self, operation: str, path: str, query: dict[str, str], body: Any) -> Any:
-        """What one operation does.
+        """Carry out one operation.
 
-        :raises NotThereError: where it speaks of a cluster that is not there
+        :raises NotThereError: if the cluster does not exist
         """
         self.cloud.requests.append((operation, body if body is not None else query))
         if operation == "CreateCluster":
             return self.create(body)
         if operation == "DescribeClustersV1":
             there = [self.cloud.now(c) for c in list(self.cloud.clusters)]
-            # As the API does: by a part of the name.
-            found = [self.cloud.told(c) for c in there if c and query.get("name", "") in c["name"]]
+            # Like the API: matches a part of the name.
+            found = [self.cloud.described(c) for c in there if c and query.get("name", "") in c["name"]]
             return known(models.DescribeClustersV1ResponseBody, {"clusters": found, "page_info": {"total_count": len(found)}})
         if operation == "DescribeTaskInfo":
             cluster = next((c for c in self.cloud.clusters.values() if f"T-{c['cluster_id']}" in path), None)
@@ -194,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         if cluster is None:
             raise NotThereError
         does: dict[str, Callable[[], Any]] = {
-            "DescribeClusterDetail": lambda: known(models.DescribeClusterDetailResponseBody, self.cloud.told(cluster)),
+            "DescribeClusterDetail": lambda: known(models.DescribeClusterDetailResponseBody, self.cloud.described(cluster)),
             "DescribeClusterEvents": lambda: known(
                 models.DescribeClusterEventsResponseBody, {"events": cluster.get("events", [])}
             ),
@@ -214,7 +213,7 @@ class Handler(BaseHTTPRequestHandler):
         return does[operation]()
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Begin a cluster, unless a request with its token has begun it already."""
+        """Start creating a cluster, unless a request with the same token already has."""
         known(models.CreateClusterRequest, body)
         cluster_id = self.cloud.tokens.get(body["client_token"])
         if cluster_id is None:
@@ -247,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def modify(self, cluster: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        """Change in place."""
+        """Modify a cluster in place."""
         known(models.ModifyClusterRequest, body)
         if "api_server_eip" in body:
             cluster["master_url"] = FINGERPRINT % ("https://47.1.1.1:6443" if body["api_server_eip"] else "")
@@ -255,7 +254,7 @@ class Handler(BaseHTTPRequestHandler):
         return known(models.ModifyClusterResponseBody, {"cluster_id": cluster["cluster_id"], "request_id": "r", "task_id": "T"})
 
     def scale(self, cluster_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Another number of nodes."""
+        """Change the number of nodes."""
         known(models.ModifyClusterNodePoolRequest, body)
         self.cloud.pools[cluster_id]["scaling_group"] |= body["scaling_group"]
         return known(
@@ -263,22 +262,22 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def delete(self, cluster: dict[str, Any]) -> dict[str, Any]:
-        """Begin to delete it."""
+        """Start deleting a cluster."""
         cluster |= {"state": "deleting", "becomes": "deleted", "due": time.monotonic() + self.cloud.seconds_to_run}
         return known(models.DeleteClusterResponseBody, {"cluster_id": cluster["cluster_id"], "request_id": "r", "task_id": "T"})
 
     def resources(self, cluster: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """What it holds."""
+        """The resources of a cluster."""
         if cluster is None:
             return []
         kinds = [("SLB", "lb-1"), ("NATGateway", "ngw-1"), *[("ECS", f"i-{n}") for n in range(cluster.get("size", 0))]]
-        told = [
+        held_resources = [
             {"cluster_id": cluster["cluster_id"], "resource_type": k, "instance_id": i, "state": "CREATE_COMPLETE"}
             for k, i in kinds
         ]
-        for resource in told:
+        for resource in held_resources:
             known(models.DescribeClusterResourcesResponseBody, resource)
-        return told
+        return held_resources
 
 
 class Server:

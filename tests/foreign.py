@@ -1,4 +1,4 @@
-"""A kind cluster that the lab did not make, with workloads of somebody else, and the lab's playbooks on it."""
+"""A kind cluster that the lab did not create, with other workloads, and the lab's playbooks on it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ CLUSTER = f"{lab.NAME}-foreign"
 NAME = f"{lab.NAME}-existing"
 STATE = lab.STATE.parent / NAME
 IMAGE = "registry.istio.io/release/examples-bookinfo-ratings-v1:1.20.3"
-# What is compared with the lab on kind. One of each: a split, a way in, one that the gateway refuses to some, an answer that
-# the mesh gives, one that it refuses.
-# With LAB_TEST_ENTRIES=all, every entry that other clusters can have: half an hour.
+# Entries that are compared with the lab on kind. One of each kind: a split, an ingress, clients that the gateway rejects, a
+# response from the mesh itself, a call that the mesh rejects.
+# With LAB_TEST_ENTRIES=all, every entry that other clusters support: half an hour.
 COMPARED = ["reviews-90-10", "ingress-reachability", "gateway-mutual-tls", "cors", "mtls-strict"]
 OUTSIDE = {file.parent.name for file in (lab.PROJECT / "samples").glob("*/outside.yml")}
 EVERY = sorted(name for name in entry.names() if entry.load(name).question.namespace not in OUTSIDE)
 ENTRIES = EVERY if os.environ.get("LAB_TEST_ENTRIES") == "all" else COMPARED
-# Its node looks there for registries that are spoken to in another way than others.
+# The node looks here for per-registry settings.
 REGISTRIES = """
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "/etc/containerd/certs.d"
 """
-# What a cluster changes by itself all the time.
+# Resource kinds that a cluster changes by itself all the time.
 RESTLESS = {"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """The cluster, and its kubeconfig as its owner has it."""
+    """The cluster, with its owner's kubeconfig."""
 
     kubeconfig: Path
 
@@ -44,7 +44,7 @@ class Foreign:
         return lab.kubectl(*arguments, stdin=stdin, kubeconfig=self.kubeconfig)
 
     def everything(self) -> dict[str, Any]:
-        """Every object, without its state and what the server notes beside it."""
+        """Every object, without its status and the server's metadata."""
         kinds = set(self.kubectl("api-resources", "--verbs=list", "--output=name").split()) - RESTLESS
         found = {}
         for item in json.loads(self.kubectl("get", ",".join(sorted(kinds)), "--all-namespaces", "-o", "json"))["items"]:
@@ -55,7 +55,7 @@ class Foreign:
         return found
 
     def play(self, name: str, **variables: object) -> subprocess.CompletedProcess[str]:
-        """A playbook with the inventory for clusters that are there."""
+        """Run a playbook with the inventory for existing clusters."""
         given: dict[str, object] = {"lab_name": NAME, "image_source": "build", **variables}
         given.setdefault("existing_cluster_kubeconfig", str(self.kubeconfig))
         return lab.playbook(f"-i inventories/existing {name}", None, **given)
@@ -71,7 +71,7 @@ def run(*command: str) -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """The lab's own cluster stands still where all entries are judged: two on one small machine are late for what is timed."""
+    """Pause the lab's own cluster if all entries are judged: with two on a small machine, timed entries would be late."""
     if ENTRIES is not EVERY:
         yield
         return
@@ -84,7 +84,7 @@ def alone() -> Iterator[None]:
 
 
 def of_others() -> list[dict[str, Any]]:
-    """What somebody else runs there."""
+    """Workloads of somebody else on the cluster."""
     pod = {
         "metadata": {"labels": {"app": "till"}},
         "spec": {"containers": [{"name": "till", "image": IMAGE, "imagePullPolicy": "Never"}]},
@@ -112,15 +112,15 @@ def of_others() -> list[dict[str, Any]]:
 
 
 def lines(state: Path) -> list[dict[str, Any]]:
-    """What the catalogue's report says of the entries, but for what traffic makes different every time."""
-    told = json.loads((state / "results/catalogue.json").read_text())
-    return [{key: line[key] for key in ("entry", "aim", "outcome", "readme")} for line in told]
+    """The catalogue's report on the entries, without the parts that vary with the traffic."""
+    report = json.loads((state / "results/catalogue.json").read_text())
+    return [{key: line[key] for key in ("entry", "aim", "outcome", "readme")} for line in report]
 
 
 def declared(state: Path) -> dict[str, Any]:
-    """What the rules in the cluster promised, as the verdicts have it."""
+    """The expectations from the cluster's rules, as recorded in the verdicts."""
     found = {name: json.loads((state / f"results/{name}/verdict.json").read_text()) for name in ENTRIES}
     return {
-        name: [(c["name"], [(s["version"], s["declared"]) for s in c["shares"]]) for c in told["classes"]]
-        for name, told in found.items()
+        name: [(c["name"], [(s["version"], s["declared"]) for s in c["shares"]]) for c in verdict["classes"]]
+        for name, verdict in found.items()
     }

@@ -1,4 +1,4 @@
-"""A kubeconfig for tests that need no more of a cluster than its address."""
+"""A kubeconfig for tests that need only a cluster's address."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def written(folder: Path, port: int) -> str:
-    """Path of ``folder``/kubeconfig, of a server at a port of 127.0.0.1 that asks nobody who they are."""
+    """Write ``folder``/kubeconfig for a server on 127.0.0.1 without authentication, and return its path."""
     there = {"cluster": {"server": f"http://127.0.0.1:{port}"}, "name": "it"}
     context = {"context": {"cluster": "it", "user": "me"}, "name": "it"}
     users = [{"name": "me", "user": {}}]

@@ -1,4 +1,4 @@
-"""What tests on a live lab share: its state folder, kubectl, and its pods as testinfra hosts."""
+"""Helpers for tests on a live lab: its state folder, kubectl, and its pods as testinfra hosts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NAME = os.environ.get("LAB_TEST_NAME", "istio-lab-test")
 STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "istio-lab" / NAME
 KUBECONFIG = STATE / "kubeconfig"
 SECONDS_TO_HOLD = 60.0
-"""As long as role traffic_policy gives the proxies to hold new rules."""
-# As `make env` has it: also for a playbook that is given a state folder of its own.
+"""How long role traffic_policy waits for the proxies to be in sync."""
+# As in `make env`, also for a playbook with a separate state folder.
 os.environ["PATH"] = f"{STATE / 'bin'}:{os.environ['PATH']}"
 if (STATE / "containers.conf").exists():
     os.environ["CONTAINERS_CONF"] = str(STATE / "containers.conf")
@@ -70,7 +70,7 @@ def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinf
 
 
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Runs a playbook as a user does, its errors among its output; ``lab_name`` is the test lab's unless given."""
+    """Run a playbook as a user does, with errors in its output; ``lab_name`` is the test lab's by default."""
     command, settings = _command(name, environment or {}, variables)
     return subprocess.run(
         command,
@@ -85,16 +85,16 @@ def playbook(name: str, environment: dict[str, str] | None = None, **variables: 
 
 
 def start_playbook(name: str, environment: dict[str, str], **variables: object) -> subprocess.Popen[str]:
-    """Starts a playbook in a process group of its own."""
+    """Start a playbook in its own process group."""
     command, settings = _command(name, environment, variables)
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=PROJECT, env=settings, stdout=quiet, stderr=quiet, text=True, start_new_session=True)
 
 
 def apply(name: str, variant: str = "policy") -> None:
-    """Apply an entry of Bookinfo by what apply_policy.yml runs; the playbook takes longer, and has tests of its own."""
+    """Apply a Bookinfo entry with the code that apply_policy.yml runs; the playbook takes longer and has separate tests."""
     cluster = Cluster(str(KUBECONFIG), entry.load(name).question.namespace)
-    assert cluster.namespace == "bookinfo", "another sample has to be deployed as well"
+    assert cluster.namespace == "bookinfo", "another sample would have to be deployed first"
     policy.put(cluster, name, variant, entry.CATALOGUE)
     if variant == "policy":
         assert policy.wait(cluster, name, SECONDS_TO_HOLD) == []
@@ -108,7 +108,7 @@ def _command(name: str, environment: dict[str, str], variables: dict[str, object
 
 
 def browser_tests(path: str) -> subprocess.CompletedProcess[str]:
-    """Runs tests of pages on this lab in a process of their own, for playwright and gevent do not mix."""
+    """Run page tests on this lab in a separate process, because playwright and gevent do not mix."""
     command = [sys.executable, "-m", "pytest", "-q", path]
     if scenario := os.environ.get("MOLECULE_SCENARIO_NAME"):
         command.append(f"--junitxml={PROJECT / f'build/junit-{scenario}-{Path(path).stem}.xml'}")
@@ -117,30 +117,30 @@ def browser_tests(path: str) -> subprocess.CompletedProcess[str]:
 
 
 def options(name: str) -> list[str]:
-    """``name`` may carry options before the playbook: ``--check create_cluster.yml``."""
+    """Split off options before the playbook's name: ``--check create_cluster.yml``."""
     *flags, file = name.split()
     return [*flags, str(PROJECT / "playbooks" / file)]
 
 
 def words(text: str) -> str:
-    """Ansible wraps long messages; this undoes it."""
+    """Undo Ansible's wrapping of long messages."""
     return " ".join(text.split())
 
 
 def traces() -> set[str]:
     """Everything on this host that a lab could leave behind: containers, networks, volumes, processes, folders, hosts."""
     found: set[str] = set()
-    engine = shutil.which("podman")  # not there before the first lab of a new machine
+    engine = shutil.which("podman")  # missing before the first lab on a new machine
     for kind, command in {
         "container": ["ps", "--all", "--format", "{{.Names}}"],
         "network": ["network", "ls", "--format", "{{.Name}}"],
         "volume": ["volume", "ls", "--quiet"],
     }.items():
-        told = subprocess.run([engine, *command], capture_output=True, text=True, check=True).stdout if engine else ""
-        # The network podman is the engine's own.
-        found |= {f"{kind} {line}" for line in told.split() if (kind, line) != ("network", "podman")}
-    # Only what a lab starts by name: a process of the host itself may come and go meanwhile.
-    told = subprocess.run(["pgrep", "-a", "conmon|locust|kind"], capture_output=True, text=True, check=False).stdout
-    found |= {f"process {line.split(maxsplit=1)[0]}" for line in told.splitlines()}
+        listed = subprocess.run([engine, *command], capture_output=True, text=True, check=True).stdout if engine else ""
+        # The network podman belongs to the engine.
+        found |= {f"{kind} {line}" for line in listed.split() if (kind, line) != ("network", "podman")}
+    # Only names that a lab starts: other processes of the host may come and go.
+    processes = subprocess.run(["pgrep", "-a", "conmon|locust|kind"], capture_output=True, text=True, check=False).stdout
+    found |= {f"process {line.split(maxsplit=1)[0]}" for line in processes.splitlines()}
     found |= {f"folder {folder.name}" for folder in STATE.parent.glob("*")}
     return found | {f"hosts {line}" for line in Path("/etc/hosts").read_text().splitlines()}

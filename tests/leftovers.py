@@ -1,4 +1,4 @@
-"""What an interrupted run of the gate left on this host, found by what only its tests have and by nothing broader."""
+"""Leftovers of an interrupted run of the gate on this host, identified only by features unique to its tests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from tests import lab
 
 SUFFIXES = ("", "-ack", "-bare", "-docker", "-existing", "-foreign", "-large", "-other", "-pull", "-two")
-"""Of every lab and cluster that tests make, behind the name of the test lab."""
+"""Suffixes of the labs and clusters that tests create, after the test lab's name."""
 CONTAINERS = ("-ratings-mongodb",)
-"""Of containers that are in none of them."""
+"""Prefixes of containers outside those labs."""
 VARIABLE = "LAB_TEST_RUN"
-"""Set by the gate for whatever it starts, to the name of the test lab; nothing else has it."""
+"""Set by the gate to the test lab's name for everything that it starts; nothing else has it."""
 SPARED = ("aardvark-dns", "apt-get", "catatonit", "conmon", "dpkg", "netavark")
-"""Commands that are left alone though a test started them: the engine's serve other labs too, and packages go in whole."""
+"""Commands that are left alone although a test started them: engines serve other labs too, and packages install as a whole."""
 TEMPORARY = lab.PROJECT / "build/tmp"
-"""Where pytest keeps temporary folders in a run of the gate."""
+"""pytest's temporary folders in a run of the gate."""
 FOLDERS = (TEMPORARY, lab.PROJECT / "build/molecule", lab.PROJECT / "build/bare")
 HOSTS = Path("/etc/hosts")
 LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab" / f"{lab.NAME}.lock"
@@ -31,12 +31,12 @@ SECONDS = 20.0
 
 
 class RunningError(Exception):
-    """Another run of the gate has the same test lab; the message is one line."""
+    """Another run of the gate uses the same test lab; the message is one line."""
 
 
 @contextmanager
 def only_run() -> Iterator[None]:
-    """Keep every other run away from this test lab; the lock goes with this process, however that ends.
+    """Lock this test lab against other runs; the lock ends with this process in any case.
 
     :raises RunningError: if there is another run
     """
@@ -53,12 +53,12 @@ def only_run() -> Iterator[None]:
 
 
 def names() -> list[str]:
-    """Every lab and cluster that tests make."""
+    """Names of all labs and clusters that tests create."""
     return [lab.NAME + suffix for suffix in SUFFIXES]
 
 
 def belongs(command: str, environment: bytes) -> bool:
-    """Whether a process was started by a run of the gate.
+    """Whether a run of the gate started a process.
 
     :param command: its short name, as ``ps -o comm`` has it
     :param environment: as /proc has it
@@ -67,22 +67,22 @@ def belongs(command: str, environment: bytes) -> bool:
 
 
 def processes() -> dict[int, str]:
-    """Processes that a run of the gate started and that go on: id -> command line."""
+    """Running processes that a run of the gate started: id -> command line."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if not belongs((folder / "comm").read_text().strip(), (folder / "environ").read_bytes()):
                 continue
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # it has ended, or belongs to another user
             continue
-        if line and int(folder.name) != os.getpid():  # one without has ended, but for its parent's notice
+        if line and int(folder.name) != os.getpid():  # without a command line, it is a zombie
             found[int(folder.name)] = line
     return found
 
 
 def end_processes() -> list[str]:
-    """End them all, those included that they start meanwhile; which those were, in words.
+    """End all of them, including new children, and return a description of each.
 
     :raises TimeoutError: if some go on all the same
     """
@@ -102,36 +102,36 @@ def end_processes() -> list[str]:
 
 
 def engine_says(engine: str, *arguments: str) -> list[str]:
-    """The words that a container engine prints; none where it does not answer."""
+    """The words that a container engine prints; empty if it fails."""
     listed = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False)
     return listed.stdout.split() if listed.returncode == 0 else []
 
 
 def containers(engine: str) -> list[str]:
-    """Ids of the tests' containers."""
+    """Ids of the containers that tests created."""
     filters = [f"label={label}={name}" for name in names() for label in ("io.x-k8s.kind.cluster", "istio-lab.lab")]
     filters += [f"name=^{lab.NAME}{suffix}$" for suffix in CONTAINERS]
     return sorted({one for by in filters for one in engine_says(engine, "ps", "--all", "--quiet", "--filter", by)})
 
 
 def remove_containers(engine: str) -> list[str]:
-    """Remove them with their volumes, and the network of kind if a lab made it and no cluster is on it; how many, in words."""
+    """Remove them with their volumes, and kind's network if a lab created it and no cluster uses it; returns descriptions."""
     if shutil.which(engine) is None or not (ids := containers(engine)):
         return []
     subprocess.run([engine, "rm", "--force", "--volumes", *ids], capture_output=True, text=True, check=True)
     made = engine_says(engine, "network", "inspect", "--format", '{{index .Labels "istio-lab.network"}}', "kind") == ["made"]
     if made and not engine_says(engine, "ps", "--all", "--quiet", "--filter", "label=io.x-k8s.kind.cluster"):
-        subprocess.run([engine, "network", "rm", "kind"], capture_output=True, check=False)  # it refuses while it is in use
+        subprocess.run([engine, "network", "rm", "kind"], capture_output=True, check=False)  # fails while it is in use
     return [f"{len(ids)} containers of {engine}"]
 
 
 def without(lines: Iterable[str]) -> list[str]:
-    """Lines of a hosts file but for those that a test lab has put there."""
+    """Lines of a hosts file, without those of test labs."""
     return [line for line in lines if not any(f"# istio-lab {name} " in f"{line} " for name in names())]
 
 
 def remove(*, folders: bool = True) -> list[str]:
-    """Remove all of it; what that was, in words.
+    """Remove all leftovers and return descriptions.
 
     :param folders: whether temporary folders go too; what is in them may tell why a test failed
     """

@@ -1,4 +1,4 @@
-"""Debian's docker-registry for one test, where this machine and the nodes of its clusters both reach it."""
+"""Debian's docker-registry for one test, reachable from this machine and from the nodes of its clusters."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SECONDS_TO_START = 20.0
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """HOST:PORT of a registry without a certificate, on this machine's address in the network of kind; data in ``folder``."""
-    told = subprocess.run(["podman", "network", "inspect", "kind"], capture_output=True, text=True, check=True).stdout
-    gateway = next(subnet["gateway"] for subnet in json.loads(told)[0]["subnets"] if "." in subnet["gateway"])
+    """HOST:PORT of a registry without a certificate, on this machine's address in kind's network; data in ``folder``."""
+    network = subprocess.run(["podman", "network", "inspect", "kind"], capture_output=True, text=True, check=True).stdout
+    gateway = next(subnet["gateway"] for subnet in json.loads(network)[0]["subnets"] if "." in subnet["gateway"])
     address = f"{gateway}:{lab.free_port()}"
     settings = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, "http": {"addr": address}}
     (folder / "config.yml").write_text(yaml.safe_dump(settings))
@@ -39,7 +39,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def answers(address: str) -> bool:
-    """Whether the registry takes requests."""
+    """Whether the registry responds."""
     try:
         return requests.get(f"http://{address}/v2/", timeout=2).ok
     except requests.ConnectionError:

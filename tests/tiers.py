@@ -1,4 +1,4 @@
-"""The two tiers of the regression gate, as tests/tiers.yml has them."""
+"""The two tiers of the regression gate, read from tests/tiers.yml."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from loadtests.entries import entry
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS: dict[str, Any] = yaml.safe_load((PROJECT / "tests/tiers.yml").read_text())
 VARIABLE = "LAB_TEST_TIER"
-"""Of the environment: ``core`` or ``full``; everything that is asked for runs where it is not set."""
+"""Environment variable: ``core`` or ``full``; if it is not set, all requested tests run."""
 
 
 class UnknownScenarioError(Exception):
-    """``ONLY`` names no scenario of the tier; the message is one line that lists the valid names."""
+    """``ONLY`` names no scenario in the tier; the message is one line that lists the valid names."""
 
 
 def is_core() -> bool:
@@ -28,12 +28,12 @@ def is_core() -> bool:
 
 
 def core_entries() -> list[str]:
-    """Entries of the catalogue that the core tier judges, sorted."""
+    """Catalogue entries that the core tier judges, sorted."""
     return [name for name in entry.names() if name not in TIERS["full_only"]["entries"]]
 
 
 def entries() -> list[str]:
-    """Entries of the catalogue that this run judges, sorted."""
+    """Catalogue entries that this run judges, sorted."""
     return core_entries() if is_core() else entry.names()
 
 
@@ -44,11 +44,11 @@ def full_only_scenarios() -> Mapping[str, str]:
 
 
 def scenarios(tier: str, only: str = "", known: Sequence[str] | None = None) -> list[str]:
-    """The scenarios of one tier, in Molecule's order; the one that owns the lab, default, is not among them.
+    """The scenarios of one tier, in Molecule's order, without `default`, which owns the lab.
 
-    :param only: the one that was asked for; empty for all
-    :param known: every scenario; those of molecule/ if None
-    :raises UnknownScenarioError: if there is no such scenario, or the tier does not have it
+    :param only: the requested scenario; empty for all
+    :param known: every scenario; those in molecule/ if None
+    :raises UnknownScenarioError: if the scenario does not exist or is not in the tier
     """
     if known is None:
         known = sorted(file.parent.name for file in PROJECT.glob("molecule/*/molecule.yml"))
@@ -60,23 +60,23 @@ def scenarios(tier: str, only: str = "", known: Sequence[str] | None = None) -> 
         return [only]
     accepted = f"accepted: {', '.join(here)}"
     if only in every:
-        raise UnknownScenarioError(f"ONLY: {only} was given, which make test-full alone runs; {accepted}; nothing was changed")
+        raise UnknownScenarioError(f"ONLY: {only} was given, which only make test-full runs; {accepted}; nothing was changed")
     near = difflib.get_close_matches(only, every, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UnknownScenarioError(f"ONLY: {only} was given{hint}; {accepted}; nothing was changed")
 
 
 def is_full_only(node: str, listed: Iterable[str]) -> bool:
-    """Whether a test is among those that only the full tier runs.
+    """Whether only the full tier runs a test.
 
-    :param node: pytest's name of it, ``path::test[case]``
-    :param listed: paths, or paths with the name of a test
+    :param node: its pytest node id, ``path::test[case]``
+    :param listed: paths, or paths with a test's name
     """
     return any(node == name or node.startswith((f"{name}::", f"{name}[")) for name in listed)
 
 
 def deselect(config: Any, items: list[Any]) -> None:
-    """Leave out of a core run what only the full tier runs; what pytest's hook ``pytest_collection_modifyitems`` calls."""
+    """Deselect full-tier tests in a core run; used as pytest's hook ``pytest_collection_modifyitems``."""
     if not is_core():
         return
     left_out = [item for item in items if is_full_only(item.nodeid, TIERS["full_only"]["tests"])]

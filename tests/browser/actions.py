@@ -1,4 +1,4 @@
-"""What a person does on the pages, and pictures of them."""
+"""Actions of a person on the pages, and screenshots of them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def log_in(page: Page, url: str) -> None:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core finds wrong with the page, of what it calls serious or critical."""
+    """Serious and critical problems that axe-core finds on the page."""
     found = Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found if v["impact"] in ("serious", "critical")]

@@ -1,4 +1,4 @@
-"""A browser, and Locust's web UI as a user starts it."""
+"""A browser, and Locust's web UI started as a user does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: Bookinfo through the gateway, and Locust's own page with its verdict."""
+"""What users see: Bookinfo through the gateway, and Locust's own page with the verdict."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_run_from_locusts_page_ends_with_a_verdict(page: Page, locust_ui: str)
 
 
 def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> None:
-    lab.apply("reviews-by-user")  # something else than what is started
+    lab.apply("reviews-by-user")  # different rules from those of the started entry
     log_in(page, locust_ui)
     page.get_by_role("link", name="istio-lab: catalogue").click()
     expect(page.get_by_role("heading", name="Catalogue")).to_be_visible()
@@ -53,9 +53,9 @@ def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> N
     page.get_by_role("button", name="Start reviews-v1").press("Enter")
     expect(page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE))).to_be_visible(timeout=60_000)
     expect(page.get_by_text("PASS").first).to_be_visible(timeout=90_000)
-    assert told(page, locust_ui)["entry"] == "reviews-v1"
+    assert verdict_of(page, locust_ui)["entry"] == "reviews-v1"
     until = time.monotonic() + 30
-    while not told(page, locust_ui)["finished"]:  # the reports are written when the other sources have been read
+    while not verdict_of(page, locust_ui)["finished"]:  # the reports are written after the other sources have been read
         assert time.monotonic() < until
         time.sleep(0.5)
     page.goto(f"{locust_ui}/mesh/?lang=zh")
@@ -66,8 +66,8 @@ def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> N
     shot(page, "catalogue-narrow")
 
 
-def told(page: Page, url: str) -> dict[str, Any]:
-    """The verdict as the page polls it."""
+def verdict_of(page: Page, url: str) -> dict[str, Any]:
+    """The verdict that the page polls."""
     answer: dict[str, Any] = page.request.get(f"{url}/mesh/verdict").json()
     return answer
 
@@ -81,7 +81,7 @@ def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> 
     page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).click()
     page.get_by_role("tab", name=re.compile("mesh verdict", re.IGNORECASE)).click(timeout=60_000)
     until = time.monotonic() + 60
-    while (before := told(page, locust_ui))["n"] < 200:
+    while (before := verdict_of(page, locust_ui))["n"] < 200:
         assert time.monotonic() < until, before
         time.sleep(0.5)
     assert before["outcome"] == "INCONCLUSIVE"
@@ -89,13 +89,13 @@ def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> 
     patch = json.dumps([{"op": "replace", "path": f"/spec/http/0/route/{i}/weight", "value": 50} for i in (0, 1)])
     lab.kubectl("-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", patch)
     until = time.monotonic() + 30
-    while (after := told(page, locust_ui))["rows"][0]["declared"] != "50.0%":
+    while (after := verdict_of(page, locust_ui))["rows"][0]["declared"] != "50.0%":
         assert time.monotonic() < until, after
         time.sleep(0.2)
-    assert after["n"] < before["n"], "what came under the old rule must not count"
+    assert after["n"] < before["n"], "responses under the old rule must not count"
     expect(page.get_by_text("PASS").first).to_be_visible(timeout=120_000)
     until = time.monotonic() + 30
-    while not (last := told(page, locust_ui))["finished"]:  # the proxies' own counts come last
+    while not (last := verdict_of(page, locust_ui))["finished"]:  # the proxies' own counts arrive last
         assert time.monotonic() < until, last
         time.sleep(0.5)
     assert last["outcome"] == "PASS", last

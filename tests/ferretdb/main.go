@@ -1,4 +1,4 @@
-// Serves MongoDB's protocol on the address that is given, with SQLite files in the folder that is given.
+// Serves the MongoDB protocol on the given address, with SQLite files in the given folder.
 package main
 
 import (

@@ -56,7 +56,7 @@ def created(cloud: Cloud) -> int:
     return sum(operation == "CreateCluster" for operation, _ in cloud.requests)
 
 
-def test_a_cluster_is_made_then_kept(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_cluster_is_created_then_kept(cloud: Cloud, tmp_path: Path) -> None:
     file, log = tmp_path / "state/kubeconfig", tmp_path / "ack.log"
     first = run(cloud, kubeconfig=str(file), log=str(log))
     assert (first["changed"], first["action"]) == (True, "create")
@@ -69,7 +69,7 @@ def test_a_cluster_is_made_then_kept(cloud: Cloud, tmp_path: Path) -> None:
     assert (created(cloud), cloud.refused) == (1, [])
 
 
-def test_the_request_is_what_was_asked_for(cloud: Cloud) -> None:
+def test_the_request_matches_the_settings(cloud: Cloud) -> None:
     run(cloud, vpc="vpc-1", vswitches=["vsw-1"], zones=[], spot=True, nodes=3, disk_gib=80, public_endpoint=False, snat=False,
         resource_group="rg-1", tags={"team": "mesh"}, deletion_protection=True)  # fmt: skip
     body = next(b for operation, b in cloud.requests if operation == "CreateCluster")
@@ -100,13 +100,13 @@ def test_a_lost_answer_makes_no_second_cluster(cloud: Cloud, status: int) -> Non
     assert (created(cloud), len(cloud.clusters)) == (1, 1)
 
 
-def test_what_never_arrived_is_asked_for_again(cloud: Cloud) -> None:
+def test_a_lost_request_is_repeated(cloud: Cloud) -> None:
     cloud.faults += [Fault("CreateCluster", status=503), Fault("CreateCluster", status=400, code="Throttling.User")]
     assert run(cloud)["action"] == "create"
     assert len(cloud.clusters) == 1
 
 
-def test_throttling_and_ill_servers_are_borne_a_while(cloud: Cloud) -> None:
+def test_throttling_and_server_errors_are_retried(cloud: Cloud) -> None:
     cloud.add("lab", tags=TAGS)
     cloud.faults += [Fault("DescribeClustersV1", status=429, code="Throttling.Api"), Fault("DescribeClustersV1", status=502),
                      Fault("DescribeClustersV1", status=0)]  # fmt: skip
@@ -116,7 +116,7 @@ def test_throttling_and_ill_servers_are_borne_a_while(cloud: Cloud) -> None:
         run(cloud)
 
 
-def test_an_interrupted_creation_is_taken_up(cloud: Cloud) -> None:
+def test_an_interrupted_creation_is_resumed(cloud: Cloud) -> None:
     cluster_id = cloud.add(
         "lab", "initial", TAGS, due=time.monotonic() + 0.3, becomes="running", cluster_spec="ack.standard",
         service_cidr="172.21.0.0/20",
@@ -130,7 +130,7 @@ def test_an_interrupted_creation_is_taken_up(cloud: Cloud) -> None:
     assert (told["cluster_id"], told["action"], told["changed"], created(cloud)) == (cluster_id, "resume", False, 0)
 
 
-def test_drift_is_told_and_changed_where_that_is_possible(cloud: Cloud) -> None:
+def test_drift_is_reported_and_corrected_where_possible(cloud: Cloud) -> None:
     run(cloud)
     told = run(
         cloud,
@@ -154,7 +154,7 @@ def test_drift_is_told_and_changed_where_that_is_possible(cloud: Cloud) -> None:
     assert ([d["name"] for d in again["drift"]], again["changed"]) == (["service_cidr"], False)
 
 
-def test_a_failed_creation_is_told_in_the_apis_words(cloud: Cloud) -> None:
+def test_a_failed_creation_is_reported_with_the_apis_reason(cloud: Cloud) -> None:
     cloud.fails_with = "QuotaExceeded.SLB: the quota of load balancers is used up"
     with pytest.raises(ack.AckError, match=r"the cluster is failed: .*the quota of load balancers is used up"):
         run(cloud)
@@ -168,7 +168,7 @@ def test_a_cluster_that_is_not_the_labs_is_left_alone(cloud: Cloud) -> None:
     assert {operation for operation, _ in cloud.requests} == {"DescribeClustersV1"}
 
 
-def test_one_that_somebody_else_makes_at_the_same_moment_is_not_taken_for_the_labs(
+def test_a_cluster_created_concurrently_by_somebody_else_is_not_taken_over(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, seen = ack.Api.find, []
@@ -188,12 +188,12 @@ def test_one_that_somebody_else_makes_at_the_same_moment_is_not_taken_for_the_la
     assert len(cloud.clusters) == 1
 
 
-def test_a_name_is_the_whole_name(cloud: Cloud) -> None:
+def test_names_match_as_a_whole(cloud: Cloud) -> None:
     cloud.add("lab-2")
     assert run(cloud)["action"] == "create", "the API finds by a part of the name"
 
 
-def test_deletion_wants_the_name_and_tells_what_it_frees(cloud: Cloud) -> None:
+def test_deletion_requires_the_name_and_lists_resources(cloud: Cloud) -> None:
     run(cloud)
     with pytest.raises(
         ack.AckError,
@@ -206,13 +206,13 @@ def test_deletion_wants_the_name_and_tells_what_it_frees(cloud: Cloud) -> None:
     assert run(cloud, state="absent", confirm="lab")["changed"] is False
 
 
-def test_a_wrong_key_is_refused_by_the_other_side(cloud: Cloud) -> None:
+def test_the_api_refuses_a_wrong_key(cloud: Cloud) -> None:
     with Server(cloud) as server, pytest.raises(ack.AckError, match="SignatureDoesNotMatch"):
         ack.present(api(server, secret="wrong"), module())
     assert cloud.refused == ["the signature does not fit"]
 
 
-def test_it_does_not_wait_for_ever(cloud: Cloud) -> None:
+def test_waiting_has_a_limit(cloud: Cloud) -> None:
     cloud.seconds_to_run = 60
     with pytest.raises(ack.AckError, match="timeout: after 1 s the cluster is still initial; run again"):
         run(cloud, timeout=1)
@@ -229,12 +229,12 @@ def test_it_does_not_wait_for_ever(cloud: Cloud) -> None:
         ({"kubeconfig_minutes": 5}, "kubeconfig_minutes: 5 was given"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(given: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused(given: dict[str, Any], words: str) -> None:
     assert ack.wrong_inputs(module(**given).params).startswith(words)
     assert ack.wrong_inputs(module().params) == ""
 
 
-def test_two_clusters_of_one_name_are_told(cloud: Cloud) -> None:
+def test_two_clusters_with_one_name_are_reported(cloud: Cloud) -> None:
     cloud.add("lab", tags=TAGS)
     cloud.add("lab", tags=TAGS)
     with pytest.raises(ack.AckError, match="which 2 clusters have"):

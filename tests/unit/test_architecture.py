@@ -48,7 +48,7 @@ def test_imports_point_downwards(module: Path) -> None:
     assert impure(module, names) == []
 
 
-def test_an_import_that_points_upwards_is_seen() -> None:
+def test_an_upward_import_is_detected() -> None:
     tree = ast.parse("def f():\n    from loadtests import run\n    from loadtests.console.web import page\n    import time\n")
     assert upward(Path("loadtests/rules/egress.py"), imported(tree)) == ["loadtests.run", "loadtests.console.web"]
     assert upward(Path("loadtests/catalogue/cors/traffic.py"), ["loadtests.reports.docs"]) == ["loadtests.reports.docs"]

@@ -49,7 +49,7 @@ def parts(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_written_is_read_back(parts: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_written_and_read_back(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.bundle"
     told = WRITER.write(parts, file, about())
     assert READER.head(file) == told
@@ -66,7 +66,7 @@ def test_what_is_written_is_read_back(parts: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_header_of_another_form_is_none() -> None:
+def test_an_invalid_header_is_ignored() -> None:
     head = FORMAT.header({"made": "today"})
     assert len(head) == FORMAT.HEADER_BYTES
     assert FORMAT.fields_of(head)["made"] == "today"
@@ -74,7 +74,7 @@ def test_a_header_of_another_form_is_none() -> None:
         assert FORMAT.fields_of(other) is None
 
 
-def test_a_changed_byte_is_seen(parts: Path, tmp_path: Path) -> None:
+def test_a_changed_byte_is_detected(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.bundle"
     told = WRITER.write(parts, file, about())
     whole = file.read_bytes()
@@ -84,7 +84,7 @@ def test_a_changed_byte_is_seen(parts: Path, tmp_path: Path) -> None:
             READER.check(file, told)
 
 
-def test_another_state_of_the_project_is_seen_where_it_matters(parts: Path, tmp_path: Path) -> None:
+def test_another_state_of_the_project_is_detected_where_it_matters(parts: Path, tmp_path: Path) -> None:
     sums = FORMAT.digests(FORMAT.sums(parts))
     here = tmp_path / "here"
     (here / "roles/x/files").mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_contents_are_read_from_what_describes_them(tmp_path: Path) -> None:
     assert [str(c.purl) for c in CONTENTS.npm(lock)] == ["pkg:npm/a@1", "pkg:npm/%40b/c@2"]
 
 
-def test_programs_for_another_machine_are_told_from_this_ones(tmp_path: Path) -> None:
+def test_programs_for_another_machine_are_recognized(tmp_path: Path) -> None:
     here, other = ("x86_64", "aarch64") if platform.machine() == "x86_64" else ("aarch64", "x86_64")
     for name in ("a program", "a\nname"):
         shutil.copy(sys.executable, tmp_path / name)
@@ -141,7 +141,7 @@ def test_programs_for_another_machine_are_told_from_this_ones(tmp_path: Path) ->
     assert MACHINE.made_for_others([], other) == []
 
 
-def test_a_program_that_does_not_run_is_told_with_its_own_words(tmp_path: Path) -> None:
+def test_a_program_that_does_not_run_is_reported_with_its_output(tmp_path: Path) -> None:
     (tmp_path / "broken").write_text("#!/bin/sh\necho 'cannot execute' >&2; exit 8\n")
     (tmp_path / "broken").chmod(0o755)
     assert MACHINE.version(tmp_path / "broken") == "FAILED with 8: cannot execute"
@@ -149,7 +149,7 @@ def test_a_program_that_does_not_run_is_told_with_its_own_words(tmp_path: Path) 
     assert MACHINE.version(tmp_path / "broken") == "one two"
 
 
-def test_layers_lie_beside_those_that_they_have_things_in_common_with(tmp_path: Path) -> None:
+def test_similar_layers_are_stored_next_to_each_other(tmp_path: Path) -> None:
     layout = tmp_path / "images"
     (layout / "blobs/sha256").mkdir(parents=True)
 

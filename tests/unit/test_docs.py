@@ -108,7 +108,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_block_parses(page: Path) -> None:
+def test_every_code_block_parses(page: Path) -> None:
     for language, block in FENCE.findall(page.read_text()):
         assert language in ("sh", "yaml", "text"), "a block names its language"
         if language == "sh":
@@ -130,7 +130,7 @@ def given_variables(arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_make_command_is_one(page: Path) -> None:
+def test_every_make_command_exists(page: Path) -> None:
     verbs = set(run.VERBS)
     for command in commands(page.read_text()):
         words = shlex.split(command)[1:]
@@ -145,7 +145,7 @@ def test_every_make_command_is_one(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_path_and_setting_that_is_named_exists(page: Path) -> None:
+def test_every_named_path_and_setting_exists(page: Path) -> None:
     text = page.read_text()
     spans = CODE.findall(FENCE.sub("", text))
     shell = [word for language, block in FENCE.findall(text) if language == "sh" for word in block.split()]
@@ -187,7 +187,7 @@ def without_comments(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda f: name_of(f))
-def test_both_languages_say_the_same(english: Path, chinese: Path) -> None:
+def test_both_languages_have_the_same_content(english: Path, chinese: Path) -> None:
     one, other = english.read_text(), chinese.read_text()
     assert without_comments(one) == without_comments(other)
     levels = [re.findall(r"^(#+) ", FENCE.sub("", text), re.MULTILINE) for text in (one, other)]
@@ -275,7 +275,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
     assert not list(tmp_path.glob("tmp*")), "nothing else is left"
 
 
-def test_a_link_that_leads_nowhere_is_no_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_link_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = docs.pages("en")
     monkeypatch.setattr(docs, "pages", lambda language: pages | {"index.md": "# x\n\n[x](none.md)\n"})
     site = tmp_path / "site"

@@ -26,7 +26,7 @@ KUBECONFIG: dict[str, Any] = {
 }
 
 
-def test_a_kubeconfig_of_one_cluster_alone_has_its_files_in_it() -> None:
+def test_a_kubeconfig_is_reduced_to_one_cluster_with_embedded_files() -> None:
     own = existing.alone(KUBECONFIG, "a", lambda name: name.encode())
     assert [c["name"] for c in own["clusters"]] == ["one"]
     assert [u["name"] for u in own["users"]] == ["me"], "no credentials of others come along"
@@ -44,7 +44,7 @@ def test_a_kubeconfig_of_one_cluster_alone_has_its_files_in_it() -> None:
         ({**KUBECONFIG, "users": []}, "a", "me was given; users in this file: none"),
     ],
 )
-def test_what_a_kubeconfig_lacks_is_named(kubeconfig: dict[str, Any], context: str, told: str) -> None:
+def test_missing_parts_of_a_kubeconfig_are_named(kubeconfig: dict[str, Any], context: str, told: str) -> None:
     with pytest.raises(KeyError) as error:
         existing.alone(kubeconfig, context, lambda name: b"")
     assert error.value.args[0] == told
@@ -94,7 +94,7 @@ NOTHING: dict[str, list[dict[str, Any]]] = {
         ),
     ],
 )  # fmt: skip
-def test_what_stands_in_the_way(found: dict[str, list[dict[str, Any]]], told: list[str]) -> None:
+def test_obstacles(found: dict[str, list[dict[str, Any]]], told: list[str]) -> None:
     assert existing.taken({**NOTHING, **found}, ["istio-system", "bookinfo"]) == told
 
 
@@ -109,7 +109,7 @@ def node(name: str, provider: str = "", taints: list[dict[str, str]] | None = No
     }
 
 
-def test_room_is_what_open_nodes_have_left() -> None:
+def test_capacity_is_what_schedulable_nodes_have_left() -> None:
     asking = {"requests": {"cpu": "500m", "memory": "512Mi"}}
     pods = [
         {"spec": {"nodeName": "a", "containers": [{"resources": asking}, {}]}, "status": {"phase": "Running"}},
@@ -148,7 +148,7 @@ def test_how_the_gateway_is_reached(asked: str, nodes: list[dict[str, Any]], nea
     assert way["why"]
 
 
-def test_a_cluster_whose_services_are_given_addresses_is_known_by_one_that_answers() -> None:
+def test_load_balancers_are_detected_by_one_that_responds() -> None:
     nodes = [node("a", InternalIP="10.0.0.1")]
 
     def way(*services: dict[str, Any]) -> tuple[str, str]:
@@ -161,7 +161,7 @@ def test_a_cluster_whose_services_are_given_addresses_is_known_by_one_that_answe
     )  # fmt: skip
 
 
-def test_a_lab_that_is_on_another_cluster_is_known() -> None:
+def test_a_lab_on_another_cluster_is_detected() -> None:
     one, two = (existing.alone(KUBECONFIG, c, lambda name: b"") for c in "ab")
     assert (existing.moved(one, one), existing.moved(one, two)) == ("", "https://two")
 

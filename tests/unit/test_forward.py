@@ -20,7 +20,7 @@ from scripts import forward
 from tests import kubeconfig
 
 
-def test_a_forward_is_known_by_what_it_is_not_by_its_id(tmp_path: Path) -> None:
+def test_a_forward_is_recognized_by_its_command_not_its_id(tmp_path: Path) -> None:
     assert forward.running(tmp_path) == 0
     (tmp_path / "forward.pid").write_text(f"{os.getpid()}\n")  # after a reboot the id is another's
     assert forward.running(tmp_path) == 0
@@ -38,7 +38,7 @@ def test_a_forward_is_known_by_what_it_is_not_by_its_id(tmp_path: Path) -> None:
     assert forward.stop(tmp_path) == 0, "what does not run is not stopped twice"
 
 
-def test_a_forward_that_does_not_end_when_asked_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forward_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "SECONDS_TO_STOP", 0.3)
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     (tmp_path / "it.py").write_text(script)
@@ -51,7 +51,7 @@ def test_a_forward_that_does_not_end_when_asked_is_ended(tmp_path: Path, monkeyp
         assert process.wait(timeout=10) == -signal.SIGKILL
 
 
-def test_ports_are_kept_unless_somebody_has_taken_one() -> None:
+def test_ports_are_kept_unless_one_is_taken() -> None:
     kept = forward.chosen([])
     assert len(set(kept)) == len(forward.PORTS)
     assert forward.chosen(kept) == kept
@@ -59,9 +59,7 @@ def test_ports_are_kept_unless_somebody_has_taken_one() -> None:
         assert kept[1] not in forward.chosen(kept)
 
 
-def test_a_forward_that_does_not_come_about_tells_why_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_forward_reports_why_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forward.start(tmp_path, kubeconfig.written(tmp_path, 9)) == 1
     told = capsys.readouterr().err
     assert "the gateway's ports are not forwarded: " in told
@@ -99,7 +97,7 @@ def way() -> Iterator[Way]:
         yield made
 
 
-def test_what_either_side_sends_comes_to_the_other(way: Way) -> None:
+def test_data_flows_in_both_directions(way: Way) -> None:
     way.client.sendall(b"question")
     sent = WebSocket()
     sent.sock, sent.connected = way.server, True
@@ -108,7 +106,7 @@ def test_what_either_side_sends_comes_to_the_other(way: Way) -> None:
     assert b"".join(way.client.recv(1) for _ in range(6)) == b"answer"
 
 
-def test_what_comes_right_before_the_end_is_not_lost(way: Way) -> None:
+def test_data_right_before_the_end_is_not_lost(way: Way) -> None:
     whole = os.urandom(3_000_000)
     frames = b"".join(way.frame(0, whole[i : i + 60_000]) for i in range(0, len(whole), 60_000))
     threading.Thread(
@@ -129,7 +127,7 @@ def test_a_pod_that_resets_a_connection_resets_the_clients(way: Way) -> None:
     assert way.said == ["read: connection reset by peer"]
 
 
-def test_a_way_that_cannot_be_opened_is_told() -> None:
+def test_a_tunnel_that_cannot_be_opened_is_reported() -> None:
     said: list[str] = []
 
     def none() -> forward.Channel:

@@ -18,7 +18,7 @@ def addresses(*given: str) -> list[ipaddress.IPv4Address]:
     return [ipaddress.IPv4Address(address) for address in given]
 
 
-def test_an_address_is_somebodys_when_it_has_a_hardware_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_is_taken_if_it_has_a_hardware_address(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [{"dst": "127.0.9.1", "lladdr": "0a:00:00:00:00:01"}, {"dst": "127.0.9.2", "state": ["FAILED"]}]
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=json.dumps(told)))

@@ -30,7 +30,7 @@ def test_the_core_tier_leaves_out_what_only_the_full_one_has() -> None:
     ("only", "words"),
     [
         ("telemetri", "ONLY: telemetri was given (did you mean telemetry?); accepted: istio, telemetry; nothing was changed"),
-        ("bundle", "ONLY: bundle was given, which make test-full alone runs; accepted: istio, telemetry; nothing was changed"),
+        ("bundle", "ONLY: bundle was given, which only make test-full runs; accepted: istio, telemetry; nothing was changed"),
         ("default", "ONLY: default was given; accepted: istio, telemetry; nothing was changed"),
     ],
 )
@@ -71,7 +71,7 @@ def test_too_small_a_host_and_a_port_in_use_are_refused(monkeypatch: pytest.Monk
         ("", ""),
     ],
 )
-def test_molecules_words_for_where_it_is(line: str, scenario: str) -> None:
+def test_the_scenario_is_read_from_molecules_output(line: str, scenario: str) -> None:
     assert gate.step_of(line) == scenario
 
 
@@ -98,14 +98,14 @@ def test_the_table_counts_what_the_results_say(tmp_path: Path) -> None:
     assert 'failures="1"' in merged
 
 
-def test_every_lab_that_tests_make_is_among_those_that_are_removed() -> None:
+def test_every_test_lab_is_removed() -> None:
     made = {""}
     for file in [*PROJECT.glob("molecule/*/tests/*.py"), *PROJECT.glob("tests/*.py")]:
         made |= set(re.findall(r'(?:NAME|CLUSTER|name|lab_name) ?= ?f"{lab\.NAME}(-[a-z-]+)"', file.read_text()))
     assert made == {*leftovers.SUFFIXES, *leftovers.CONTAINERS}
 
 
-def test_results_of_what_is_no_test_count_as_well(tmp_path: Path) -> None:
+def test_results_of_other_steps_count_too(tmp_path: Path) -> None:
     (tmp_path / "junit-istio.xml").write_text(JUNIT)
     (tmp_path / "junit-istio-pages.xml").write_text(JUNIT.replace("quick", "quicker"))
     gate.record("lint", "lint", 30.0, build=tmp_path)
@@ -133,7 +133,7 @@ def test_a_run_in_which_a_scenario_left_no_results_has_not_passed(tmp_path: Path
     assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed, 1 skipped"
 
 
-def test_a_process_is_the_tests_by_what_it_was_started_with() -> None:
+def test_a_process_of_the_tests_is_recognized_by_its_environment() -> None:
     def belongs(command: str, *environment: str) -> bool:
         return leftovers.belongs(command, b"\0".join(one.encode() for one in environment))
 
@@ -174,7 +174,7 @@ sys.exit(gate.guarded(Endless("core", [], build=folder)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_nothing_goes_on_after_a_run_that_was_interrupted(
+def test_nothing_keeps_running_after_an_interrupted_run(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lab, "NAME", f"istio-lab-unit-{os.getpid()}")
@@ -210,7 +210,7 @@ def test_a_second_run_of_the_same_lab_is_refused(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("left", "status"), [(["a lab"], 0), ([], 2)])
-def test_a_host_that_an_interrupted_run_fills_is_looked_at_again(
+def test_the_host_is_checked_again_after_removing_leftovers(
     left: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     problems = [["lab_min_memory_gib: 1.0 GiB of memory are available"], []]
@@ -224,7 +224,7 @@ def test_a_host_that_an_interrupted_run_fills_is_looked_at_again(
     assert ("lab_min_memory_gib" in capsys.readouterr().err) == bool(status)
 
 
-def test_hosts_keep_every_line_that_is_not_a_test_labs() -> None:
+def test_only_lines_of_test_labs_are_removed_from_hosts() -> None:
     mine = "127.0.0.1 web.lab.internal # istio-lab istio-lab webfront"
     lines = ["127.0.0.1 localhost", f"127.0.0.1 two.lab.internal # istio-lab {lab.NAME}-two webfront", mine]
     assert leftovers.without(lines) == ["127.0.0.1 localhost", mine]

@@ -25,6 +25,6 @@ def test_toolchains_refuse_and_others_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.skipif("hidden-toolchains" not in os.environ["PATH"], reason="only `make test` hides them")
 @pytest.mark.parametrize("name", ["go", "java", "node", "ruby", "gcc"])
-def test_this_run_does_not_see_them(name: str) -> None:
+def test_this_run_does_not_use_them(name: str) -> None:
     # The lab's own Go comes first, from its virtual environment; behind it there must be no other.
     assert refuses(name, ":".join(p for p in os.environ["PATH"].split(":") if ".venv" not in p))

@@ -99,13 +99,13 @@ HOST = check_host.Host(uid=0, disk_gib=100.0, memory_gib=20.0, missing_tools=(),
         ({"busy_ports": (8080,)}, "kind_cluster_gateway_port: 8080 is in use"),
     ],
 )
-def test_a_host_that_will_not_do_is_refused(changes: dict[str, Any], words: str) -> None:
+def test_an_unsuitable_host_is_refused(changes: dict[str, Any], words: str) -> None:
     errors = check_host.host_errors(check_host.Host(**{**vars(HOST), **changes}), 25, 6)
     assert len(errors) == 1
     assert words in errors[0]
 
 
-def test_a_host_that_will_do_is_accepted() -> None:
+def test_a_suitable_host_is_accepted() -> None:
     assert check_host.host_errors(HOST, 25, 6) == []
 
 

@@ -45,14 +45,14 @@ def test_every_node_gets_what_it_lacks_in_one_archive(folder: Path) -> None:
     assert {p.name for p in folder.iterdir()} == {"docker", "one", "two"}, "its own folder is left behind"
 
 
-def test_nodes_that_hold_all_are_left_alone(folder: Path) -> None:
+def test_nodes_with_all_images_are_left_alone(folder: Path) -> None:
     (folder / "docker").write_text(ENGINE.replace('images ls --quiet") ;;', 'images ls --quiet") echo held:1 ;;'))
     done = load(folder, "held:1")
     assert (done.returncode, done.stdout) == (0, "")
     assert not (folder / "two").exists()
 
 
-def test_an_image_that_cannot_be_saved_is_not_called_loaded(folder: Path) -> None:
+def test_an_image_that_cannot_be_saved_is_not_reported_as_loaded(folder: Path) -> None:
     done = load(folder, "none:1")
     assert done.returncode != 0
     assert "loaded" not in done.stdout

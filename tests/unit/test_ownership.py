@@ -132,7 +132,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 @pytest.mark.parametrize("recorded", [False, True])
-def test_a_cluster_of_somebody_else_is_refused_whatever_the_labs_folder_says(host: Host, state: str, recorded: bool) -> None:
+def test_another_owners_cluster_is_refused_regardless_of_the_labs_folder(host: Host, state: str, recorded: bool) -> None:
     host.found("dev")
     if recorded:  # the lab's own was deleted by hand, and somebody made another of its name
         (host.state / "claim").mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_a_lab_of_another_state_folder_is_named(host: Host) -> None:
     assert (host.containers, host.asked) == (["theirs"], [])
 
 
-def test_a_creation_of_the_labs_own_that_was_cut_off_is_replaced_without_a_question(host: Host) -> None:
+def test_an_interrupted_creation_is_replaced(host: Host) -> None:
     (host.folder / "killed").touch()
     assert host.module()["failed"] is True
     assert host.containers == ["new"]
@@ -239,7 +239,7 @@ def make_namespace(host: Host, there: dict[str, dict[str, str]]) -> subprocess.C
     )
 
 
-def test_a_namespace_of_somebody_else_is_refused_by_name(host: Host) -> None:
+def test_another_owners_namespace_is_refused_by_name(host: Host) -> None:
     done = make_namespace(host, {"echo": {"team": "shop"}})
     assert done.returncode != 0
     assert "namespace echo: it exists in this cluster without the lab's label" in done.stdout + done.stderr
@@ -247,7 +247,7 @@ def test_a_namespace_of_somebody_else_is_refused_by_name(host: Host) -> None:
     assert host.asked == []
 
 
-def test_a_namespace_is_made_with_its_labels_at_once(host: Host) -> None:
+def test_a_namespace_is_created_with_its_labels(host: Host) -> None:
     done = make_namespace(host, {})
     assert "CHANGED" in done.stdout, done.stdout + done.stderr
     [line] = host.asked
@@ -255,7 +255,7 @@ def test_a_namespace_is_made_with_its_labels_at_once(host: Host) -> None:
     assert (command.split()[0], json.loads(made)["metadata"]) == ("create", {"name": "echo", "labels": LABELS})
 
 
-def test_a_namespace_of_the_labs_is_kept_and_given_what_it_lacks(host: Host) -> None:
+def test_the_labs_namespace_is_kept_and_gets_missing_labels(host: Host) -> None:
     assert "SUCCESS" in make_namespace(host, {"echo": LABELS | {"more": "x"}}).stdout
     assert host.asked == []
     assert "CHANGED" in make_namespace(host, {"echo": {"app.kubernetes.io/part-of": "istio-lab"}}).stdout
@@ -266,7 +266,7 @@ def test_a_namespace_of_the_labs_is_kept_and_given_what_it_lacks(host: Host) -> 
 
 
 @pytest.mark.parametrize(("lab", "accepted"), [("dev", True), ("another", False)])
-def test_a_container_outside_the_cluster_takes_the_place_of_the_labs_own_alone(host: Host, lab: str, accepted: bool) -> None:
+def test_an_external_container_replaces_only_the_labs_own(host: Host, lab: str, accepted: bool) -> None:
     (host.folder / "podman").write_text(r"""#!/bin/sh
 case "$*" in
     "ps "*"label=istio-lab.lab=$THEIRS") echo 1234 ;;
@@ -374,7 +374,7 @@ def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Ho
         assert "make lab INVENTORY=existing LAB=dev" in done.stderr
 
 
-def test_built_images_that_a_container_uses_are_kept(host: Host) -> None:
+def test_built_images_in_use_by_a_container_are_kept(host: Host) -> None:
     (host.folder / "podman").write_text(r"""#!/bin/sh
 case "$*" in
     "image ls "*key*) cat "$FOLDER/images" ;;
@@ -392,7 +392,7 @@ esac
     assert (host.folder / "images").read_text() == "busy:1 aa\n"
 
 
-def test_artefacts_that_another_lab_runs_on_are_kept(host: Host) -> None:
+def test_artifacts_in_use_by_another_lab_are_kept(host: Host) -> None:
     for name in ("dev", "staging"):
         (host.home / "istio-lab" / name).mkdir(parents=True)
         (host.home / "istio-lab" / name / "cluster.json").write_text('{"engine": "podman"}')

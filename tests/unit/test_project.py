@@ -134,7 +134,7 @@ def test_locks_name_no_registry() -> None:
 
 
 @pytest.mark.parametrize("name", entry.names())
-def test_an_entry_has_its_four_files_and_its_policy_makes_a_promise(name: str) -> None:
+def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     folder = entry.CATALOGUE / name
     assert {f.name for f in folder.iterdir() if f.is_file()} == {"policy.yaml", "control.yaml", "traffic.py", "README.md"}
 
@@ -178,7 +178,7 @@ def test_what_is_done_with_a_cluster(nodes: dict[str, str], recorded: bool, as_w
     assert module.decide(module.Found(nodes, recorded, as_wanted))[0] == action
 
 
-def test_a_failure_is_told_in_the_words_of_the_command_that_failed() -> None:
+def test_a_failure_is_reported_with_the_commands_own_output() -> None:
     why_not = plugin("modules", "kind_cluster").why_not
     quoted = 'ERROR: failed to create cluster: command "podman run ... --net kind" failed with error: exit status 126'
     limits = "Error: runc: runc create failed: error setting rlimit type 7: operation not permitted"
@@ -253,7 +253,7 @@ def lost(told: Any, kept: Any, where: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("file", BOARDS, ids=lambda f: f.stem)
-def test_dashboards_keep_to_grafanas_schema(file: Path) -> None:
+def test_dashboards_match_grafanas_schema(file: Path) -> None:
     told = json.loads(file.read_text())
     register_default_plugins()
 
@@ -266,7 +266,7 @@ def test_dashboards_keep_to_grafanas_schema(file: Path) -> None:
     assert lost(misspelt, read_again(misspelt)), "the check sees a misspelt field"
 
 
-def test_dashboards_stand_on_metrics_that_are_recorded() -> None:
+def test_dashboards_use_recorded_metrics() -> None:
     rules = (PROJECT / "roles/telemetry/files/rules.yml").read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
     used = {m for file in BOARDS for m in re.findall(r"version:[a-z_]+:[a-z0-9_]+", file.read_text())}
@@ -289,7 +289,7 @@ def test_the_labs_own_namespaces_carry_its_label() -> None:
     assert made == [], "a namespace is made without asking whose it is"
 
 
-def test_small_files_are_written_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_small_files_are_written_once_and_are_private(tmp_path: Path) -> None:
     module = plugin("action", "lab_files")
     folder, file, link = tmp_path / "a" / "b", tmp_path / "a" / "b" / "choice", tmp_path / "a" / "tool"
     assert module.put_folder(folder, write=False)
@@ -322,7 +322,7 @@ def test_lines_that_a_log_receives_are_shown_once_and_whole(tmp_path: Path) -> N
     assert lines_since(log, start + 13) == ([], start + 13)
 
 
-def test_a_task_says_by_a_variable_which_log_tells_how_it_goes_on(tmp_path: Path) -> None:
+def test_a_task_variable_names_the_log_that_shows_progress(tmp_path: Path) -> None:
     play = tmp_path / "play.yml"
     log = tmp_path / "task.log"
     task = "{name: Wait, ansible.builtin.shell: 'for i in 1 2 3 4; do echo line $i >>%s; sleep 0.3; done', %s}"
@@ -390,7 +390,7 @@ def test_the_role_for_ack_takes_what_its_module_takes() -> None:
 
 
 @pytest.mark.parametrize("inventory", sorted(INVENTORIES))
-def test_an_inventory_says_what_the_others_say_otherwise(inventory: str) -> None:
+def test_an_inventory_holds_only_what_differs(inventory: str) -> None:
     shared: dict[str, object] = {}
     for file in (PROJECT / "playbooks/group_vars/all").glob("*.yml"):
         shared |= yaml.safe_load(file.read_text())
@@ -407,7 +407,7 @@ def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:
     assert set(known) == {p.name for p in (PROJECT / "samples").iterdir()} | {"istio-system", "istio-lab-load", "telemetry"}
 
 
-def test_a_sample_that_heeds_no_signal_is_not_waited_for() -> None:
+def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
     """Python as the first process of a container goes on after SIGTERM; by default Kubernetes waits half a minute for it."""
     manifests = [(f.parent.name, m) for f in PROJECT.glob("samples/*/*.yaml") for m in yaml.safe_load_all(f.read_text())]
     deaf = {
@@ -420,7 +420,7 @@ def test_a_sample_that_heeds_no_signal_is_not_waited_for() -> None:
     assert {name: seconds for name, seconds in deaf.items() if seconds > 5} == {}
 
 
-def test_names_outside_the_cluster_lead_to_the_containers_that_run_now() -> None:
+def test_external_names_resolve_to_the_running_containers() -> None:
     zone = yaml.safe_load((PROJECT / "roles/samples/vars/main.yml").read_text())["__samples_zone"]
     environment = jinja2.Environment(trim_blocks=True)  # as Ansible has it  # noqa: S701 - no HTML
     environment.filters["regex_replace"] = lambda value, pattern, to: re.sub(pattern, to, value)

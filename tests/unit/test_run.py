@@ -121,7 +121,7 @@ def plain() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_settings_of_other_programs_do_not_count(name: str, plain: dict[str, Any], probed: Path, tmp_path: Path) -> None:
+def test_settings_of_other_programs_have_no_effect(name: str, plain: dict[str, Any], probed: Path, tmp_path: Path) -> None:
     if not plain:
         plain.update(outcome(probed, environment(tmp_path)))
     assert outcome(probed, environment(tmp_path, **IGNORED[name])) == plain
@@ -131,14 +131,14 @@ def test_settings_of_other_programs_do_not_count(name: str, plain: dict[str, Any
     "text",
     ["[install]\nuser = true\n", "[install]\ntarget = /nowhere\nno-binary = :all:\n[global]\nrequire-virtualenv = true\n"],
 )
-def test_what_pips_file_says_about_where_to_install_does_not_count(text: str, probed: Path, tmp_path: Path) -> None:
+def test_pips_settings_for_where_to_install_have_no_effect(text: str, probed: Path, tmp_path: Path) -> None:
     plain = outcome(probed, environment(tmp_path))
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(text)
     assert outcome(probed, environment(tmp_path)) == plain
 
 
-def test_how_packages_are_reached_counts(probed: Path, tmp_path: Path) -> None:
+def test_settings_for_reaching_packages_apply(probed: Path, tmp_path: Path) -> None:
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(
         "[global]\nindex-url = https://file/simple\ncert = /file.pem\n[install]\nuser = true\n"
@@ -184,7 +184,7 @@ def test_the_gateway_of_a_cluster_of_this_machine_is_not_reached_through_a_proxy
     assert outcome(probed, {**proxy, "NO_PROXY": "*"})["direct"] == [*LOCAL, "10.89.0.200"]
 
 
-def test_files_are_for_all_whatever_the_users_mask_is(probed: Path, tmp_path: Path) -> None:
+def test_files_are_world_readable_regardless_of_the_umask(probed: Path, tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         assert outcome(probed, environment(tmp_path))["umask"] == 0o022
@@ -259,7 +259,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_one_command_at_a_time_has_a_lab(probed: Path, tmp_path: Path) -> None:
+def test_a_lab_runs_one_command_at_a_time(probed: Path, tmp_path: Path) -> None:
     (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
     home, state = environment(tmp_path), tmp_path / ".local/state/istio-lab"
     command = ["make", "--no-print-directory", "verify", "LAB=zz"]
@@ -283,7 +283,7 @@ def test_one_command_at_a_time_has_a_lab(probed: Path, tmp_path: Path) -> None:
     (probed / "end").unlink()
 
 
-def test_a_command_whose_launcher_was_killed_still_has_the_lab(probed: Path, tmp_path: Path) -> None:
+def test_a_command_whose_launcher_was_killed_still_holds_the_lock(probed: Path, tmp_path: Path) -> None:
     (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
     home = environment(tmp_path)
     launcher = subprocess.Popen([sys.executable, "-I", "scripts/run.py", "verify", "LAB=zz"], cwd=probed, env=home)
@@ -301,7 +301,7 @@ def test_a_command_whose_launcher_was_killed_still_has_the_lab(probed: Path, tmp
 
 
 @pytest.mark.parametrize(("sent", "to_group"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, False)])
-def test_a_signal_ends_the_command_and_gives_the_lab_back(
+def test_a_signal_ends_the_command_and_releases_the_lock(
     sent: signal.Signals, to_group: bool, probed: Path, tmp_path: Path
 ) -> None:
     (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
@@ -331,7 +331,7 @@ EVERYTHING = {
 REFUSED = "[ERROR]: traffic_policy_entry: nosuch was given; accepted: an entry of the catalogue, such as "
 
 
-def test_with_all_of_it_set_a_playbook_refuses_what_it_should(checkout: Path, tmp_path: Path) -> None:
+def test_a_playbook_still_refuses_bad_input_with_all_of_them_set(checkout: Path, tmp_path: Path) -> None:
     line = refusal(call(checkout, environment(tmp_path, **EVERYTHING), "policy", "ENTRY=nosuch", "LAB=zz"))
     assert line.startswith(REFUSED)
     assert not (tmp_path / ".local/state/istio-lab").exists()
@@ -343,7 +343,7 @@ def test_a_load_test_without_a_lab_is_one_line(checkout: Path, tmp_path: Path) -
     assert not (tmp_path / ".local/state/istio-lab").exists()
 
 
-def test_the_catalogue_is_listed_from_there(checkout: Path, tmp_path: Path) -> None:
+def test_the_catalogue_is_listed_from_such_a_path(checkout: Path, tmp_path: Path) -> None:
     done = call(checkout, environment(tmp_path, LC_ALL="C"), "catalogue")
     assert done.returncode == 0, done.stderr
     assert "reviews-80-20" in done.stdout
@@ -394,7 +394,7 @@ PLAYBOOKS = {
 
 
 @pytest.mark.parametrize("name", PLAYBOOKS)
-def test_how_a_playbook_ends_and_what_it_says(name: str, tmp_path: Path) -> None:
+def test_exit_status_and_message_of_a_playbook(name: str, tmp_path: Path) -> None:
     tasks, status, line = PLAYBOOKS[name]
     (tmp_path / "play.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: {tasks}}}]")
     log = tmp_path / "ansible.log"
@@ -457,7 +457,7 @@ def test_what_a_playbook_runs_reaches_this_machine_directly(
 
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "zh_CN.UTF-8"}, {"LC_ALL": "C", "LANG": "C"}])
-def test_the_plain_command_works_in_any_locale_and_where_all_may_write(
+def test_the_plain_command_works_in_any_locale_and_in_a_world_writable_folder(
     variables: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
     packages = tmp_path / "venv" / Path(sys.prefix, "lib").name / f"python3.{sys.version_info.minor}" / "site-packages"
@@ -483,7 +483,7 @@ def test_the_plain_command_works_in_any_locale_and_where_all_may_write(
     ("outcomes", "status"),
     [(["PASS", "PASS"], 0), (["PASS", "FAIL"], 1), (["VOID", "FAIL"], 1), (["PASS", "VOID"], 2), (["PASS"], 2)],
 )
-def test_the_catalogues_status_is_that_of_its_verdicts(outcomes: list[str], status: int, tmp_path: Path) -> None:
+def test_the_catalogues_exit_status_follows_its_verdicts(outcomes: list[str], status: int, tmp_path: Path) -> None:
     names = ["cors", "jwt"]
     for name, outcome_of in zip(names, outcomes, strict=False):
         (tmp_path / name).mkdir()
@@ -516,7 +516,7 @@ print(options.num_users, options.headless, options.host)
 
 
 @pytest.mark.parametrize("text", ["users = 1\nheadless = true\nhost = http://elsewhere\n", "= = no\n[["])
-def test_locust_takes_no_settings_but_those_of_its_command_line(text: str, tmp_path: Path) -> None:
+def test_locust_takes_settings_only_from_its_command_line(text: str, tmp_path: Path) -> None:
     (tmp_path / ".locust.conf").write_text(text)
     given = environment(tmp_path, LOCUST_HOST="http://elsewhere", LOCUST_HEADLESS="1", LOCUST_USER_CLASSES="x")
     command = [sys.executable, "-c", READS]
@@ -533,7 +533,7 @@ print(forked.run_locust(options, Path(sys.argv[1]), 60))
 """
 
 
-def test_locust_that_is_forked_takes_no_others_either(tmp_path: Path) -> None:
+def test_forked_locust_takes_no_other_settings(tmp_path: Path) -> None:
     (tmp_path / ".locust.conf").write_text("= = no\n[[")
     command = [sys.executable, "-c", FORKED, str(tmp_path / "output")]
     given = environment(tmp_path)

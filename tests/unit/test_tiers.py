@@ -42,7 +42,7 @@ def full_only_paths() -> list[str]:
     return [str(f.relative_to(PROJECT)) for name in LISTED["scenarios"] for f in PROJECT.glob(f"molecule/{name}/tests/*.py")]
 
 
-def test_each_thing_that_is_left_out_is_there_and_has_a_reason() -> None:
+def test_everything_left_out_exists_and_has_a_reason() -> None:
     assert set(LISTED) == {"entries", "expectations", "scenarios", "tests", "roles", "playbooks"}
     assert all(isinstance(why, str) and len(why) > 10 for part in LISTED.values() for why in part.values())
     for name in LISTED["scenarios"]:
@@ -52,7 +52,7 @@ def test_each_thing_that_is_left_out_is_there_and_has_a_reason() -> None:
     assert [name for name in LISTED["tests"] if stale(name, LISTED["tests"], sources)] == []
 
 
-def test_a_name_of_the_list_that_stands_for_nothing_is_seen() -> None:
+def test_a_stale_name_in_the_list_is_detected() -> None:
     sources = {"t.py": "def test_one(x: int) -> None:\n    pass\n", full_only_paths()[0]: "def test_one() -> None:\n    pass\n"}
     listed = {"t.py::test_one": "why", "t.py::test_one[case]": "why"}
     assert not stale("t.py::test_one", listed, sources)
@@ -84,7 +84,7 @@ def not_shown(every: Mapping[str, set[str]], left_out: Iterable[str]) -> set[str
     return set[str]().union(*every.values()) - shown
 
 
-def test_core_entries_show_all_that_the_catalogue_does() -> None:
+def test_core_entries_cover_the_whole_catalogue() -> None:
     every = {name: features(name) for name in entry.names()}
     assert set(LISTED["entries"]) <= set(every)
     assert set(tiers.core_entries()) == set(every) - set(LISTED["entries"])
@@ -93,14 +93,14 @@ def test_core_entries_show_all_that_the_catalogue_does() -> None:
     assert samples - set[str]().union(*every.values()) == set(), "a sample without an entry"
 
 
-def test_an_entry_that_alone_shows_something_is_missed() -> None:
+def test_a_missing_entry_with_a_unique_feature_is_detected() -> None:
     every = {"a": {"client X", "sample s"}, "b": {"client X", "sample s"}, "c": {"client Y", "sample s"}}
     assert not_shown(every, []) == not_shown(every, ["a"]) == not_shown(every, ["b"]) == set()
     assert not_shown(every, ["c"]) == {"client Y"}
     assert not_shown(every, ["a", "b"]) == {"client X"}
 
 
-def test_no_entry_of_the_core_tier_is_of_no_use_to_it() -> None:
+def test_every_entry_in_the_core_tier_is_needed() -> None:
     """Each costs some ten seconds under its policy, and as many under its control."""
     every = {name: features(name) for name in entry.names()}
     missed = not_shown(every, LISTED["entries"])
@@ -202,13 +202,13 @@ def core_playbooks() -> set[str]:
     return found & {f.name for f in PROJECT.glob("playbooks/*.yml")}
 
 
-def test_every_playbook_and_role_is_touched_or_listed() -> None:
+def test_every_playbook_and_role_is_covered_or_listed() -> None:
     playbooks, roles = reached(core_playbooks(), project())
     assert {f.name for f in PROJECT.glob("playbooks/*.yml")} - playbooks == set(LISTED["playbooks"])
     assert {f.name for f in (PROJECT / "roles").iterdir()} - roles == set(LISTED["roles"])
 
 
-def test_what_is_reached_hangs_on_conditions_and_on_who_asks() -> None:
+def test_reachability_depends_on_conditions_and_callers() -> None:
     read = {
         "playbooks/a.yml": [
             {"import_playbook": "b.yml"},
@@ -230,6 +230,6 @@ def test_what_is_reached_hangs_on_conditions_and_on_who_asks() -> None:
     ("listed", "playbooks"),
     [([], {"x.yml", "y.yml"}), (["t.py::test_one"], {"y.yml"}), (["t.py"], set()), (["t.py::test_on"], {"x.yml", "y.yml"})],
 )
-def test_what_a_test_runs_counts_where_the_test_does(listed: list[str], playbooks: set[str]) -> None:
+def test_playbooks_count_only_for_tests_that_run(listed: list[str], playbooks: set[str]) -> None:
     source = 'def test_one():\n    play("x.yml")\n\n\ndef test_two():\n    play("--check y.yml", "some words")\n'
     assert played("t.py", source, listed) == playbooks

@@ -30,14 +30,14 @@ def test_false_fails_of_2500_watched_runs_are_at_most_one_in_a_thousand() -> Non
     assert failed <= 2, f"{failed} of 2500 true declarations were rejected"
 
 
-def test_80_20_declared_as_90_10_fails_within_250_requests_in_the_median() -> None:
+def test_80_20_expected_as_90_10_fails_within_a_median_of_250_requests() -> None:
     rng = random.Random(21)
     runs = [watched(0.2, NINETY, 3000, rng) for _ in range(400)]
     assert 0 not in runs, "a wrong declaration was never rejected"
     assert statistics.median(runs) <= 250
 
 
-def test_intervals_hold_the_truth_in_watched_runs() -> None:
+def test_intervals_contain_the_true_share_in_watched_runs() -> None:
     rng = random.Random(22)
     missed = 0
     for _ in range(300):
@@ -99,7 +99,7 @@ def test_true_shares_pass_after_so_many_requests_in_the_median(shares: list[floa
     assert statistics.median(n for _, n in runs) <= most
 
 
-def test_zero_share_fails_on_the_first_answer_and_passes_by_the_exact_bound() -> None:
+def test_zero_share_fails_on_the_first_response_and_passes_by_the_exact_bound() -> None:
     declared = Declared({"all": {"v1": 1.0, "v3": 0.0}}, margin=0.05)
     needed = math.ceil(math.log(PASS_ALPHA) / math.log(0.95))
     assert judge(declared, Observed({"all": {"v1": 5000, "v3": 1}})).outcome is Outcome.FAIL
@@ -108,7 +108,7 @@ def test_zero_share_fails_on_the_first_answer_and_passes_by_the_exact_bound() ->
     assert exact_upper(needed, PASS_ALPHA) <= 0.05 < exact_upper(needed - 1, PASS_ALPHA)
 
 
-def test_an_undeclared_version_fails() -> None:
+def test_an_unexpected_version_fails() -> None:
     verdict = judge(Declared({"all": NINETY}), Observed({"all": {"v1": 9, "v2": 1}}))
     assert verdict.outcome is Outcome.FAIL
     assert "v2" in verdict.reasons[0]
@@ -124,7 +124,7 @@ def test_nothing_but_errors_never_passes() -> None:
     assert judge(Declared({"all": {"v1": 1.0}}), Observed({"all": {ERROR: 500}})).outcome is Outcome.FAIL
 
 
-def test_no_answers_are_inconclusive() -> None:
+def test_no_responses_are_inconclusive() -> None:
     verdict = judge(Declared({"all": NINETY}), Observed({}))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.outcome.exit_code == 2
@@ -170,7 +170,7 @@ def test_a_source_that_disagrees_is_named() -> None:
     assert verdict.sources == {"clients": {"v1": 2700, "v3": 300}, **sources}
 
 
-def test_what_comes_after_the_verdict_is_compared_but_not_judged() -> None:
+def test_later_responses_are_compared_but_not_judged() -> None:
     declared = Declared({"a": NINETY})
     late = Observed(
         {"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, sources={"the proxies": {"v1": 2700, "v3": 900}}

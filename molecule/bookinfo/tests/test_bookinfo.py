@@ -1,4 +1,4 @@
-"""Bookinfo as the role left it: its interface, inside the cluster and through the gateway."""
+"""Bookinfo as deployed by the role: its interface, inside the cluster and through the gateway."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TITLE = "<title>Simple Bookstore App</title>"
 
 
 def ask(url: str, options: str = "") -> tuple[int, str]:
-    """Status and body, asked from inside the ratings pod."""
+    """Status and body of a request sent from the ratings pod."""
     done = lab.pod("ratings", "ratings").run(f"curl -s -m 12 {options} -w '\n%{{http_code}}' {url}")
     body, _, status = done.stdout.rpartition("\n")
     return int(status), body
 
 
 def test_sidecars_come_from_a_webhook_that_stays() -> None:
-    # istioctl's install makes the default tag's webhook last, another one ineffective before that: pods in between get none.
+    # istioctl install disables one webhook before it creates the default tag's: pods in between get no sidecar.
     tag = json.loads(lab.kubectl("get", "mutatingwebhookconfiguration", "istio-revision-tag-default", "-o", "json"))
     first = min(str(d["metadata"]["creationTimestamp"]) for d in lab.items("deployments", "bookinfo"))
     assert tag["metadata"]["creationTimestamp"] <= first

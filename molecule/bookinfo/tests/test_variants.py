@@ -1,4 +1,4 @@
-"""The variants of Bookinfo's services, each from its own manifest, beside the mesh: databases, faults, an outer books API."""
+"""Variants of Bookinfo's services, each from its own manifest, outside the mesh: databases, faults, an external books API."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def namespace() -> Iterator[float]:
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": f"bookinfo-{app}"}}
         for app in ("ratings", "details")
     ]
-    # Accounts first: a pod without its account is refused, and tried again only later.
+    # Accounts first: a pod without its account is refused, and retried only later.
     objects = accounts + books() + [o for name in ["mysql", *VARIANTS] for o in workloads(name)]
     lab.kubectl("create", "namespace", NAMESPACE)
     try:
@@ -69,7 +69,7 @@ def namespace() -> Iterator[float]:
 
 @contextlib.contextmanager
 def forwarded(deployment: str) -> Iterator[str]:
-    """URL of port 9080 of a pod of ``deployment``, while one asks there."""
+    """URL that is forwarded to port 9080 of a pod of ``deployment``."""
     kubectl = ["kubectl", "--kubeconfig", str(lab.KUBECONFIG), "-n", NAMESPACE]
     forward = [*kubectl, "port-forward", "--address", "127.0.0.1", f"deployment/{deployment}", ":9080"]
     with subprocess.Popen(forward, stdout=subprocess.PIPE, text=True) as process:
@@ -97,15 +97,15 @@ def test_half_of_faulty_ratings_fail(namespace: float) -> None:
     with forwarded("ratings-v-faulty") as url:
         seen = Counter(asked(f"{url}/ratings/0")[0] for _ in range(40))
     assert set(seen) == {200, 503}
-    # 40 fair coins leave this range once in a million.
+    # 40 fair coin tosses fall outside this range once in a million.
     assert 5 <= seen[503] <= 35
 
 
-def test_ratings_leave_it_to_proxies_to_end_idle_connections(namespace: float) -> None:
+def test_ratings_keeps_idle_connections_open(namespace: float) -> None:
     with forwarded("ratings-v-faulty") as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
         for pause in (0, 6):
-            time.sleep(pause)  # longer than Node keeps one by itself
+            time.sleep(pause)  # longer than Node's default
             connection.request("GET", "/health")
             assert connection.getresponse().read() == b'{"status":"Ratings is healthy"}'
 
@@ -114,9 +114,9 @@ def test_half_of_delayed_ratings_take_seven_seconds(namespace: float) -> None:
     script = (
         "for i in $(seq 24); do curl -s -o /dev/null -w '%{http_code} %{time_total}\\n' 127.0.0.1:9080/ratings/0 & done; wait"
     )
-    told = lab.kubectl("-n", NAMESPACE, "exec", "deploy/ratings-v-delayed", "--", "sh", "-c", script).split("\n")
-    seconds = [float(line.split()[1]) for line in told if line]
-    assert all(line.startswith("200 ") for line in told if line)
+    lines = lab.kubectl("-n", NAMESPACE, "exec", "deploy/ratings-v-delayed", "--", "sh", "-c", script).split("\n")
+    seconds = [float(line.split()[1]) for line in lines if line]
+    assert all(line.startswith("200 ") for line in lines if line)
     slow = [s for s in seconds if s > 6.9]
     assert 1 <= len(slow) < len(seconds) == 24
     assert all(s < 8 for s in slow)
@@ -132,13 +132,13 @@ def test_details_v2_asks_the_books_api(namespace: float) -> None:
     }  # fmt: skip
 
 
-def test_details_v2_says_so_when_the_books_api_is_gone(namespace: float) -> None:
+def test_details_v2_reports_a_missing_books_api(namespace: float) -> None:
     lab.kubectl("-n", NAMESPACE, "delete", "pod", "books", "--now")
     assert ask("details-v2", "/details/7")[0] == 500
 
 
 def test_ratings_v2_reads_mysql(namespace: float) -> None:
-    until = time.monotonic() + 60  # the database makes its files on the first start
+    until = time.monotonic() + 60  # the database creates its files on the first start
     while (seen := ask("ratings-v2-mysql", "/ratings/0"))[0] != 200 and time.monotonic() < until:
         time.sleep(2)
     assert seen == (200, '{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}')
@@ -149,14 +149,14 @@ def test_ratings_v2_reads_mysql(namespace: float) -> None:
     assert ask("ratings-v2-mysql", "/ratings/0", "POST")[0] == 501
 
 
-def test_ratings_v2_says_so_when_mysql_is_gone(namespace: float) -> None:
+def test_ratings_v2_reports_a_missing_mysql(namespace: float) -> None:
     lab.kubectl("-n", NAMESPACE, "scale", "deployment/mysqldb-v1", "--replicas=0")
     lab.kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", "app=mysqldb", "--timeout=60s")
     status, body = ask("ratings-v2-mysql", "/ratings/0")
     assert (status, json.loads(body)) == (500, {"error": "could not connect to ratings database"})
 
 
-def test_unavailable_and_unhealthy_ratings_are_ill_every_other_minute(namespace: float) -> None:
+def test_unavailable_and_unhealthy_ratings_fail_every_other_minute(namespace: float) -> None:
     states: set[tuple[int, int, int, int]] = set()
     until = time.monotonic() + 90
     with forwarded("ratings-v-unavailable") as unavailable, forwarded("ratings-v-unhealthy") as unhealthy:
@@ -174,7 +174,7 @@ def test_unavailable_and_unhealthy_ratings_are_ill_every_other_minute(namespace:
 
 @pytest.fixture(scope="module")
 def ferretdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """FerretDB, which speaks MongoDB's protocol, compiled from its Go module (Debian has no MongoDB)."""
+    """FerretDB, which speaks the MongoDB protocol, compiled from its Go module (Debian has no MongoDB)."""
     folder = tmp_path_factory.mktemp("ferretdb")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab/go"
     go = next((lab.PROJECT / ".venv/lib").glob("python3*/site-packages/go/bin"))
@@ -221,16 +221,16 @@ def test_ratings_v2_reads_mongodb(ferretdb: str) -> None:
             "await c.db('test').collection('ratings').insertMany([{ rating: 3 }, { rating: 2 }]); await c.close() })()"
         )
         subprocess.run([*inside, "node", "-e", seed], check=True, timeout=60)
-        told = subprocess.run(
+        answer = subprocess.run(
             [*inside, "curl", "-s", "-m", "10", "--retry", "5", "--retry-connrefused", f"http://127.0.0.1:{port}/ratings/0"],
             check=True, timeout=60, capture_output=True, text=True,
         ).stdout  # fmt: skip
-        assert json.loads(told) == {"id": 0, "ratings": {"Reviewer1": 3, "Reviewer2": 2}}
+        assert json.loads(answer) == {"id": 0, "ratings": {"Reviewer1": 3, "Reviewer2": 2}}
     finally:
         subprocess.run(["podman", "rm", "--force", "--time", "2", name], check=True, capture_output=True)
 
 
-def test_the_gateway_apis_way_in_has_a_gateway_of_its_own() -> None:
+def test_the_gateway_api_deploys_a_separate_gateway() -> None:
     manifest = str(lab.PROJECT / "samples/bookinfo/gateway-api/bookinfo-gateway.yaml")
     lab.kubectl("-n", "bookinfo", "apply", "-f", manifest)
     try:

@@ -1,4 +1,4 @@
-"""The lab in one file: refused when it is not whole or not for this host; on a bare system without a network, a lab."""
+"""The lab in one file: refused if damaged or for another host; installs a lab on a bare system without a network."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CHECK = "roles/bundle/files/check_machine.py"
 
 def header() -> dict[str, Any]:
     with open(BUNDLE, "rb") as opened:
-        told: dict[str, Any] = json.loads(opened.read(HEADER_BYTES))
-    return told
+        content: dict[str, Any] = json.loads(opened.read(HEADER_BYTES))
+    return content
 
 
 def unbundled(file: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    """What make lab BUNDLE=file does first, with a cache of its own."""
+    """Run the first step of make lab BUNDLE=file, with a separate cache."""
     command = ["make", "-s", "unbundle", f"BUNDLE={file}"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
     return subprocess.run(command, cwd=lab.PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=120)
@@ -38,15 +38,15 @@ def unbundled(file: Path, home: Path) -> subprocess.CompletedProcess[str]:
 def refused(file: Path, home: Path, words: str) -> None:
     done = unbundled(file, home)
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
-    assert len(told) == 1, told
-    assert told[0].startswith(f"BUNDLE: {file} was given, "), told
-    assert words in told[0]
-    assert "nothing was changed" in told[0]
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(errors) == 1, errors
+    assert errors[0].startswith(f"BUNDLE: {file} was given, "), errors
+    assert words in errors[0]
+    assert "nothing was changed" in errors[0]
     assert not list(home.rglob("*.deb")), "something was unpacked"
 
 
-def test_a_bundle_is_no_larger_than_it_may_be(record_property: Callable[[str, object], None]) -> None:
+def test_a_bundle_stays_below_its_size_limit(record_property: Callable[[str, object], None]) -> None:
     record_property("bytes", BUNDLE.stat().st_size)
     assert BUNDLE.stat().st_size / 1e9 <= LIMIT_GB
     assert BUNDLE.stat().st_size == HEADER_BYTES + header()["size"]
@@ -85,7 +85,7 @@ def test_a_bundle_for_another_host_is_refused(changes: dict[str, Any], words: st
     refused(file, tmp_path / "home", words)
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "none", tmp_path / "home", "No such file")
     (tmp_path / "text").write_text("not a bundle")
     refused(tmp_path / "text", tmp_path / "home", "which is no bundle of this lab")
@@ -94,15 +94,15 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A bare Debian: python3 and make, and the project as it is in the bundle."""
-    # Not below /tmp, which may be memory.
+    # Not in /tmp, which may be in memory.
     folder = lab.PROJECT / "build/bare"
     remove(folder)
     folder.mkdir(parents=True)
-    told = subprocess.run(
+    listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    mirror = next(line.split()[2] for line in told.splitlines() if line.startswith("bookworm main "))
+    mirror = next(line.split()[2] for line in listed.splitlines() if line.startswith("bookworm main "))
     subprocess.run(
         ["debootstrap", "--variant=minbase", "--include=python3,make", "bookworm", str(folder), mirror],
         check=True, capture_output=True, timeout=300,
@@ -115,12 +115,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    # What podman mounted there went with its namespace.
+    # podman's mounts there disappeared with its namespace.
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def bare(root: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """A script on the bare system; whatever it started ends with it."""
+    """Run a script on the bare system; its child processes end with it."""
     alone = ["unshare", "--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child"]
     inside = [str(lab.PROJECT / "tests/bare.sh"), str(root), str(BUNDLE.parent), "bash", "-c", script]
     return subprocess.run([*alone, *inside], capture_output=True, text=True, check=False, timeout=900)
@@ -139,32 +139,32 @@ make load ENTRY=reviews-80-20
 """
 
 
-def test_a_bare_host_without_a_route_gets_a_lab_from_it(root: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_bare_host_without_a_network_gets_a_lab(root: Path, record_property: Callable[[str, object], None]) -> None:
     done = bare(root, LAB)
-    told = done.stdout
-    (root / "log").write_text(told + done.stderr)
-    assert done.returncode == 0, told[-3000:] + done.stderr[-2000:]
-    assert "routes: 1\n" in told, "there is more than the table's head"
-    first, second, balanced, load = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", told)
+    output = done.stdout
+    (root / "log").write_text(output + done.stderr)
+    assert done.returncode == 0, output[-3000:] + done.stderr[-2000:]
+    assert "routes: 1\n" in output, "there are routes besides the table's header"
+    first, second, balanced, load = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", output)
     assert int(first) > 0
     assert second == "0"
     assert int(balanced) > 0
     assert load
-    assert "reviews-80-20: PASS" in lab.words(told)
-    (seconds,) = re.findall(r"lab from bundle: (\d+) s", told)
+    assert "reviews-80-20: PASS" in lab.words(output)
+    (seconds,) = re.findall(r"lab from bundle: (\d+) s", output)
     record_property("seconds from bundle to lab", seconds)
 
 
-def test_what_is_in_it_is_listed() -> None:
+def test_contents_are_listed() -> None:
     listed = ["tar", "--extract", "--to-stdout", "--occurrence", "bom.json"]
     with open(BUNDLE, "rb") as opened:
         opened.seek(HEADER_BYTES)
-        told = json.loads(subprocess.run(listed, stdin=opened, capture_output=True, check=True).stdout)
-    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
-    kinds = {c["purl"].split("/")[0] for c in told["components"] if "purl" in c}
+        bom = json.loads(subprocess.run(listed, stdin=opened, capture_output=True, check=True).stdout)
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
+    kinds = {c["purl"].split("/")[0] for c in bom["components"] if "purl" in c}
     assert kinds == {"pkg:pypi", "pkg:deb", "pkg:golang", "pkg:npm", "pkg:maven"}
-    named = {c["name"] for c in told["components"]}
-    # Of each source one, what is in images within the node's image included.
+    named = {c["name"] for c in bom["components"]}
+    # One component per source, including those in images inside the node image.
     assert {
         "ansible",
         "podman",
@@ -177,7 +177,7 @@ def test_what_is_in_it_is_listed() -> None:
     } <= named
 
 
-def test_a_lab_does_not_run_what_is_for_another_architecture() -> None:
+def test_a_lab_refuses_another_architecture() -> None:
     other = "arm64" if os.uname().machine == "x86_64" else "amd64"
     done = lab.playbook("site.yml", lab_name=f"{lab.NAME}-other", lab_architecture=other)
     assert done.returncode != 0
@@ -187,7 +187,7 @@ def test_a_lab_does_not_run_what_is_for_another_architecture() -> None:
 
 
 def role(name: str, tasks: str = "main", **variables: object) -> None:
-    """One role of the lab by itself, with the lab's own variables."""
+    """Run a single role with the lab's own variables."""
     command = [
         "ansible",
         "--playbook-dir=playbooks",
@@ -211,12 +211,12 @@ def checked(machine: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the other architecture is asked for from this one")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the test builds for arm64 on x86_64")
 @pytest.mark.skipif(
-    "binfmt_misc" not in Path("/proc/filesystems").read_text(), reason="this kernel runs no programs by an emulator"
+    "binfmt_misc" not in Path("/proc/filesystems").read_text(), reason="this kernel cannot run programs through an emulator"
 )
 def test_programs_for_another_architecture_are_compiled_here_and_run_there(tmp_path: Path) -> None:
-    """The smallest of them; make bundle ARCH=arm64 does the same with all, which takes an hour."""
+    """Uses the smallest program; make bundle ARCH=arm64 does the same with all of them, which takes an hour."""
     role("container_engine", "emulation", container_engine_machine="aarch64")
     role(
         "binaries", "ready", lab_architecture="arm64", lab_image_source="build",

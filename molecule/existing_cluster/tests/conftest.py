@@ -1,4 +1,4 @@
-"""One foreign cluster for all tests of this scenario."""
+"""One existing cluster for all tests in this scenario."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.registry import served
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluster.Foreign]:
     folder = tmp_path_factory.mktemp("foreign")
     settings = yaml.safe_load((lab.STATE / "kind.yaml").read_text())
-    settings["nodes"] = [{"role": "control-plane"}]  # no port of it is published on this machine
+    settings["nodes"] = [{"role": "control-plane"}]  # none of its ports are published on this machine
     settings["containerdConfigPatches"].append(foreign_cluster.REGISTRIES)
     (folder / "kind.yaml").write_text(yaml.safe_dump(settings))
     image = json.loads((lab.STATE / "cluster.json").read_text())["image"]
     there = foreign_cluster.Foreign(folder / "kubeconfig")
     where = ["--name", foreign_cluster.CLUSTER, "--kubeconfig", str(there.kubeconfig)]
-    # An ended run may have left its lab's folder, of a cluster that is gone.
+    # An interrupted run may have left its lab's folder, for a cluster that no longer exists.
     shutil.rmtree(foreign_cluster.STATE, ignore_errors=True)
     before = lab.traces()
     try:
@@ -44,7 +44,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foreign_cluste
 
 @pytest.fixture(scope="session")
 def registry(foreign: foreign_cluster.Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that the cluster's node speaks to without a certificate."""
+    """A registry that the cluster's node uses without a certificate."""
     with served(tmp_path_factory.mktemp("registry")) as address:
         place = f"/etc/containerd/certs.d/{address}"
         node = ["podman", "exec", f"{foreign_cluster.CLUSTER}-control-plane", "bash", "-c"]
@@ -54,6 +54,6 @@ def registry(foreign: foreign_cluster.Foreign, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def here() -> None:
-    """The report of the same entries on the lab's own cluster."""
+    """The report for the same entries on the lab's own cluster."""
     done = lab.playbook("verify_catalogue.yml", lab_verify_entries=foreign_cluster.ENTRIES)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,4 +1,4 @@
-"""A cluster that the lab did not make, with workloads of others on it: refused, used, and left as it was."""
+"""A cluster that the lab did not create, with other workloads on it: refused, used, and left as it was."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, alone, declar
 
 @pytest.fixture(scope="module")
 def before(foreign: Foreign) -> dict[str, Any]:
-    """The cluster before the lab came."""
+    """The cluster before the lab was installed."""
     return foreign.everything()
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """One line that says it all, nothing changed, no folder made."""
+    """Refused with one line; nothing is changed and no folder is created."""
     assert done.returncode != 0
-    told = lab.words(done.stdout)
+    output = lab.words(done.stdout)
     for word in (*words, "nothing was changed"):
-        assert word in told, done.stdout[-3000:]
+        assert word in output, done.stdout[-3000:]
     assert "changed=0" in done.stdout
     assert not STATE.exists()
 
 
-def test_a_kubeconfig_that_is_none_is_refused(foreign: Foreign, before: dict[str, Any], tmp_path: Path) -> None:
+def test_an_invalid_kubeconfig_is_refused(foreign: Foreign, before: dict[str, Any], tmp_path: Path) -> None:
     def given(name: str) -> subprocess.CompletedProcess[str]:
         return foreign.play("site.yml", existing_cluster_kubeconfig=str(tmp_path / name))
 
@@ -49,7 +49,7 @@ def test_a_kubeconfig_that_is_none_is_refused(foreign: Foreign, before: dict[str
     refused(given("nobody"), "the cluster does not answer")
 
 
-def test_a_user_without_rights_is_refused_with_what_is_missing(
+def test_a_user_without_rights_is_refused_with_the_missing_ones(
     foreign: Foreign, before: dict[str, Any], tmp_path: Path
 ) -> None:
     weak = yaml.safe_load(foreign.kubeconfig.read_text())
@@ -60,7 +60,7 @@ def test_a_user_without_rights_is_refused_with_what_is_missing(
     assert weak["users"][0]["user"]["token"] not in done.stdout
 
 
-def test_names_and_meshes_of_others_are_refused(foreign: Foreign, before: dict[str, Any]) -> None:
+def test_taken_names_and_other_meshes_are_refused(foreign: Foreign, before: dict[str, Any]) -> None:
     foreign.kubectl("create", "namespace", "bookinfo")
     foreign.kubectl("label", "namespace", "shop", "istio-injection=enabled")
     labels = {"app": "istiod"}
@@ -83,7 +83,7 @@ def test_names_and_meshes_of_others_are_refused(foreign: Foreign, before: dict[s
     refused(foreign.play("site.yml", existing_cluster_min_memory_gib=4000), "existing_cluster_min_memory_gib", "4000 GiB")
 
 
-def test_the_lab_comes_up_beside_what_others_run(foreign: Foreign, before: dict[str, Any]) -> None:
+def test_the_lab_runs_beside_other_workloads(foreign: Foreign, before: dict[str, Any]) -> None:
     done = foreign.play("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert "the gateway by NodePort (nodes are reached from here" in lab.words(done.stdout)
@@ -93,11 +93,11 @@ def test_the_lab_comes_up_beside_what_others_run(foreign: Foreign, before: dict[
     again = foreign.play("site.yml")
     assert "changed=0" in again.stdout, again.stdout[-3000:]
     now = foreign.everything()
-    assert {name: now.get(name) for name in before} == before, "the lab touched what is not its own"
-    assert set(now) - set(before), "the comparison can tell a difference"
+    assert {name: now.get(name) for name in before} == before, "the lab changed objects that it does not own"
+    assert set(now) - set(before), "the comparison detects differences"
 
 
-def test_images_that_are_the_labs_own_need_a_registry(foreign: Foreign) -> None:
+def test_locally_built_images_need_a_registry(foreign: Foreign) -> None:
     for given, where, words in (
         ("", "cluster", "lab_registry: nothing was given, and loadtest_where: cluster needs a registry"),
         ("", "local", "lab_registry: nothing was given, and sample greeter needs a registry"),
@@ -109,7 +109,7 @@ def test_images_that_are_the_labs_own_need_a_registry(foreign: Foreign) -> None:
         assert "changed=0" in wrong.stdout
 
 
-def test_a_gateway_that_nothing_reaches_is_forwarded_to(foreign: Foreign) -> None:
+def test_an_unreachable_gateway_is_forwarded(foreign: Foreign) -> None:
     done = foreign.play("site.yml", existing_cluster_reach="port-forward")
     assert done.returncode == 0, done.stdout[-3000:]
     service = json.loads(foreign.kubectl("-n", "istio-system", "get", "service", "istio-ingressgateway", "-o", "json"))
@@ -124,7 +124,7 @@ def test_a_gateway_that_nothing_reaches_is_forwarded_to(foreign: Foreign) -> Non
 
 def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, registry: str, here: None) -> None:
     at = (STATE / "gateway.json").read_text()
-    # As after a reboot: the next command brings the forward back, at the same ports.
+    # As after a reboot: the next command restarts the forwarding on the same ports.
     os.killpg(int((STATE / "forward.pid").read_text()), signal.SIGKILL)
     with alone():
         there = foreign.play(
@@ -137,19 +137,19 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, regi
     assert (STATE / "gateway.json").read_text() == at
 
 
-def test_what_needs_a_container_of_this_machine_is_refused(foreign: Foreign) -> None:
+def test_entries_that_need_a_local_container_are_refused(foreign: Foreign) -> None:
     done = foreign.play("run_loadtest.yml", loadtest_entry="egress-blocked")
     assert done.returncode != 0
     assert "egress-blocked was given, whose sample runs a program outside the cluster" in lab.words(done.stdout)
 
 
-def test_a_lab_keeps_to_its_cluster(foreign: Foreign) -> None:
+def test_a_lab_keeps_its_cluster(foreign: Foreign) -> None:
     done = foreign.play("site.yml", existing_cluster_kubeconfig=str(lab.KUBECONFIG))
     assert done.returncode != 0
     assert "existing_cluster_kubeconfig: this lab is on https://127.0.0.1:" in lab.words(done.stdout), done.stdout[-2000:]
 
 
-def test_a_cluster_that_does_not_answer_is_not_forgotten_by_itself(foreign: Foreign) -> None:
+def test_a_cluster_that_does_not_respond_is_not_forgotten_silently(foreign: Foreign) -> None:
     kept = (STATE / "kubeconfig").read_text()
     gone = yaml.safe_load(kept)
     gone["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
@@ -170,7 +170,7 @@ def test_destroy_leaves_the_cluster_as_it_was(foreign: Foreign, before: dict[str
     assert not STATE.exists()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{url}/productpage", timeout=10)
-    until = time.monotonic() + 30  # the API server forgets removed kinds a moment later
+    until = time.monotonic() + 30  # the API server drops removed CRDs a moment later
     while (now := foreign.everything()) != before and time.monotonic() < until:
         time.sleep(1)
     assert set(now) == set(before)

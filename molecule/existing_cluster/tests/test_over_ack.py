@@ -1,4 +1,4 @@
-"""The lab by the ack inventory, over a stand-in of the cloud's API that hands out the kubeconfig of a cluster that is here."""
+"""The lab with the ack inventory, on a stand-in for the cloud's API that returns the kubeconfig of a local cluster."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Ack:
 
 @pytest.fixture(scope="module")
 def ack(foreign: Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ack]:
-    # The cloud gives Services of type LoadBalancer an address; here MetalLB does, from the network of the nodes.
+    # In the cloud, Services of type LoadBalancer get an address; here, MetalLB assigns one from the nodes' network.
     balancer = {
         "kind_cluster_name": CLUSTER, "metallb_kubeconfig": str(foreign.kubeconfig),
         "metallb_state_dir": str(tmp_path_factory.mktemp("metallb")),
@@ -49,7 +49,7 @@ def ack(foreign: Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert done.returncode == 0, done.stdout[-3000:]
         assert ("changed=0" in done.stdout) != changed
     with pytest.MonkeyPatch.context() as patch:
-        # The SDK obeys a proxy even for 127.0.0.1.
+        # The SDK uses a proxy even for 127.0.0.1.
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
             patch.delenv(name, raising=False)
         cloud = Cloud(seconds_to_run=3, kubeconfig=foreign.kubeconfig.read_text())
@@ -58,7 +58,7 @@ def ack(foreign: Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "words"),
     [
         ({"ack_cluster_region": ""}, "ack_cluster_region: nothing was given"),
         ({"ack_cluster_zones": []}, "ack_cluster_zones: nothing was given"),
@@ -67,7 +67,7 @@ def ack(foreign: Foreign, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ({"ack_cluster_vpc": "vpc-1"}, "ack_cluster_vswitches: nothing was given"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_is_made(ack: Ack, given: dict[str, object], told: str) -> None:
+def test_bad_input_is_refused_and_nothing_is_made(ack: Ack, given: dict[str, object], words: str) -> None:
     before = dict(ack.given)
     ack.given |= given
     try:
@@ -75,7 +75,7 @@ def test_bad_input_is_refused_and_nothing_is_made(ack: Ack, given: dict[str, obj
     finally:
         ack.given = before
     assert done.returncode != 0
-    assert told in lab.words(done.stdout), done.stdout[-2000:]
+    assert words in lab.words(done.stdout), done.stdout[-2000:]
     assert "changed=0" in done.stdout
     assert (ack.created(), STATE.exists()) == (0, False)
 
@@ -88,7 +88,7 @@ def test_wrong_credentials_are_refused_without_being_shown(ack: Ack) -> None:
     assert ack.created() == 0
 
 
-def test_a_lab_comes_out_of_the_cloud_once(ack: Ack) -> None:
+def test_a_cloud_cluster_is_created_once(ack: Ack) -> None:
     done = ack.play("site.yml")
     assert done.returncode == 0, done.stdout[-3000:]
     assert KEY_SECRET not in done.stdout
@@ -113,17 +113,17 @@ def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, registry: st
     assert declared(STATE) == declared(lab.STATE)
 
 
-def test_images_that_are_the_labs_own_come_from_a_registry_that_both_reach(ack: Ack, registry: str) -> None:
-    """That of Locust, which sends from within the cluster, and that of greeter, which it asks."""
+def test_locally_built_images_come_from_a_shared_registry(ack: Ack, registry: str) -> None:
+    """The images of Locust, which sends from within the cluster, and of greeter, which it calls."""
     (STATE / "results/grpc-balance/verdict.json").unlink(missing_ok=True)
     done = ack.play(
         "run_loadtest.yml", loadtest_entry="grpc-balance", loadtest_where="cluster", loadtest_workers=1,
         lab_registry=f"{registry}/lab", lab_registry_tls_verify=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    told = json.loads((STATE / "results/grpc-balance/verdict.json").read_text())
-    assert told["outcome"] == "PASS"
-    assert told["facts"]["versions"]["python"].startswith("3.13"), "a pod's Python, not this machine's"
+    verdict = json.loads((STATE / "results/grpc-balance/verdict.json").read_text())
+    assert verdict["outcome"] == "PASS"
+    assert verdict["facts"]["versions"]["python"].startswith("3.13"), "a pod's Python, not this machine's"
     assert "lab/istio-lab/locust" in requests.get(f"http://{registry}/v2/_catalog", timeout=10).text
     pods = json.loads(ack.foreign.kubectl("-n", "greeter", "get", "pods", "-l", "app=greeter", "-o", "json"))["items"]
     images = {c["image"] for pod in pods for c in pod["spec"]["containers"] if c["name"] == "greeter"}

@@ -1,4 +1,4 @@
-"""image_source: pull, against Debian's docker-registry on this machine, filled with the built images under official names."""
+"""image_source: pull, from Debian's docker-registry on this machine, which holds the built images under official names."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ def podman(*arguments: str) -> str:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("registry")
     with served(folder) as address:
-        # A run that was ended may have left only the names that the lab gives them itself.
+        # An interrupted run may have left only the lab's own names for the images.
         for name in (n for n in OFFICIAL if not in_store(f"registry.istio.io/{n}")):
             short = name.rpartition("/")[2].partition(":")[0].removeprefix("examples-bookinfo-")
             built = podman("images", "--filter", f"reference=localhost/istio-lab/{short}", "--format", "{{.ID}}").split()
             podman("tag", built[0], f"registry.istio.io/{name}")
-        # Fast compression: what is tested is the way of the images, not their size.
+        # Fast compression: the test is about the path of the images, not their size.
         push = ["push", "--quiet", "--tls-verify=false", "--compression-format", "zstd"]
         for name in OFFICIAL:
             podman(*push, f"registry.istio.io/{name}", f"docker://{address}/istio/{name}")
         cluster = json.loads((lab.STATE / "cluster.json").read_text())
         target = f"{address}/hub/kindest/node:v{VERSIONS['lab_versions']['kubernetes']}"
         podman(*push, "--digestfile", str(folder / "digest"), cluster["image"], f"docker://{target}")
-        # From here on only the registry has them under these names.
+        # From now on, only the registry has the images under these names.
         for name in OFFICIAL:
             podman("untag", f"registry.istio.io/{name}", f"registry.istio.io/{name}")
         reference = f"kindest/node:v{VERSIONS['lab_versions']['kubernetes']}@{(folder / 'digest').read_text().strip()}"
         yield Registry(address, reference)
-    # The names under which they were pulled mean nothing once the registry has gone.
+    # The names under which they were pulled are useless once the registry is gone.
     pulled = [n for n in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split() if n.startswith(f"{address}/")]
     if pulled:
         podman("rmi", *pulled)
@@ -76,7 +76,7 @@ def mirrors(registry: Registry) -> dict[str, object]:
             "docker.io": f"http://{registry.address}/hub",
         },
         "images_node_official": registry.node,
-        # What the registry has under the official names are the built images.
+        # The images in the registry under official names are the built ones.
         "istio_upstream_envoy": True,
         "kind_cluster_image": f"docker.io/{registry.node.split('@')[0]}",
         "binaries_go_cache_dir": str(CACHE / "go"),
@@ -85,7 +85,7 @@ def mirrors(registry: Registry) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A user's home of its own: nothing of this lab is cached there but what Go has compiled before."""
+    """A separate home directory: its only cache is what Go has compiled before."""
     folder = tmp_path_factory.mktemp("home")
     return {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
 
@@ -95,25 +95,25 @@ def in_store(name: str) -> bool:
 
 
 def processes(words: str) -> list[int]:
-    """Processes whose command line has ``words``, this test's own left out."""
-    told = subprocess.run(["pgrep", "--full", "--", words], capture_output=True, text=True, check=False).stdout
-    return [int(pid) for pid in told.split() if int(pid) != os.getpid()]
+    """Ids of processes whose command line contains ``words``, without this test's own."""
+    found = subprocess.run(["pgrep", "--full", "--", words], capture_output=True, text=True, check=False).stdout
+    return [int(pid) for pid in found.split() if int(pid) != os.getpid()]
 
 
-def test_a_compile_that_was_cut_off_leaves_nothing_that_a_later_run_takes(registry: Registry, home: dict[str, str]) -> None:
+def test_an_interrupted_compile_leaves_nothing_to_reuse(registry: Registry, home: dict[str, str]) -> None:
     given = {**mirrors(registry), "lab_name": NAME}
     folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
     run = lab.start_playbook("build_artifacts.yml", home, **given)
     until = time.monotonic() + 120
     while not list(folder.glob("*/*.partial")) and time.monotonic() < until:
         time.sleep(0.2)
-    time.sleep(3)  # in the midst of it
+    time.sleep(3)  # while it is compiling
     os.killpg(run.pid, signal.SIGKILL)
     run.wait(timeout=20)
-    # The compile and Ansible's worker run apart from Ansible; a power cut would end them as well.
+    # The compile and Ansible's worker run in separate processes; a power cut would end them too.
     for pid in processes(str(folder)) + processes(f'"lab_name": "{NAME}"'):
         os.kill(pid, signal.SIGKILL)
-    assert list(folder.glob("*/*.partial")), "the compile was over before it could be cut off"
+    assert list(folder.glob("*/*.partial")), "the compile finished before it could be interrupted"
     assert not [f for f in folder.glob("*/*") if f.is_dir() and f.suffix != ".partial"]
 
 
@@ -124,7 +124,7 @@ def test_every_image_comes_under_its_official_name(registry: Registry, home: dic
     assert "images: pull (image_source says so)" in done.stdout
     for name in [*(f"registry.istio.io/{n}" for n in OFFICIAL), f"docker.io/{registry.node.split('@')[0]}"]:
         assert in_store(name), name
-    # The programs whose compile was cut off are whole now.
+    # The programs whose compile was interrupted are complete now.
     folder = Path(home["XDG_CACHE_HOME"]) / "istio-lab/binaries"
     (made,) = [f for f in folder.glob("*/*") if f.is_dir() and f.name != "gateway-api"]
     for program in ("kind", "kubectl", "istioctl"):
@@ -137,7 +137,7 @@ def test_every_image_comes_under_its_official_name(registry: Registry, home: dic
 def test_a_lab_comes_up_from_pulled_images(registry: Registry, home: dict[str, str]) -> None:
     given = mirrors(registry)
     node = [f"{NAME}-control-plane", "ctr", "--namespace", "k8s.io", "images"]
-    # What the lab starts; the variants of ratings and details would go the same way.
+    # The workloads that the lab starts; the variants of ratings and details would take the same path.
     workloads = [f"registry.istio.io/{n}" for n in OFFICIAL if not re.search("ratings-v-|ratings-v2|details-v2|mysqldb", n)]
     given["kind_cluster_load_images"] = workloads
 
@@ -147,13 +147,13 @@ def test_a_lab_comes_up_from_pulled_images(registry: Registry, home: dict[str, s
     try:
         made = lab.playbook("create_cluster.yml", home, **given)
         assert made.returncode == 0, made.stdout[-3000:]
-        # An official node image has none of them; this one, built here, is made to lack them as well.
+        # An official node image has none of them, so they are removed from this one, which was built here.
         podman("exec", *node, "rm", "--sync", *workloads)
         assert not held() & set(workloads)
         done = lab.playbook("site.yml", home, **given)
         assert done.returncode == 0, done.stdout[-3000:]
         assert held() >= set(workloads)
-        # What a pod needs beside them, the node itself asks the mirror for.
+        # The node itself pulls other images that a pod needs from the mirror.
         (extra,) = (f"registry.istio.io/{n}" for n in OFFICIAL if "details-v2" in n)
         podman("exec", *node, "rm", "--sync", extra)
         there = Path(home["XDG_STATE_HOME"]) / "istio-lab" / NAME / "kubeconfig"
@@ -180,8 +180,8 @@ def test_an_unreachable_mirror_is_named_with_the_fix(tmp_path: Path) -> None:
     assert "set a mirror or image_source: build" in lab.words(done.stdout)
 
 
-def test_an_image_build_that_was_cut_off_tags_nothing(tmp_path: Path) -> None:
-    # A command of this run's own: whatever an earlier run left in the store or in the layer cache is another image.
+def test_an_interrupted_image_build_tags_nothing(tmp_path: Path) -> None:
+    # A command that is unique to this run, so that nothing from an earlier run in the store or layer cache matches.
     name, key = f"localhost/istio-lab/{lab.NAME}-cut-off", hashlib.sha256(str(time.time_ns()).encode()).hexdigest()[:16]
     base = podman("image", "ls", "--filter", "reference=localhost/istio-lab/base", "--format", "{{.ID}}").split()[0]
     context, wait, log = tmp_path / "context", tmp_path / "wait", tmp_path / "log"
@@ -209,7 +209,7 @@ def test_an_image_build_that_was_cut_off_tags_nothing(tmp_path: Path) -> None:
             start_new_session=True,
         )
     try:
-        # A disk that has much to write may hold podman up for a minute; the loop ends when the build does.
+        # A busy disk may delay podman for a minute; the loop ends when the build does.
         until = time.monotonic() + 300
         while not begun() and run.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
@@ -225,6 +225,6 @@ def test_an_image_build_that_was_cut_off_tags_nothing(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert in_store(f"{name}:{key}")
     finally:
-        for pid in processes(f"echo {key}"):  # what ran in the build that was cut off
+        for pid in processes(f"echo {key}"):  # processes of the interrupted build
             os.kill(pid, signal.SIGKILL)
         podman("rmi", "--force", "--ignore", f"{name}:{key}")

@@ -1,4 +1,4 @@
-"""Who gets a sidecar: by the namespace's label, by hand, and who opts out; and what an injected pod says of itself."""
+"""Sidecar injection: by the namespace's label, by hand, and opt-out; and the explanation of an injected pod."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def namespace() -> Iterator[str]:
 
 
 def ready(name: str) -> str:
-    """Ready containers of a Deployment's pod, as kubectl words it: 2/2."""
+    """Ready containers in a Deployment's pod, in kubectl's format: 2/2."""
     lab.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
     pods = [p for p in lab.items("pods", NAMESPACE) if p["metadata"]["labels"]["app"] == name]
     (pod,) = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
@@ -57,7 +57,7 @@ def test_a_label_injects_new_pods_and_a_pod_may_opt_out(namespace: str) -> None:
     lab.kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest("nginx"))
     assert ready("nginx") == "1/1"
     lab.kubectl("label", "namespace", namespace, "istio-injection=enabled")
-    assert ready("nginx") == "1/1", "the label changes no pod that is there"
+    assert ready("nginx") == "1/1", "the label does not change existing pods"
     lab.kubectl("-n", namespace, "rollout", "restart", "deployment/nginx")
     assert ready("nginx") == "2/2"
     lab.kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest("plain", ', sidecar.istio.io/inject: "false"'))
@@ -74,7 +74,7 @@ def test_a_manifest_is_injected_by_hand(namespace: str) -> None:
     assert "istio-injection" not in json.loads(lab.kubectl("get", "namespace", namespace, "-o", "json"))["metadata"]["labels"]
 
 
-def test_a_pod_is_explained_with_the_rules_that_its_requests_take() -> None:
+def test_a_pod_is_explained_with_the_iptables_rules_of_its_requests() -> None:
     def explain(pod: str) -> subprocess.CompletedProcess[str]:
         command = ["make", "--no-print-directory", "explain", f"LAB={lab.NAME}", f"POD={pod}"]
         return subprocess.run(command, cwd=lab.PROJECT, capture_output=True, text=True, check=False)

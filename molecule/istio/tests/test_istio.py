@@ -1,4 +1,4 @@
-"""The mesh as the role left it."""
+"""The mesh as installed by the role."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_unknown_hosts_are_blocked() -> None:
     assert yaml.safe_load(mesh["data"]["mesh"])["outboundTrafficPolicy"]["mode"] == "REGISTRY_ONLY"
     ratings = lab.pod("ratings", "ratings")
     answer = ratings.run("curl -s -o /dev/null -m 10 -w '%{http_code}' http://unknown.lab.internal/")
-    # A name that does not resolve never reaches the proxy, so ask by address as well.
+    # A name that does not resolve never reaches the proxy, so try an address too.
     by_address = ratings.run(
         "curl -s -o /dev/null -m 10 -w '%{http_code}' -H 'Host: unknown.lab.internal' http://198.51.100.7/"
     )
@@ -36,7 +36,7 @@ def test_the_gateways_service_is_a_node_port() -> None:
     assert ports["http2"] == 30080
 
 
-def test_every_proxy_is_in_step() -> None:
+def test_every_proxy_is_in_sync() -> None:
     done = subprocess.run(
         ["istioctl", "--kubeconfig", str(lab.KUBECONFIG), "proxy-status"], capture_output=True, text=True, check=True
     )

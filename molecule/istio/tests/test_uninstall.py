@@ -1,4 +1,4 @@
-"""A mesh of another profile, put on a cluster of its own and taken off again."""
+"""A mesh with another profile, installed on a separate cluster and removed again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def test_profiles_and_an_uninstall_that_leaves_nothing(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "istio-lab" / NAME / "kubeconfig"
 
     def available(kind: str = "deployments") -> set[str]:
-        told = json.loads(lab.kubectl("get", kind, "-A", "-o", "json", kubeconfig=kubeconfig))["items"]
-        return {d["metadata"]["name"] for d in told if d["metadata"]["namespace"] == "istio-system"}
+        objects = json.loads(lab.kubectl("get", kind, "-A", "-o", "json", kubeconfig=kubeconfig))["items"]
+        return {d["metadata"]["name"] for d in objects if d["metadata"]["namespace"] == "istio-system"}
 
     try:
         made = lab.playbook("create_cluster.yml", home, lab_name=NAME)
@@ -25,11 +25,11 @@ def test_profiles_and_an_uninstall_that_leaves_nothing(tmp_path: Path) -> None:
             installed = lab.playbook("install_mesh.yml", home, lab_name=NAME, istio_profile=profile)
             assert installed.returncode == 0, installed.stdout[-3000:]
             assert available() == workloads
-        # A workload with a sidecar: it must lose it.
+        # A workload with a sidecar, which it must lose.
         lab.kubectl("create", "namespace", "app", kubeconfig=kubeconfig)
         lab.kubectl("label", "namespace", "app", "istio-injection=enabled", kubeconfig=kubeconfig)
         image = "docker.io/library/nginx:1.28"
-        # Ends when it is told to: as the first process of its container, sleep alone would be waited for.
+        # Ends on SIGTERM: as PID 1 of its container, sleep alone would ignore it.
         waits = ["sh", "-c", "trap exit TERM; sleep infinity & wait"]
         lab.kubectl("-n", "app", "create", "deployment", "web", f"--image={image}", "--", *waits, kubeconfig=kubeconfig)
         lab.kubectl("-n", "app", "rollout", "status", "deployment/web", "--timeout=120s", kubeconfig=kubeconfig)

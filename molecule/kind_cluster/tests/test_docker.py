@@ -1,4 +1,4 @@
-"""The same lab on docker, wherever a docker daemon answers (Debian 12's own cannot run kind without CAP_SYS_RESOURCE)."""
+"""The same lab on docker, if a docker daemon responds (Debian 12's own cannot run kind without CAP_SYS_RESOURCE)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.mark.skipif(not docker("version", "--format", "{{.Server.Version}}"), reason="no docker daemon answers here")
-def test_a_lab_on_docker_comes_up_is_kept_and_goes_without_a_trace() -> None:
+def test_a_lab_on_docker_is_created_kept_and_removed() -> None:
     listings = (["ps", "-aq"], ["network", "ls", "-q"], ["volume", "ls", "-q"])
     before = [docker(*command) for command in listings]
     try:

@@ -1,4 +1,4 @@
-"""The cluster as the role left it, and what becomes of it when it dies."""
+"""The cluster as created by the role, and its recovery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tomllib
 from tests import lab
 
 IMAGE = "registry.istio.io/release/examples-bookinfo-productpage-v1:1.20.3"
-"""In the engine's store, whatever the image source: what samples have outside the cluster is run from it."""
+"""In the engine's store, regardless of the image source: the samples' external services run from it."""
 
 
 def engine(*arguments: str) -> str:
@@ -41,7 +41,7 @@ def test_the_gateways_port_is_served() -> None:
 
 
 def test_the_node_holds_the_images_as_they_were_built() -> None:
-    """Same image ids as in the engine's store: names alone would hide an image of an older build."""
+    """Same image ids as in the engine's store: comparing only names would miss an image from an older build."""
     ctr = ["exec", f"{lab.NAME}-control-plane", "ctr", "--namespace", "k8s.io"]
     listed = [line.split() for line in engine(*ctr, "images", "ls").splitlines()]
     held = {line[0]: line[2] for line in listed if line[0].startswith(("registry.", "localhost/"))}
@@ -53,18 +53,18 @@ def test_the_node_holds_the_images_as_they_were_built() -> None:
         ), name
 
 
-def test_a_node_has_room_for_the_threads_of_all_its_pods() -> None:
-    """The engine's own limit for one container, 2048, is met by telemetry and all samples together."""
+def test_a_node_has_capacity_for_all_threads() -> None:
+    """Telemetry and all samples together reach the engine's default limit for one container, 2048."""
     script = "for _ in {1..2500}; do sleep 20 & done; jobs -p | wc -l; kill $(jobs -p)"
     assert engine("exec", f"{lab.NAME}-control-plane", "bash", "-c", script).strip() == "2500"
 
 
-def test_shims_are_not_asked_for_their_use_every_second() -> None:
+def test_shims_are_not_polled_every_second() -> None:
     settings = tomllib.loads(engine("exec", f"{lab.NAME}-control-plane", "containerd", "config", "dump"))
     assert settings["plugins"]["io.containerd.cri.v1.runtime"]["stats_collect_period"] == "10s"
 
 
-def test_a_host_needs_room_for_a_lab_that_is_made_not_for_one_that_is_there() -> None:
+def test_only_a_new_lab_needs_host_capacity() -> None:
     there = lab.playbook("create_cluster.yml", lab_min_disk_gib=100_000, lab_min_memory_gib=1000)
     assert there.returncode == 0, there.stdout[-3000:]
     assert "changed=0" in there.stdout
@@ -84,7 +84,7 @@ def test_stopped_nodes_are_found_started_and_the_page_comes_back() -> None:
 
 
 def test_an_interrupted_creation_is_replaced_not_trusted() -> None:
-    # Only the decision is asked for here (check mode): replacing the shared cluster would cost the other scenarios theirs.
+    # Tests only the decision (check mode): replacing the shared cluster would break the other scenarios.
     record = lab.STATE / "cluster.json"
     kept = record.read_text()
     record.unlink()
@@ -106,8 +106,8 @@ def test_a_lost_kubeconfig_is_written_again() -> None:
     assert "Ready" in lab.kubectl("get", "nodes")
 
 
-def test_a_cluster_of_somebody_else_is_refused_and_runs_on() -> None:
-    """What looks like a node of theirs: to the engine, a cluster is a label."""
+def test_another_cluster_is_refused_and_keeps_running() -> None:
+    """A fake node of another cluster: for the engine, a cluster is a label."""
     name = f"{lab.NAME}-other"
     node = ["--name", f"{name}-control-plane", "--label", f"io.x-k8s.kind.cluster={name}"]
     made = engine("run", "--detach", "--pull", "never", "--stop-timeout", "1", *node, IMAGE, "sleep", "infinity").strip()
@@ -122,7 +122,7 @@ def test_a_cluster_of_somebody_else_is_refused_and_runs_on() -> None:
         assert engine("inspect", "--format", "{{.Id}} {{.State.Status}}", f"{name}-control-plane").split() == [made, "running"]
         after = lab.traces()
         assert after - before == set()
-        # What an engine starts beside a command that has ended (conmon) ends a while after it.
+        # Helper processes of the engine (conmon) end a while after the command.
         assert {trace for trace in before - after if not trace.startswith("process ")} == set()
     finally:
         engine("rm", "--force", "--volumes", made)

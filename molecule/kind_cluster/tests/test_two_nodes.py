@@ -1,4 +1,4 @@
-"""Two nodes: pods reach each other across them, by address and through a Service."""
+"""Two nodes: pods reach each other across nodes, by address and through a Service."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def cluster() -> Iterator[Path]:
     made = play("create_cluster.yml")
     try:
         assert made.returncode == 0, made.stdout[-3000:]
-        # As a sample has it that runs something outside the cluster.
+        # Like a sample with an external service.
         outside = ["podman", "run", "--detach", "--name", f"{NAME}-outside", "--network", "kind", "--pull", "never",
                    "--stop-timeout", "1"]  # fmt: skip
         subprocess.run([*outside, "--label", f"istio-lab.lab={NAME}", IMAGE, "sleep", "600"], check=True)
         with Path("/etc/hosts").open("a") as hosts:
             hosts.write(f"127.0.0.1 two.lab.internal # istio-lab {NAME} webfront\n")
         assert f"container {NAME}-outside" in lab.traces()
-        # The comparison below can fail: now there are traces.
+        # Make sure that the comparison below can fail: now there are traces.
         assert {t.split()[0] for t in lab.traces() - before} >= {"container", "volume", "process", "folder", "hosts"}
         yield STATE
     finally:
@@ -67,7 +67,7 @@ def test_pods_reach_each_other_across_nodes(cluster: Path) -> None:
     nodes = [n["metadata"]["name"] for n in json.loads(kubectl("get", "nodes", "-o", "json"))["items"]]
     assert len(nodes) == 2
     dns = json.loads(kubectl("get", "deployment", "coredns", "--namespace=kube-system", "-o", "json"))
-    assert dns["status"].get("availableReplicas", 0) >= 1, "the cluster was called made without its DNS"
+    assert dns["status"].get("availableReplicas", 0) >= 1, "the cluster was reported as created without DNS"
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -80,7 +80,7 @@ def test_pods_reach_each_other_across_nodes(cluster: Path) -> None:
     far = json.loads(kubectl("get", "pod", "far", "-o", "json"))
     near = json.loads(kubectl("get", "pod", "near", "-o", "json"))
     assert far["spec"]["nodeName"] != near["spec"]["nodeName"]
-    # What a new Service stands for reaches the nodes and CoreDNS a moment after its pod is Ready.
+    # A new Service reaches the nodes and CoreDNS a moment after its pod is Ready.
     patient = ["--silent", "--max-time", "10", "--retry", "5", "--retry-all-errors", "--retry-delay", "1"]
     for target in (far["status"]["podIP"], "far"):
         answer = kubectl("exec", "near", "--", "curl", *patient, f"http://{target}:9080/ratings/0")

@@ -1,4 +1,4 @@
-"""Load from within the cluster: master and workers there, the same verdict; a worker that is lost in the middle of a run."""
+"""Load from within the cluster: master and workers there, the same verdict; a worker that is lost during a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NAMESPACE = "istio-lab-load"
 RESULTS = lab.STATE / "results"
 
 
-def told(name: str, variant: str = "") -> dict[str, Any]:
+def verdict_of(name: str, variant: str = "") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((RESULTS / variant / name / "verdict.json").read_text())
     return found
 
 
 def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """One command, whose failure is an answer as well."""
+    """Run a command that may fail."""
     command = ["kubectl", "--kubeconfig", str(lab.KUBECONFIG), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -38,7 +38,7 @@ def workers() -> list[str]:
 
 
 def settles(look: Callable[[], Any], seconds: float) -> Any:
-    """What ``look`` gives once it gives something, or at the end of the time."""
+    """The first result of ``look`` that is not empty, or the last one when the time is up."""
     deadline = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < deadline:
         time.sleep(1)
@@ -46,7 +46,7 @@ def settles(look: Callable[[], Any], seconds: float) -> Any:
 
 
 def reached(session: requests.Session, url: str) -> bool:
-    """Whether a page answers; the port is not forwarded yet at first."""
+    """Whether a page responds; at first, the port is not forwarded yet."""
     try:
         return session.get(url, timeout=5).ok
     except requests.ConnectionError:
@@ -54,44 +54,44 @@ def reached(session: requests.Session, url: str) -> bool:
 
 
 def finished(session: requests.Session, base: str) -> dict[str, Any]:
-    """The last word of the run; nothing before it is there."""
-    told: dict[str, Any] = session.get(f"{base}/mesh/verdict", timeout=10).json()
-    return told if told["finished"] else {}
+    """The final verdict of the run; empty until then."""
+    verdict: dict[str, Any] = session.get(f"{base}/mesh/verdict", timeout=10).json()
+    return verdict if verdict["finished"] else {}
 
 
 @pytest.fixture(scope="module")
 def judged() -> dict[str, Any]:
     done = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20", loadtest_where="cluster", loadtest_workers=2)
     assert done.returncode == 0, done.stdout[-3000:]
-    return told("reviews-80-20")
+    return verdict_of("reviews-80-20")
 
 
 def test_workers_in_the_cluster_reach_the_same_verdict(judged: dict[str, Any]) -> None:
     assert judged["outcome"] == "PASS"
     assert judged["facts"]["remarks"] == []
-    # The report is that of a run with a cluster's own Python, not with this machine's.
+    # The report comes from a run with the pod's Python, not this machine's.
     assert judged["facts"]["versions"]["python"].startswith("3.13")
     assert set(judged["sources"]) >= {"clients", "the proxies"}
 
 
-def test_nothing_that_sends_is_left(judged: dict[str, Any]) -> None:
+def test_no_sender_is_left(judged: dict[str, Any]) -> None:
     deadline = time.monotonic() + 30
     while lab.items("pods", NAMESPACE) and time.monotonic() < deadline:
         time.sleep(1)
     assert lab.items("pods", NAMESPACE) == []
 
 
-def test_a_broken_rule_fails_from_within_as_well(judged: dict[str, Any]) -> None:
+def test_a_broken_rule_fails_from_within_the_cluster(judged: dict[str, Any]) -> None:
     done = lab.playbook(
         "run_loadtest.yml", loadtest_entry="reviews-80-20", traffic_policy_variant="control", loadtest_where="cluster",
         loadtest_workers=2,
     )  # fmt: skip
     assert done.returncode == 1
     assert "reviews-80-20: FAIL" in lab.words(done.stdout)
-    assert told("reviews-80-20", "control")["outcome"] == "FAIL"
+    assert verdict_of("reviews-80-20", "control")["outcome"] == "FAIL"
 
 
-def test_what_runs_there_may_do_its_work_and_no_more(judged: dict[str, Any]) -> None:
+def test_the_senders_have_only_the_rights_they_need(judged: dict[str, Any]) -> None:
     def may(*asked: str) -> bool:
         return kubectl("auth", "can-i", *asked, "--as", f"system:serviceaccount:{NAMESPACE}:locust").stdout.strip() == "yes"
 
@@ -112,14 +112,14 @@ def test_what_runs_there_may_do_its_work_and_no_more(judged: dict[str, Any]) -> 
 
 @pytest.fixture
 def console() -> Iterator[int]:
-    """The console in the cluster, its port forwarded."""
+    """The console in the cluster, with its port forwarded."""
     done = lab.playbook("run_console.yml", loadtest_workers=2)
     assert done.returncode == 0, done.stdout[-3000:]
     yield lab.free_port()
     lab.kubectl("-n", NAMESPACE, "delete", "deployment", "--all", "--wait=false")
 
 
-def test_a_worker_lost_in_the_middle_is_told_and_the_verdict_stands() -> None:
+def test_a_lost_worker_is_reported_and_the_verdict_stands() -> None:
     run = lab.start_playbook(
         "run_loadtest.yml", {}, loadtest_entry="full-link", loadtest_where="cluster", loadtest_workers=2, loadtest_users=10
     )
@@ -137,13 +137,13 @@ def test_a_worker_lost_in_the_middle_is_told_and_the_verdict_stands() -> None:
         if run.poll() is None:
             run.terminate()
             run.wait(timeout=60)
-    verdict = told("full-link")
+    verdict = verdict_of("full-link")
     assert verdict["outcome"] == "PASS", verdict["reasons"]
     assert len(verdict["facts"]["remarks"]) == 1
     assert "was lost: up to" in verdict["facts"]["remarks"][0]
 
 
-def test_the_page_in_the_cluster_starts_an_entry_and_tells_its_verdict(console: int) -> None:
+def test_the_page_in_the_cluster_starts_an_entry_and_shows_its_verdict(console: int) -> None:
     command = [sys.executable, "scripts/open.py", "--kubeconfig", str(lab.KUBECONFIG), "--port", str(console), "console"]
     base, session = f"http://127.0.0.1:{console}", requests.Session()
     session.headers["Origin"] = base
@@ -155,7 +155,7 @@ def test_the_page_in_the_cluster_starts_an_entry_and_tells_its_verdict(console: 
                 f"{base}/login_submit",
                 data={"username": "operator", "password": (lab.STATE / "ui-password").read_text().strip()},
             )
-            # The console in the cluster has the rights of its own account, and no kubeconfig of anybody.
+            # The console in the cluster has the rights of its own account, and no kubeconfig.
             put = session.post(f"{base}/mesh/entry", json={"entry": "reviews-80-20"})
             assert put.status_code == 200, put.text
             session.post(
@@ -166,7 +166,7 @@ def test_the_page_in_the_cluster_starts_an_entry_and_tells_its_verdict(console: 
             assert ended["outcome"] == "PASS", ended["reasons"]
         finally:
             opened.terminate()
-    # Another pod does not get to the page: it listens on its pod's own 127.0.0.1.
+    # Other pods cannot reach the page: it listens on 127.0.0.1 in its own pod.
     master = next(p for p in lab.items("pods", NAMESPACE) if p["metadata"]["labels"]["app"] == "locust-master")
     ask = f"import socket; socket.create_connection(('{master['status']['podIP']}', 8089), timeout=3)"
     assert "ConnectionRefusedError" in kubectl("-n", NAMESPACE, "exec", workers()[0], "--", "python3", "-c", ask).stderr

@@ -1,4 +1,4 @@
-"""Every catalogue entry under its policy (PASS) and under its control (FAIL), and the runs that must be void."""
+"""Every catalogue entry with its policy (PASS) and with its control (FAIL), and runs that must be void."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def locust(name: str, results: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def verdict(results: Path, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((results / name / "verdict.json").read_text())
-    return told
+    content: dict[str, Any] = json.loads((results / name / "verdict.json").read_text())
+    return content
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What one run of the whole catalogue left."""
+    """Results of one run of the whole catalogue."""
 
     returncode: int
     output: str
@@ -76,7 +76,7 @@ def test_control_fails(broken: Catalogue, name: str) -> None:
     assert broken.verdicts[name]["outcome"] == "FAIL", broken.verdicts[name]["reasons"]
 
 
-def test_one_report_tells_all_verdicts(held: Catalogue, broken: Catalogue) -> None:
+def test_one_report_has_all_verdicts(held: Catalogue, broken: Catalogue) -> None:
     assert held.returncode == 0, held.output[-3000:]
     assert broken.returncode == 1
     for results, failures in ((RESULTS, "0"), (RESULTS / "control", str(len(ENTRIES)))):
@@ -88,13 +88,13 @@ def test_one_report_tells_all_verdicts(held: Catalogue, broken: Catalogue) -> No
 
 def test_the_sidecar_of_a_grpc_caller_logs_http2_to_its_upstream(held: Catalogue) -> None:
     assert held.verdicts["grpc-balance"]["outcome"] == "PASS"
-    told = lab.kubectl("-n", "greeter", "logs", "deployment/caller", "--container", "istio-proxy", "--tail", "20000")
-    calls = [line for line in told.splitlines() if '"POST /helloworld.Greeter/SayHello HTTP/2" 200 ' in line]
+    log = lab.kubectl("-n", "greeter", "logs", "deployment/caller", "--container", "istio-proxy", "--tail", "20000")
+    calls = [line for line in log.splitlines() if '"POST /helloworld.Greeter/SayHello HTTP/2" 200 ' in line]
     assert calls
     assert any(" via_upstream " in line and "outbound|50051||greeter.greeter.svc.cluster.local" in line for line in calls)
 
 
-def test_one_entry_alone_tells_its_verdict_and_exits_by_it() -> None:
+def test_a_single_entry_exits_with_its_verdict() -> None:
     passed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20")
     assert passed.returncode == 0, passed.stdout[-2500:]
     assert "reviews-80-20: PASS after" in lab.words(passed.stdout)
@@ -103,22 +103,22 @@ def test_one_entry_alone_tells_its_verdict_and_exits_by_it() -> None:
     assert "reviews-80-20: FAIL after" in lab.words(failed.stdout), failed.stdout[-2500:]
 
 
-def test_reports_tell_the_same_in_three_forms(tmp_path: Path) -> None:
+def test_the_three_report_formats_agree(tmp_path: Path) -> None:
     lab.apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path, "--processes", "2")
     output, _ = run.communicate(timeout=240)
     assert run.returncode == 0, output[-3000:]
-    told = verdict(tmp_path, "reviews-80-20")
-    shares = {s["version"]: s for s in told["classes"][0]["shares"]}
-    assert told["outcome"] == "PASS"
+    report = verdict(tmp_path, "reviews-80-20")
+    shares = {s["version"]: s for s in report["classes"][0]["shares"]}
+    assert report["outcome"] == "PASS"
     assert shares["v3"]["declared"] == pytest.approx(0.2)
     assert 0.15 <= shares["v3"]["low"] <= shares["v3"]["observed"] <= shares["v3"]["high"] <= 0.25
-    assert {"seed", "versions"} <= set(told["facts"])
-    assert (told["facts"]["pass_alpha"], told["facts"]["fail_alpha"]) == (0.01, 0.001)
-    assert set(told["sources"]) == {"clients", "the proxies", "the access logs"}
-    for counted in told["sources"].values():
-        assert counted["v1"] == pytest.approx(told["sources"]["clients"]["v1"], rel=0.1)
-    assert told["facts"]["versions"]["istio-proxy"].endswith(":1.31.1")
+    assert {"seed", "versions"} <= set(report["facts"])
+    assert (report["facts"]["pass_alpha"], report["facts"]["fail_alpha"]) == (0.01, 0.001)
+    assert set(report["sources"]) == {"clients", "the proxies", "the access logs"}
+    for counted in report["sources"].values():
+        assert counted["v1"] == pytest.approx(report["sources"]["clients"]["v1"], rel=0.1)
+    assert report["facts"]["versions"]["istio-proxy"].endswith(":1.31.1")
     suite = ElementTree.parse(tmp_path / "reviews-80-20/verdict.xml").getroot()  # noqa: S314 - our own file
     assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("0", "0", "1")
     page = (tmp_path / "reviews-80-20/verdict.html").read_text()
@@ -139,10 +139,10 @@ def test_requests_that_no_client_sent_void_the_run(tmp_path: Path) -> None:
         stranger.run("touch /tmp/enough")
         other.result(timeout=60)
     assert run.returncode == 2, output[-3000:]
-    told = verdict(tmp_path, "reviews-80-20")
-    assert told["outcome"] == "VOID"
+    report = verdict(tmp_path, "reviews-80-20")
+    assert report["outcome"] == "VOID"
     for source in ("the proxies", "the access logs"):
-        assert any(r.startswith("sources disagree: v1: clients counted") and source in r for r in told["reasons"]), told[
+        assert any(r.startswith("sources disagree: v1: clients counted") and source in r for r in report["reasons"]), report[
             "reasons"
         ]
 
@@ -164,15 +164,15 @@ def test_a_master_with_workers_sums_their_counts(tmp_path: Path) -> None:
             ended = [w.wait(timeout=30) for w in workers]
     assert master.returncode == 0, output[-3000:]
     assert ended == [0, 0]
-    told = verdict(tmp_path, "reviews-50-50")
-    assert told["outcome"] == "PASS"
-    assert {s["version"] for s in told["classes"][0]["shares"]} == {"v1", "v3"}
+    report = verdict(tmp_path, "reviews-50-50")
+    assert report["outcome"] == "PASS"
+    assert {s["version"] for s in report["classes"][0]["shares"]} == {"v1", "v3"}
 
 
 def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
     lab.apply("reviews-80-20")
     run = locust("reviews-80-20", tmp_path)
-    time.sleep(8)  # the run is on its way; it needs some 15 s for a verdict
+    time.sleep(8)  # the run is active; it needs about 15 s for a verdict
     patch = json.dumps([
         {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 50},
         {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": 50},
@@ -180,9 +180,9 @@ def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
     lab.kubectl("-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", patch)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 2, output[-3000:]
-    told = verdict(tmp_path, "reviews-80-20")
-    assert told["outcome"] == "VOID"
-    assert told["reasons"] == ["a rule was edited while the run watched it"]
+    report = verdict(tmp_path, "reviews-80-20")
+    assert report["outcome"] == "VOID"
+    assert report["reasons"] == ["a rule was edited while the run watched it"]
 
 
 def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
     assert "more requests are needed" in output
 
 
-def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
+def test_a_stale_proxy_fails(tmp_path: Path) -> None:
     lab.apply("reviews-v1")
     shell = ["podman", "exec", f"{lab.NAME}-control-plane", "bash", "-c"]
     name = lab.pod_name("productpage")
@@ -202,14 +202,14 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
     container = next(c["containerID"] for c in status["initContainerStatuses"] if c["name"] == "istio-proxy")
     tasks = subprocess.run([*shell, "ctr -n k8s.io task ls"], capture_output=True, text=True, check=True).stdout
     pid = next(line.split()[1] for line in tasks.splitlines() if line.startswith(container.removeprefix("containerd://")))
-    # Both ways: istiod's push needs no answer to arrive.
+    # Block both directions: a push from istiod arrives without a response.
     rule = "; ".join(
         f"nsenter -t {pid} -n iptables %s {chain} -p tcp {port} 15012 -j DROP"
         for chain, port in (("OUTPUT", "--dport"), ("INPUT", "--sport"))
     )
     subprocess.run([*shell, rule % ("-I", "-I")], check=True)
     try:
-        # The gate of the playbook would see it first; here the load test itself must.
+        # The playbook would detect it first; here, the load test itself must.
         manifest = (lab.PROJECT / "loadtests/catalogue/reviews-50-50/policy.yaml").read_text()
         lab.kubectl("-n", "bookinfo", "apply", "-f", "-", stdin=manifest)
         run = locust("reviews-50-50", tmp_path)
@@ -222,6 +222,6 @@ def test_a_proxy_that_has_not_taken_the_new_rules_fails(tmp_path: Path) -> None:
 
 
 def test_the_browser() -> None:
-    """Chromium through the gateway and in Locust's own page."""
+    """Chromium, through the gateway and on Locust's own page."""
     done = lab.browser_tests("tests/browser/test_pages.py")
     assert done.returncode == 0, done.stdout[-4000:]

@@ -1,4 +1,4 @@
-"""What Prometheus and Zipkin tell of the mesh, set against what its clients know."""
+"""Data from Prometheus and Zipkin about the mesh, compared with the clients' data."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ SECONDS = 40
 
 
 def asked(service: str, path: str) -> Any:
-    """An answer of a service of the namespace telemetry, by way of the API server."""
+    """A response from a service in the namespace telemetry, through the API server."""
     return json.loads(lab.kubectl("get", "--raw", f"/api/v1/namespaces/telemetry/services/{service}/proxy{path}"))
 
 
 def query(expression: str) -> list[dict[str, Any]]:
-    """Series (``metric``, ``value``) of a Prometheus expression, now."""
+    """Current series (``metric``, ``value``) of a Prometheus expression."""
     found: list[dict[str, Any]] = asked("prometheus:9090", f"/api/v1/query?query={quote(expression)}")["data"]["result"]
     return found
 
 
 def count(expression: str) -> float:
-    """The one number of an expression; 0 where there is no series."""
+    """The single number of an expression; 0 without a series."""
     return sum(float(series["value"][1]) for series in query(expression))
 
 
 def settles(value: Callable[[], Any], wanted: Any) -> Any:
-    """What ``value`` tells once it is ``wanted``, or at the end of the time: proxies are scraped every five seconds."""
+    """The result of ``value`` once it is ``wanted``, or when the time is up: proxies are scraped every five seconds."""
     until = time.monotonic() + SECONDS
-    while (told := value()) != wanted and time.monotonic() < until:
+    while (result := value()) != wanted and time.monotonic() < until:
         time.sleep(2)
-    return told
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +117,10 @@ def test_a_series_names_both_ends_and_their_identities(split: None) -> None:
     assert not query('{__name__=~"istio_.+",lab_cluster!=""}')
 
 
-def test_blocked_egress_is_told_with_the_host_that_was_asked_for() -> None:
+def test_blocked_egress_is_recorded_with_the_requested_host() -> None:
     ratings = lab.pod("ratings", "ratings")
     for _ in range(3):
-        # An address for documentation, which nobody has: the proxy answers in any case.
+        # An unused documentation address: the proxy responds in any case.
         asked_for = "-H 'Host: nowhere.example' http://198.51.100.7/"
         assert ratings.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {asked_for}") == "502"
     blocked = 'destination_service_name="BlackHoleCluster",destination_service="nowhere.example",source_workload="ratings-v1"'
@@ -129,21 +129,21 @@ def test_blocked_egress_is_told_with_the_host_that_was_asked_for() -> None:
     )
 
 
-def test_a_blocked_connection_is_told_with_its_address() -> None:
+def test_a_blocked_connection_is_recorded_with_its_address() -> None:
     ratings = lab.pod("ratings", "ratings")
-    told = ratings.run("curl -s -o /dev/null -w '%{http_code}' http://198.51.100.7:9998/")  # a port that no rule speaks of
-    assert told.rc != 0
+    response = ratings.run("curl -s -o /dev/null -w '%{http_code}' http://198.51.100.7:9998/")  # a port without a rule
+    assert response.rc != 0
     blocked = 'destination_service_name="BlackHoleCluster",destination_service="198.51.100.7:9998",source_workload="ratings-v1"'
     opened = f"sum(istio_tcp_connections_opened_total{{{blocked}}})"
     assert settles(lambda: count(opened) >= 1, True), query("istio_tcp_connections_opened_total")
 
 
-def test_an_application_tells_its_own_metrics() -> None:
+def test_an_application_exposes_its_own_metrics() -> None:
     requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
     assert settles(lambda: count('sum(request_result_total{destination_app="details"})') >= 1, True)
 
 
-def test_recording_rules_and_alerts_do_what_they_say(tmp_path: Path) -> None:
+def test_recording_rules_and_alerts(tmp_path: Path) -> None:
     versions = yaml.safe_load((lab.PROJECT / "playbooks/group_vars/all/versions.yml").read_text())
     for file in (ROLE / "rules.yml", ROLE / "prometheus.yml", Path(__file__).parent / "rules_test.yml"):
         shutil.copy(file, tmp_path)
@@ -174,7 +174,7 @@ def test_recording_rules_and_alerts_do_what_they_say(tmp_path: Path) -> None:
 
 
 def panels() -> list[tuple[str, str]]:
-    """(title, expression) of everything that the dashboards ask, for reviews of bookinfo."""
+    """(title, expression) of every query in the dashboards, for reviews in bookinfo."""
     boards = [json.loads(file.read_text()) for file in sorted((ROLE / "registry/dashboards").glob("*.json"))]
     return [
         (f"{board['title']}: {panel['title']}", target["expr"].replace("$namespace", "bookinfo").replace("$service", "reviews"))
@@ -184,14 +184,14 @@ def panels() -> list[tuple[str, str]]:
     ]
 
 
-def test_what_grafanas_dashboards_ask_has_an_answer_here(split: None) -> None:
+def test_every_dashboard_query_has_a_result(split: None) -> None:
 
     def answered(expression: str) -> bool:
-        # A counter's first value is no increase yet, so there is traffic all the while.
+        # A counter's first value is not an increase yet, so traffic must continue.
         requests.get(f"{lab.gateway_url()}/productpage", timeout=10)
         return bool(query(expression))
 
-    # Nothing is amiss now, so these two may have nothing to show; that Prometheus takes them is asserted all the same.
+    # There are no failures now, so these two may be empty; it is still asserted that Prometheus accepts them.
     may_be_empty = ("Mesh: Alerts", "Mesh: Requests to hosts that no rule allows")
     for title, expression in panels():
         if title in may_be_empty:
@@ -200,15 +200,15 @@ def test_what_grafanas_dashboards_ask_has_an_answer_here(split: None) -> None:
             assert settles(lambda asked=expression: answered(asked), True), (title, expression)
 
 
-def test_grafana_and_kiali_are_taken_by_the_cluster() -> None:
-    # Their images are to be had of a registry only; the API server tells whether what would run them is right.
-    told = lab.kubectl("apply", "--dry-run=server", "--kustomize", str(ROLE / "registry"))
-    assert "deployment.apps/grafana created (server dry run)" in told
-    assert "deployment.apps/kiali created (server dry run)" in told
+def test_the_cluster_accepts_grafana_and_kiali() -> None:
+    # Their images exist only in a registry; the API server checks the manifests that would run them.
+    output = lab.kubectl("apply", "--dry-run=server", "--kustomize", str(ROLE / "registry"))
+    assert "deployment.apps/grafana created (server dry run)" in output
+    assert "deployment.apps/kiali created (server dry run)" in output
 
 
 def spans(name: str) -> set[str]:
-    """Services of the traces that Zipkin has of requests with a query string of this name."""
+    """Services in Zipkin's traces of requests with this name in the query string."""
     traces = asked("zipkin:9411", "/api/v2/traces?limit=200&lookback=120000")
     found = [t for t in traces if any(name in s.get("tags", {}).get("http.url", "") for s in t)]
     assert len(found) <= 1
@@ -218,7 +218,7 @@ def spans(name: str) -> set[str]:
 def test_one_page_is_one_trace_through_all_services(split: None) -> None:
     name = uuid.uuid4().hex
     wanted = {"istio-ingressgateway", "productpage", "details", "reviews", "ratings"}
-    # v1 asks for no ratings: half of the pages are of v3.
+    # v1 does not call ratings: half of the pages come from v3.
     for number in range(12):
         page = requests.get(f"{lab.gateway_url()}/productpage?{name}-{number}", timeout=10)
         if "reviews-v3-" in page.text:
@@ -226,11 +226,11 @@ def test_one_page_is_one_trace_through_all_services(split: None) -> None:
     assert settles(lambda: spans(f"{name}-{number}"), wanted) == wanted
 
 
-def test_no_request_becomes_a_trace_when_none_shall() -> None:
+def test_no_request_is_traced_without_sampling() -> None:
     assert lab.playbook("install_telemetry.yml", telemetry_sampling=0).returncode == 0
     try:
         lab.kubectl("wait", "--for=create", "telemetry/istio-lab", "-n", "istio-system", "--timeout=10s")
-        time.sleep(5)  # as long as istiod and the proxies may take
+        time.sleep(5)  # time for istiod and the proxies to update
         name = uuid.uuid4().hex
         assert requests.get(f"{lab.gateway_url()}/productpage?{name}", timeout=10).ok
         time.sleep(10)
@@ -239,7 +239,7 @@ def test_no_request_becomes_a_trace_when_none_shall() -> None:
         assert lab.playbook("install_telemetry.yml").returncode == 0
 
 
-def test_a_page_is_open_until_interrupted_and_outlives_its_pod() -> None:
+def test_a_page_stays_open_and_outlives_its_pod() -> None:
     command = [sys.executable, "scripts/open.py", "--kubeconfig", str(lab.KUBECONFIG), "prometheus"]
     opened = subprocess.Popen(command, cwd=lab.PROJECT, stdout=subprocess.PIPE, text=True)
     try:
@@ -270,6 +270,6 @@ def test_an_unknown_page_is_refused() -> None:
 
 
 def test_the_topology_page() -> None:
-    """Chromium on the console's page."""
+    """Chromium on the console's topology page."""
     done = lab.browser_tests("tests/browser/telemetry")
     assert done.returncode == 0, done.stdout[-4000:]

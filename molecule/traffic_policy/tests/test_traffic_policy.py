@@ -1,4 +1,4 @@
-"""One entry's rules in force; the next one's replace them."""
+"""Applying one entry's rules, and replacing them with the next entry's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rules() -> set[str]:
 GATEWAY = {"Gateway/bookinfo-gateway", "VirtualService/bookinfo"}
 
 
-def test_the_entrys_rules_are_in_force() -> None:
+def test_the_entrys_rules_are_applied() -> None:
     assert rules() == GATEWAY | {"VirtualService/reviews", "DestinationRule/reviews"}
     service = next(
         o for o in lab.items("virtualservices.networking.istio.io", "bookinfo") if o["metadata"]["name"] == "reviews"
@@ -30,7 +30,7 @@ def test_the_entrys_rules_are_in_force() -> None:
     assert [d["weight"] for d in service["spec"]["http"][0]["route"]] == [90, 10]
 
 
-def test_applying_another_entry_removes_the_one_before() -> None:
+def test_applying_another_entry_removes_the_previous_one() -> None:
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="ingress-reachability")
     assert done.returncode == 0, done.stdout[-2000:]
     assert rules() == GATEWAY | {"Gateway/ingress-reachability", "VirtualService/ingress-reachability"}
@@ -48,7 +48,7 @@ def test_an_unknown_entry_changes_nothing() -> None:
 
 
 def entry_with(folder: Path, change: Callable[[str], str]) -> Path:
-    """A catalogue of one entry, reviews-80-20 with its policy changed."""
+    """A catalogue with one entry, reviews-80-20 with a changed policy."""
     source = lab.PROJECT / "loadtests/catalogue/reviews-80-20"
     shutil.copytree(source, folder / "reviews-80-20")
     changed = change((source / "policy.yaml").read_text())
@@ -68,7 +68,7 @@ def entry_with(folder: Path, change: Callable[[str], str]) -> Path:
             "VirtualService reviews: there is no Gateway nowhere",
         ),
         (lambda text: text.replace("spec:", "spec: ["), "ParserError"),
-        # The lab's own checks let it pass: it is the API server, with Istio's validation, that refuses it.
+        # The lab's own checks accept it; the API server, with Istio's validation, refuses it.
         (lambda text: text.replace("  http:\n", "  http:\n    - redirect: {redirectCode: 99}\n"), "denied the request"),
     ],
     ids=["weights", "unknown subset", "subset without pods", "no gateway", "not YAML", "refused by Istio"],
@@ -77,15 +77,15 @@ def test_rules_that_contradict_each_other_change_nothing(change: Callable[[str],
     before = rules()
     catalogue = entry_with(tmp_path, change)
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-20", traffic_policy_catalogue=str(catalogue))
-    told = lab.words(done.stdout)
+    output = lab.words(done.stdout)
     assert done.returncode == 1
-    assert "traffic_policy_entry: reviews-80-20 was given; " in told
-    assert words in told
-    assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in told
+    assert "traffic_policy_entry: reviews-80-20 was given; " in output
+    assert words in output
+    assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in output
     assert rules() == before
 
 
-def test_public_hosts_can_be_found_by_name_when_that_is_asked_for() -> None:
+def test_public_host_names_resolve_if_requested() -> None:
     def found() -> list[str]:
         lines = Path("/etc/hosts").read_text().splitlines()
         return [line for line in lines if line.endswith(f"# istio-lab {lab.NAME} webfront")]
@@ -96,7 +96,7 @@ def test_public_hosts_can_be_found_by_name_when_that_is_asked_for() -> None:
         return done.stdout
 
     play(False)
-    assert found() == [], "off by default, but there"
+    assert found() == [], "off by default, but present"
     play(True)
     try:
         assert found() == [f"127.0.0.1 web.lab.internal # istio-lab {lab.NAME} webfront"]

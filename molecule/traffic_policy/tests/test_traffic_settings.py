@@ -1,4 +1,4 @@
-"""Changes of the settings page on a real API server: tried, put in force with the console's own rights, undone."""
+"""Changes from the settings page on a real API server: previewed, applied with the console's own rights, undone."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CLUSTER = Cluster(str(lab.KUBECONFIG), "bookinfo")
 
 @pytest.fixture(scope="module")
 def account_there() -> None:
-    """As the page has it when it starts: an account for what it does."""
+    """The accounts that the page has when it starts."""
     made = [sys.executable, "-m", "loadtests.console.access", "--kubeconfig", str(lab.KUBECONFIG)]
     subprocess.run(made, cwd=lab.PROJECT, check=True, timeout=120)
 
 
 @pytest.fixture(autouse=True)
 def entry(account_there: None) -> Iterator[None]:
-    """The rules of an entry, and none of the page's."""
+    """An entry's rules, and none from the page."""
     lab.apply("reviews-80-20")
     yield
     lab.kubectl("-n", "bookinfo", "delete", ",".join(changes.KINDS), "--selector", f"istio-lab/policy={drafts.MINE}")
@@ -47,7 +47,7 @@ def form(**parts: Any) -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    """Every part of the form changed."""
+    """Form values with a change in every part."""
     values = form()
     values["routes"][0] |= {"weights": {"v1": 50, "v2": 50}, "timeout": 5, "retries": 1, "retry_on": "5xx"}
     marked = {"header": "end-user", "header_value": "jason", "weights": {"v3": 100}, "delay": 0.2, "mirror": "v1",
@@ -61,7 +61,7 @@ def everything() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_every_setting_is_taken_by_istio_and_undone(tmp_path: Path) -> None:
+def test_istio_accepts_every_setting_and_it_can_be_undone(tmp_path: Path) -> None:
     before, history, asked = rules(), changes.History(tmp_path / "settings.jsonl"), everything()
     plan = changes.plan(CLUSTER, "reviews", asked)
     assert rules() == before, "a plan changes nothing"
@@ -87,23 +87,25 @@ def test_every_setting_is_taken_by_istio_and_undone(tmp_path: Path) -> None:
     assert rules() == before
 
 
-def test_what_istio_refuses_is_refused_in_its_words() -> None:
+def test_istios_refusals_are_passed_on() -> None:
     asked = form()
     asked["routes"][0]["retry_on"], asked["routes"][0]["retries"] = "no such reason", 1
     with pytest.raises(settings.RefusedError, match="retryOn"):
         changes.plan(CLUSTER, "reviews", asked)
 
 
-def test_the_exported_rules_are_taken_by_kubectl() -> None:
+def test_kubectl_accepts_the_exported_rules() -> None:
     ours = [drafts.shown(o) for o in changes.read(CLUSTER).objects if settings.is_ours(o)]
     assert len(ours) == 2
-    told = lab.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(ours))
-    # What the lab writes has no note of kubectl's own, so kubectl adds one.
-    assert [line.split()[0] for line in told.splitlines()] == [f"{o['kind'].lower()}.networking.istio.io/reviews" for o in ours]
-    assert all(line.endswith(" (server dry run)") for line in told.splitlines())
+    applied = lab.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(ours))
+    # Objects that the lab writes lack kubectl's annotation, so kubectl adds it.
+    assert [line.split()[0] for line in applied.splitlines()] == [
+        f"{o['kind'].lower()}.networking.istio.io/reviews" for o in ours
+    ]
+    assert all(line.endswith(" (server dry run)") for line in applied.splitlines())
 
 
-def test_an_entry_takes_the_pages_rules_away(tmp_path: Path) -> None:
+def test_an_entry_removes_the_pages_rules(tmp_path: Path) -> None:
     history, asked = changes.History(tmp_path / "settings.jsonl"), everything()
     changes.apply(CLUSTER, history, "operator", "reviews", asked, changes.plan(CLUSTER, "reviews", asked).digest)
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-50-50")
@@ -114,7 +116,7 @@ def test_an_entry_takes_the_pages_rules_away(tmp_path: Path) -> None:
         changes.undo(CLUSTER, history, "operator", 1)
 
 
-def test_the_account_may_write_rules_of_its_namespace_and_nothing_else() -> None:
+def test_the_account_may_only_write_rules_in_its_namespace() -> None:
     user = account.of(CLUSTER).user
 
     def may(verb: str, what: str, namespace: str = "bookinfo") -> bool:

@@ -1,4 +1,4 @@
-"""The topology page, on a lab with telemetry and while traffic flows."""
+"""The topology page, on a lab with telemetry and traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.browser.actions import log_in, shot
 
 @pytest.fixture
 def traffic() -> Iterator[None]:
-    """Ten requests a second through the gateway, and one a second to a host that no rule allows."""
+    """Ten requests per second through the gateway, and one per second to a host that no rule allows."""
     ended = threading.Event()
     ratings = lab.pod("ratings", "ratings")
 
@@ -39,7 +39,7 @@ def traffic() -> Iterator[None]:
         thread.join()
 
 
-def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: str, traffic: None) -> None:
+def test_the_call_graph_shows_expected_shares(page: Page, locust_ui: str, traffic: None) -> None:
     lab.apply("reviews-50-50")
     log_in(page, locust_ui)
     page.goto(f"{locust_ui}/mesh/")
@@ -57,7 +57,7 @@ def test_who_calls_whom_is_drawn_with_what_is_declared(page: Page, locust_ui: st
     expect(page.locator('path[data-edge="productpage v1>reviews v3"]')).to_be_attached()
     expect(page.locator('path.bad[data-edge="ratings v1>nowhere.example"]')).to_be_attached()
     shot(page, "topology")
-    # A rule that is changed behind the page's back is followed.
+    # The page follows a rule that is changed elsewhere.
     lab.apply("reviews-v1")
     expect(page.locator('tr[data-edge="productpage v1>reviews v1"]')).to_contain_text("100.0 %", timeout=60_000)
     took = []

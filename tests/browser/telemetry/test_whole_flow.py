@@ -1,4 +1,4 @@
-"""What the console is for, in one go: judge, see, change, see again, undo."""
+"""The console's main flow: judge, look, change, look again, undo."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ TO_MSGD = "svcb v0.1>msgd.outside.internal"
 
 
 def rules() -> dict[str, Any]:
-    """Every rule of the two namespaces, as a person would write it."""
+    """Every rule in the two namespaces, as a person would write it."""
     kinds = ",".join(changes.KINDS)
     found = [o for namespace in ("bookinfo", "billing") for o in lab.items(kinds, namespace)]
-    told = [drafts.shown(o) for o in found if not o["metadata"]["name"].startswith("istio-lab-sentinel")]
-    return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}": o for o in told}
+    written = [drafts.shown(o) for o in found if not o["metadata"]["name"].startswith("istio-lab-sentinel")]
+    return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}": o for o in written}
 
 
 @pytest.fixture
 def payments() -> Iterator[None]:
-    """Five payments a second, each of which asks msgd, outside the mesh."""
+    """Five payments per second, each of which calls msgd, outside the mesh."""
     ended = threading.Event()
 
     def pay() -> None:
@@ -52,13 +52,13 @@ def address_of_msgd() -> str:
 
 
 def change(page: Page) -> None:
-    """Look at the difference, and put it in force."""
+    """Show the difference and apply it."""
     page.get_by_role("button", name="Show the difference").click()
     expect(page.get_by_role("button", name="Apply")).to_be_visible(timeout=30_000)
 
 
 def undo(page: Page) -> None:
-    """Undo the last change that is in force, and wait until the proxies hold that."""
+    """Undo the last applied change, and wait until the proxies are in sync."""
     button = page.get_by_role("button", name="Undo").first
     number = button.get_attribute("aria-label")
     button.click()
@@ -72,7 +72,7 @@ def verdict(page: Page, outcome: str) -> None:
 
 
 def answers_in(page: Page, urls: list[str]) -> float:
-    """Median of the time in seconds until each of the addresses has answered, asked in turn."""
+    """Median response time in seconds for each address, requested in turn."""
     took = []
     for url in urls * 8:
         started = time.monotonic()
@@ -82,7 +82,7 @@ def answers_in(page: Page, urls: list[str]) -> float:
 
 
 def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -> None:
-    # By the playbook, which deploys the sample.
+    # With the playbook, which deploys the sample.
     done = lab.playbook("apply_policy.yml", traffic_policy_entry="egress-allowed")
     assert done.returncode == 0, done.stdout[-2000:]
     lab.apply("reviews-80-20")
@@ -145,7 +145,7 @@ def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -
     page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("status")).to_contain_text("proxies in sync", timeout=60_000)
     page.goto(f"{locust_ui}/mesh/topology?namespace=billing")
-    # No rule speaks of that port any more, so the mesh knows no host, only the address.
+    # No rule mentions that port any more, so the mesh knows only the address, not the host.
     expect(page.locator(f'tr[data-edge="svcb v0.1>{address_of_msgd()}:9997"]')).to_contain_text("blocked", timeout=60_000)
     shot(page, "topology-blocked")
     assert serious(page) == []

@@ -52,7 +52,7 @@ def test_it_starts_no_command_in_a_pod() -> None:
     assert not [r for o in MADE for rule in o.get("rules", []) for r in rule["resources"] if r in ("pods/exec", "pods/attach")]
 
 
-def test_it_reads_what_entries_send_with_and_no_other_secret() -> None:
+def test_it_reads_only_the_secrets_that_entries_use() -> None:
     rules = [(o["metadata"]["name"], rule) for o in MADE for rule in o.get("rules", []) if "secrets" in rule["resources"]]
     [(role, rule)] = rules
     assert (role, rule["verbs"], rule["resourceNames"]) == (access.NAME, ["get"], ["lab-tokens"])
@@ -77,7 +77,7 @@ def test_every_right_is_in_the_docs_with_its_reason() -> None:
     assert len(rules) == len(access.table().splitlines()) - 2
 
 
-def test_a_namespace_of_that_name_that_somebody_else_made_is_refused() -> None:
+def test_another_owners_namespace_of_that_name_is_refused() -> None:
     class Taken(Cluster):
         def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
             assert arguments[0] == "get", "something was written"
@@ -100,12 +100,12 @@ class Answering(Cluster):
         }[path]
 
 
-def test_what_lies_behind_a_sample_is_asked_over_http() -> None:
+def test_counts_behind_a_sample_are_read_over_http() -> None:
     assert shadow.selects(Answering("kubeconfig", "shadow"), "mysqldb-shadow-0") == 7
     assert billing.sent_to_msgd(Answering("kubeconfig", "billing")) == 5
 
 
-def test_it_reads_no_secret_of_the_mesh() -> None:
+def test_it_reads_no_mesh_secrets() -> None:
     assert not [r for r in rights(f"{access.NAME}-reader") if r[1] == "secrets"]
     bound = {
         (o["metadata"]["namespace"], o["roleRef"]["name"])
@@ -118,7 +118,7 @@ def test_it_reads_no_secret_of_the_mesh() -> None:
     }  # fmt: skip
 
 
-def test_outside_the_labs_namespaces_it_may_ask_whether_one_of_them_is_there() -> None:
+def test_elsewhere_it_may_only_check_whether_the_labs_namespaces_exist() -> None:
     everywhere = [o["roleRef"]["name"] for o in MADE if o["kind"] == "ClusterRoleBinding"]
     assert everywhere == [f"{access.NAME}-namespaces"]
     role = next(o for o in MADE if o["kind"] == "ClusterRole" and o["metadata"]["name"] == everywhere[0])
@@ -127,7 +127,7 @@ def test_outside_the_labs_namespaces_it_may_ask_whether_one_of_them_is_there() -
     ]
 
 
-def test_nobody_but_the_accounts_that_write_rules_may_be_acted_for() -> None:
+def test_it_may_impersonate_only_the_accounts_that_write_rules() -> None:
     role = next(o for o in MADE if o["kind"] == "ClusterRole" and o["metadata"]["name"] == access.NAME)
     acting = [rule for rule in role["rules"] if "impersonate" in rule["verbs"]]
     assert [(rule["resources"], rule["resourceNames"]) for rule in acting] == [(["serviceaccounts"], [account.NAME])]
@@ -148,7 +148,7 @@ class Played(Cluster):
         return json.dumps(OWN) if arguments[0] == "config" else "the token\n"
 
 
-def test_its_kubeconfig_is_for_its_owner_and_holds_nobody_elses_key(tmp_path: Path) -> None:
+def test_its_kubeconfig_is_private_and_holds_no_other_key(tmp_path: Path) -> None:
     file = tmp_path / "console-kubeconfig"
     file.write_text("an older one")
     file.chmod(0o644)
@@ -162,6 +162,6 @@ def test_its_kubeconfig_is_for_its_owner_and_holds_nobody_elses_key(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", writes.KINDS)
-def test_every_kind_that_rules_have_is_read(kind: str) -> None:
+def test_it_reads_every_kind_of_rule(kind: str) -> None:
     plural, _, group = kind.partition(".")
     assert {(group, plural, "get"), (group, plural, "list")} <= set(rights(access.NAME))

@@ -75,7 +75,7 @@ def test_a_plan_is_shown_and_changes_nothing(cluster: Played) -> None:
     )
 
 
-def test_a_change_is_put_in_force_noted_and_undone(cluster: Played, history: changes.History) -> None:
+def test_a_change_is_applied_recorded_and_undone(cluster: Played, history: changes.History) -> None:
     before = copy.deepcopy(cluster.rules)
     assert set_to(cluster, history, {"v1": 50, "v3": 50}, mtls={"mtls": "STRICT"}) == 1
     assert cluster.weights() == [50, 50]
@@ -95,7 +95,7 @@ def test_a_change_is_put_in_force_noted_and_undone(cluster: Played, history: cha
         changes.undo(cluster, history, "operator", 1)
 
 
-def test_what_was_changed_since_is_not_undone(cluster: Played, history: changes.History) -> None:
+def test_a_rule_that_has_changed_since_is_not_undone(cluster: Played, history: changes.History) -> None:
     first = set_to(cluster, history, {"v1": 50, "v3": 50})
     set_to(cluster, history, {"v1": 10, "v3": 90})
     with pytest.raises(settings.RefusedError, match="VirtualService reviews has changed since: undo the later change first"):
@@ -106,7 +106,7 @@ def test_what_was_changed_since_is_not_undone(cluster: Played, history: changes.
     assert cluster.weights() == [80, 20]
 
 
-def test_only_what_was_shown_is_put_in_force(cluster: Played, history: changes.History) -> None:
+def test_only_the_shown_plan_is_applied(cluster: Played, history: changes.History) -> None:
     asked = form(cluster, {"v1": 50, "v3": 50})
     digest = changes.plan(cluster, "reviews", asked).digest
     cluster.rules[("VirtualService", "reviews")]["spec"]["http"][0]["timeout"] = "9s"
@@ -116,7 +116,7 @@ def test_only_what_was_shown_is_put_in_force(cluster: Played, history: changes.H
     assert history.items() == []
 
 
-def test_nothing_to_change_is_said(cluster: Played, history: changes.History) -> None:
+def test_an_empty_change_is_refused(cluster: Played, history: changes.History) -> None:
     with pytest.raises(settings.RefusedError, match="the rules already say this; nothing was changed"):
         set_to(cluster, history, {"v1": 80, "v3": 20})
 
@@ -130,7 +130,7 @@ def test_all_or_nothing(cluster: Played, history: changes.History) -> None:
     assert history.items() == []
 
 
-def test_contradictions_and_what_the_analyzer_finds_are_refused(cluster: Played) -> None:
+def test_contradictions_and_analyzer_errors_are_refused(cluster: Played) -> None:
     asked = form(cluster, {"v1": 50, "v3": 50})
     cluster.found.append({"code": "IST0101", "level": "Error", "origin": "VirtualService bookinfo/reviews", "message": "x"})
     cluster.found.append({"code": "IST0102", "level": "Error", "origin": "VirtualService bookinfo/other", "message": "y"})
@@ -143,7 +143,7 @@ def test_contradictions_and_what_the_analyzer_finds_are_refused(cluster: Played)
         changes.plan(cluster, "reviews", form(cluster, {"v1": 50, "v3": 50}, destination={"connections": 1}))
 
 
-def test_what_changes_after_the_plan_was_made_is_not_overwritten(cluster: Played, history: changes.History) -> None:
+def test_a_rule_that_changes_after_the_plan_is_not_overwritten(cluster: Played, history: changes.History) -> None:
     asked = form(cluster, {"v1": 50, "v3": 50}, destination={"connections": 5})
     digest = changes.plan(cluster, "reviews", asked).digest
 
@@ -191,7 +191,7 @@ def test_subsets_come_before_the_routes_to_them_and_go_after() -> None:
     assert [c.object["kind"] for c in ordered(going)] == ["VirtualService", "DestinationRule"]
 
 
-def test_the_account_may_write_rules_of_its_namespace_and_nothing_else() -> None:
+def test_the_account_may_only_write_rules_in_its_namespace() -> None:
     made = {m["kind"]: m for m in account.manifests("bookinfo")}
     assert set(made) == {"ServiceAccount", "Role", "RoleBinding"}
     assert {group for rule in made["Role"]["rules"] for group in rule["apiGroups"]} == {

@@ -58,7 +58,7 @@ def test_the_catalogue_shows_every_entry_with_its_last_verdict(client: FlaskClie
     assert 'data-users="7"' in page
 
 
-def test_the_page_speaks_the_browsers_language_or_the_one_that_is_asked_for(client: FlaskClient) -> None:
+def test_the_page_uses_the_requested_or_the_browsers_language(client: FlaskClient) -> None:
     def heading(path: str, accept: str) -> bool:
         page = client.get(path, base_url="http://127.0.0.1", headers={"Accept-Language": accept}).get_data(as_text=True)
         return f"<h1>{WORDS['zh']['title']}</h1>" in page
@@ -70,7 +70,7 @@ def test_the_page_speaks_the_browsers_language_or_the_one_that_is_asked_for(clie
     assert language("xx", None) == "en"
 
 
-def test_all_languages_say_the_same_things() -> None:
+def test_all_languages_have_the_same_texts() -> None:
     assert len({frozenset(words) for words in WORDS.values()}) == 1
 
 
@@ -82,7 +82,7 @@ def start(client: FlaskClient, name: Any, **headers: str) -> Any:
     return client.post("/mesh/entry", json={"entry": name}, base_url="http://127.0.0.1:8089", headers=headers)
 
 
-def test_an_entry_is_put_in_force(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_is_applied(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     put: list[tuple[Any, ...]] = []
 
     def record(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Cluster) -> list[str]:
@@ -106,7 +106,9 @@ def test_an_entry_is_put_in_force(client: FlaskClient, monkeypatch: pytest.Monke
         ("retries", "its sample is not deployed yet; run: make policy ENTRY=retries"),
     ],
 )
-def test_what_cannot_be_started_is_refused(name: Any, words: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_cannot_start_is_refused(
+    name: Any, words: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: "")
     answer = start(client, name)
     assert answer.status_code == 409
@@ -117,7 +119,7 @@ def test_what_cannot_be_started_is_refused(name: Any, words: str, client: FlaskC
     ("there", "status", "told"),
     [("", 200, {"edges": []}), ("namespace/webfront", 409, {"error": "no metrics (GET x: HTTP 403); run: make telemetry"})],
 )
-def test_a_namespace_that_is_not_there_has_no_edges(
+def test_a_missing_namespace_has_no_edges(
     there: str, status: int, told: dict[str, Any], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(cluster: Cluster) -> None:
@@ -129,7 +131,7 @@ def test_a_namespace_that_is_not_there_has_no_edges(
     assert (answer.status_code, answer.get_json()) == (status, told)
 
 
-def test_nothing_is_put_in_force_under_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
+def test_nothing_is_applied_during_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
     environment.runner.state = "running"
     answer = start(client, "reviews-80-20")
     assert (answer.status_code, answer.get_json()["error"]) == (409, "a run is active: stop it first")
@@ -166,7 +168,7 @@ def test_load_goes_to_the_lab_only(client: FlaskClient) -> None:
 SETTINGS = {"namespace": "bookinfo", "service": "reviews", "values": {}, "digest": "x", "number": 1}
 
 
-def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: FlaskClient) -> None:
+def test_the_settings_page_has_a_label_for_every_field(client: FlaskClient) -> None:
     page = client.get("/mesh/settings?namespace=echo", base_url="http://127.0.0.1").get_data(as_text=True)
     assert "<option selected>echo</option>" in page
     names = {field.name for table in settings.TABLES.values() for field in table} | {"header", "header_value", "host"}
@@ -176,7 +178,7 @@ def test_the_settings_page_knows_every_field_and_has_a_word_for_it(client: Flask
 
 
 @pytest.mark.parametrize("path", ["plan", "apply", "undo", "propagation"])
-def test_settings_are_changed_from_here_and_in_the_labs_namespaces_only(path: str, client: FlaskClient) -> None:
+def test_settings_change_only_from_this_page_and_in_the_labs_namespaces(path: str, client: FlaskClient) -> None:
     def post(body: Any, **headers: str) -> Any:
         return client.post(f"/mesh/settings/{path}", json=body, base_url="http://127.0.0.1:8089", headers=headers)
 
@@ -189,13 +191,13 @@ def test_settings_are_changed_from_here_and_in_the_labs_namespaces_only(path: st
     assert client.get(f"/mesh/settings/{path}", base_url="http://127.0.0.1:8089").status_code == 405
 
 
-def test_what_the_cluster_refuses_is_told_in_its_words(client: FlaskClient) -> None:
+def test_the_clusters_refusals_are_passed_on(client: FlaskClient) -> None:
     answer = client.post("/mesh/settings/plan", json=SETTINGS, base_url="http://127.0.0.1:8089")
     assert answer.status_code == 409
     assert "GET /api" in answer.get_json()["error"]
 
 
-def test_the_state_is_told_and_markup_in_names_stays_text(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_markup_in_names_stays_text_in_the_state(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     service = settings.Service("<img src=x>", "bookinfo", {"app": "x"}, ("v1",))
     monkeypatch.setattr(changes, "read", lambda cluster: changes.State([], (service,), ("cluster.local/ns/x/sa/y",)))
     answer = client.get("/mesh/settings/state?namespace=bookinfo", base_url="http://127.0.0.1:8089")

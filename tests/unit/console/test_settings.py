@@ -40,7 +40,7 @@ def routes(objects: Objects, service: settings.Service = REVIEWS, **fields: Any)
 
 
 @pytest.mark.parametrize("name", entry.names())
-def test_a_form_that_nobody_touched_changes_nothing(name: str) -> None:
+def test_an_unchanged_form_changes_nothing(name: str) -> None:
     namespace = entry.load(name).question.namespace
     objects = rules(name, namespace=namespace)
     for service in ("reviews", "ratings", "productpage", "echo", "shaky", "client", "greeter", "msgd", "svcb"):
@@ -68,7 +68,7 @@ def test_a_version_without_a_subset_gets_one() -> None:
     assert specs["VirtualService"]["http"][0]["mirrorPercentage"] == {"value": 50}
 
 
-def test_where_no_rule_is_the_page_makes_them() -> None:
+def test_the_page_creates_missing_rules() -> None:
     asked = {"weights": {"v1": 100}, "header": "end-user", "header_value": "jason", "delay": 7, "delay_percent": 50,
              "abort": 500, "timeout": 0.5, "retries": 2, "retry_timeout": 1.5, "retry_on": "5xx", "mirror": "v3",
              "mirror_percent": 25, "uri_prefix": "/reviews", "method": "GET"}  # fmt: skip
@@ -106,7 +106,7 @@ def test_where_no_rule_is_the_page_makes_them() -> None:
     }
 
 
-def test_fields_that_hang_on_another_go_with_it() -> None:
+def test_dependent_fields_are_removed_with_the_one_they_need() -> None:
     (made,) = edited([], routes=[{"weights": {"": 100}, "delay": 2, "delay_percent": 10}])
     objects = [made.after or {}]
     (change,) = edited(objects, routes=routes(objects, delay=None))
@@ -114,7 +114,7 @@ def test_fields_that_hang_on_another_go_with_it() -> None:
     assert change.after["spec"]["http"] == [{"route": [{"destination": {"host": "reviews"}, "weight": 100}]}]
 
 
-def test_what_the_form_does_not_know_stays() -> None:
+def test_fields_that_the_form_does_not_know_are_kept() -> None:
     objects = rules("reviews-80-20")
     spec = next(o for o in objects if o["kind"] == "VirtualService")["spec"]
     spec["exportTo"] = ["."]
@@ -159,13 +159,13 @@ def test_other_kinds_of_rule_come_and_go() -> None:
     assert [c.after for c in gone] == [None] * 4
 
 
-def test_a_bucket_is_filled_by_what_it_holds() -> None:
+def test_a_bucket_refills_completely() -> None:
     (change,) = edited([], ECHO, rate={"rate_requests": 5, "rate_seconds": 0.5})
     bucket = settings.fetch(change.object["spec"], settings.BUCKET)
     assert bucket == {"max_tokens": 5, "tokens_per_fill": 5, "fill_interval": "0.5s"}
 
 
-def test_rules_of_others_are_shown_and_not_overwritten() -> None:
+def test_rules_of_other_owners_are_not_overwritten() -> None:
     objects = rules("reviews-80-20", mark=None)
     assert settings.locks(objects, REVIEWS) == {"routes": "kubectl", "destination": "kubectl"}
     with pytest.raises(settings.RefusedError, match="VirtualService reviews belongs to kubectl; the lab does not overwrite it"):
@@ -198,7 +198,7 @@ def test_rules_of_others_are_shown_and_not_overwritten() -> None:
         ({"uri_prefix": "/" * 201}, "uri_prefix: "),
     ],
 )
-def test_a_route_that_cannot_be_is_refused(parts: dict[str, Any], words: str) -> None:
+def test_an_invalid_route_is_refused(parts: dict[str, Any], words: str) -> None:
     objects = rules("reviews-80-20")
     with pytest.raises(settings.RefusedError, match=words):
         edited(objects, routes=routes(objects, **parts))
@@ -219,7 +219,7 @@ def test_a_route_that_cannot_be_is_refused(parts: dict[str, Any], words: str) ->
         ({"routes": "v1"}, "the form: unexpected content was given"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(parts: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused(parts: dict[str, Any], words: str) -> None:
     with pytest.raises(settings.RefusedError, match=words):
         edited([], **parts)
 

@@ -31,7 +31,7 @@ def test_shares_errors_and_times_of_each_version() -> None:
     assert second == Edge("productpage v1", "reviews v3", "reviews", "v3", 2.0, 0.25, 0.2, 0.5, None, True, False)
 
 
-def test_a_host_that_no_rule_allows_is_told_by_its_name() -> None:
+def test_a_host_that_no_rule_allows_has_its_requested_name() -> None:
     blocked = {"destination_service_name": "BlackHoleCluster", "destination_service_namespace": "", "response_code": "502"}
     rates = [series("1", destination_service=host, **blocked) for host in ("a.example", "b.example")]
     found = edges(rates, [], {}, "bookinfo")
@@ -60,7 +60,7 @@ def rule(kind: str, **spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("host", ["reviews", "reviews.bookinfo.svc.cluster.local"])
-def test_declared_shares_are_those_of_requests_without_a_mark(host: str) -> None:
+def test_declared_shares_apply_to_requests_that_match_no_condition(host: str) -> None:
     to = [{"destination": {"host": host, "subset": s}, "weight": w} for s, w in (("old", 70), ("new", 30))]
     marked = {
         "match": [{"headers": {"end-user": {"exact": "jason"}}}],

@@ -38,7 +38,7 @@ def verbs(cluster: Kept) -> list[str]:
     return [verb for _, verb, _ in cluster.asked]
 
 
-def test_rules_are_labelled_and_those_of_another_entry_go() -> None:
+def test_rules_are_labelled_and_those_of_another_entry_removed() -> None:
     cluster = kept(*BEFORE, FOREIGN)
     assert put(cluster) == [
         "virtualservice/reviews deleted", "destinationrule/reviews created", "virtualservice/reviews created",
@@ -49,7 +49,7 @@ def test_rules_are_labelled_and_those_of_another_entry_go() -> None:
     assert {cluster.rules[k]["metadata"]["labels"][policy.LABEL] for k in OURS} == {"reviews-80-20.policy"}
 
 
-def test_a_second_time_changes_nothing_and_renews_nothing() -> None:
+def test_applying_again_changes_nothing() -> None:
     cluster = kept(*BEFORE)
     put(cluster)
     cluster.asked.clear()
@@ -57,7 +57,7 @@ def test_a_second_time_changes_nothing_and_renews_nothing() -> None:
     assert verbs(cluster) == ["try", "try", "replace", "replace"]
 
 
-def test_rules_that_the_server_refuses_leave_those_before_as_they_are() -> None:
+def test_a_refusal_leaves_the_earlier_rules_unchanged() -> None:
     words = 'admission webhook "validation.istio.io" denied the request: no such field'
     cluster = kept(*BEFORE, fails=lambda verb, given: REFUSED + words if verb == "try" else "")
     with pytest.raises(policy.RefusedError, match="denied the request: no such field"):
@@ -66,7 +66,7 @@ def test_rules_that_the_server_refuses_leave_those_before_as_they_are() -> None:
     assert verbs(cluster) == ["try"]
 
 
-def test_a_rule_of_somebody_else_under_the_same_name_is_not_taken_over() -> None:
+def test_another_owners_rule_of_the_same_name_is_not_taken_over() -> None:
     theirs = {**rule("reviews", "", weight=1), "metadata": {"name": "reviews"}}
     cluster = kept(BEFORE[0], theirs)
     words = "VirtualService reviews exists already and is not the lab's .no label istio-lab/policy.: delete it first"
@@ -75,7 +75,7 @@ def test_a_rule_of_somebody_else_under_the_same_name_is_not_taken_over() -> None
     assert (cluster.asked, cluster.state()) == ([], kept(BEFORE[0], theirs).state())
 
 
-def test_a_server_that_does_not_answer_is_no_refusal() -> None:
+def test_a_missing_response_is_not_a_refusal() -> None:
     cluster = kept(*BEFORE, fails=lambda verb, given: "connection refused")
     with pytest.raises(ClusterError, match="connection refused"):
         put(cluster)
@@ -174,7 +174,7 @@ def test_a_rule_that_somebody_edits_during_the_dry_run_is_a_conflict_and_nothing
          "weights sum to 0"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_held_is_refused_before_anything_is_changed(text: str, words: str, tmp_path: Path) -> None:
+def test_contradictory_rules_are_refused_before_anything_is_changed(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "reviews-80-20").mkdir()
     (tmp_path / "reviews-80-20/policy.yaml").write_text(text)
     cluster = kept()
@@ -183,7 +183,7 @@ def test_what_cannot_be_held_is_refused_before_anything_is_changed(text: str, wo
     assert cluster.asked == []
 
 
-def test_every_kind_in_the_catalogue_is_one_that_is_taken_away_again() -> None:
+def test_every_kind_in_the_catalogue_can_be_removed() -> None:
     kinds = {k.rpartition("/")[2] for k in KINDS.values()}
     for name in entry.names():
         for variant in ("policy", "control"):

@@ -53,7 +53,7 @@ def test_cores_are_of_the_workload_or_of_its_proxy() -> None:
     assert hops.cores({}, after, ["a"], False) is None, "the pod is new"
 
 
-def test_the_report_draws_the_whole_way_and_each_hop() -> None:
+def test_the_report_draws_the_whole_path_and_each_hop() -> None:
     hop = hops.hop_of("reviews <v1>", [(0.02, False)], 10, (0.5, None))
     steps = [statistics.summary(rate, [Request(0, 0, 0.02, False)], 0) for rate in (10.0, 12.5)]
     watched = [statistics.Step(**{**vars(s), "hops": (hop,)}) for s in steps]

@@ -37,13 +37,13 @@ def test_quantiles_are_of_the_nearest_rank() -> None:
     assert statistics.quantiles([0.007]) == dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), 7)
 
 
-def test_a_step_tells_both_latencies_and_what_waited() -> None:
+def test_a_step_has_both_latencies_and_late_requests() -> None:
     step = statistics.summary(2, [Request(10, 10, 10.1, False), Request(10.5, 12, 12.1, False), Request(11, 11, 12, True)], 10)
     assert (step.sent, step.errors, step.waited, step.achieved) == (3, 1, 1, round(2 / 2.1, 2))
     assert (step.latency["max"], step.service["max"]) == (1600, 1000)
 
 
-def test_a_service_level_is_held_or_not() -> None:
+def test_a_service_level_is_met_or_missed() -> None:
     step = statistics.summary(10, [Request(i / 10, i / 10, i / 10 + 0.1, i < 2) for i in range(100)], 0)
     assert statistics.broken(step, 150, 0.02) == ""
     assert statistics.broken(step, 150, 0.01) == "2 of 100 requests failed"
@@ -116,7 +116,7 @@ def test_a_stall_is_not_hidden(server: str, tmp_path: Path) -> None:
         (["http://x/", "--step", "1e6"], "STEP: 1e+06 was given; accepted: up to 900"),
     ],
 )
-def test_what_cannot_be_sent_is_refused_in_one_line(arguments: list[str], words: str) -> None:
+def test_invalid_options_are_refused_in_one_line(arguments: list[str], words: str) -> None:
     done = open_loop(*arguments)
     assert done.returncode == 2
     assert words in done.stderr.splitlines()[-1]

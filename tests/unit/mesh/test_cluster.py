@@ -21,7 +21,7 @@ from tests import kubeconfig
 from tests.unit.test_inputs import PROJECT
 
 
-def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked = Cluster(kubeconfig.written(tmp_path, server.getsockname()[1]), "bookinfo")
@@ -33,7 +33,7 @@ def test_a_server_that_keeps_silent_is_not_waited_for_without_end(tmp_path: Path
         assert time.monotonic() - began < 10
 
 
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_server_is_reported(tmp_path: Path) -> None:
     asked = Cluster(kubeconfig.written(tmp_path, 9), "bookinfo")
     with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: ApiException: .*Connection refused"):
         asked.proxy_dump("pod-1", "x")

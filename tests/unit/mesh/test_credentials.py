@@ -13,7 +13,7 @@ from loadtests.mesh import credentials
 from loadtests.verdict import ERROR
 
 
-def test_a_certificate_is_its_authoritys_for_one_host_and_one_purpose() -> None:
+def test_a_certificate_is_valid_for_one_host_and_one_purpose() -> None:
     authority = credentials.Authority.new("lab")
     data = authority.issue("web.lab.internal", "server")
     certificate = x509.load_pem_x509_certificate(data["tls.crt"])
@@ -26,7 +26,7 @@ def test_a_certificate_is_its_authoritys_for_one_host_and_one_purpose() -> None:
         certificate.verify_directly_issued_by(credentials.Authority.new("other").certificate)
 
 
-def test_only_a_certificate_that_lasts_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expiring_certificate_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     authority = credentials.Authority.new("lab")
     assert credentials.fresh(authority.issue("a", "client"))
     assert not credentials.fresh({})
@@ -34,7 +34,7 @@ def test_only_a_certificate_that_lasts_is_kept(monkeypatch: pytest.MonkeyPatch) 
     assert not credentials.fresh(authority.issue("a", "client"))
 
 
-def test_who_refused_whom_is_told_from_the_error() -> None:
+def test_the_error_shows_which_side_refused() -> None:
     def tls(error: Exception) -> Exception:
         return urllib3.exceptions.SSLError(error)
 

@@ -22,7 +22,7 @@ COMMIT
 """
 
 
-def test_rules_that_took_packets_are_told_with_their_meaning() -> None:
+def test_rules_that_matched_packets_are_explained() -> None:
     before, after = rules_of(SAVED.format(inbound=1)), rules_of(SAVED.format(inbound=3))
     assert [r.packets for r in after] == [3, 3, 0]
     (line,) = taken(before, after)
@@ -81,7 +81,7 @@ def test_selectors(operator: str, values: list[str], given: dict[str, str], hold
     assert selected({"matchExpressions": [{"key": "k", "operator": operator, "values": values}]}, given) is holds
 
 
-def test_only_webhooks_that_take_the_pod_are_told() -> None:
+def test_only_webhooks_that_select_the_pod_are_listed() -> None:
     def hook(name: str, **selector: str) -> dict[str, object]:
         return {
             "name": f"{name}.sidecar-injector.istio.io", "failurePolicy": "Fail", "clientConfig": {},

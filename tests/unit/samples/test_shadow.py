@@ -28,17 +28,17 @@ def rule(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("visit", "way"), [("everybody", "normal"), ("test traffic", "shadow"), ("forged mark", "normal")])
-def test_the_gateway_alone_marks(visit: str, way: str) -> None:
+def test_only_the_gateway_marks(visit: str, way: str) -> None:
     assert shadow.linked(objects(), QUESTION.classes[visit]) == {way: 1.0}
 
 
-def test_a_gateway_that_lets_marks_in_promises_the_forger_the_shadow() -> None:
+def test_a_gateway_that_keeps_client_marks_sends_forged_ones_to_the_shadow() -> None:
     found = objects()
     del rule(found, "full-link")["spec"]["http"][1]["headers"]
     assert shadow.linked(found, QUESTION.classes["forged mark"]) == {"shadow": 1.0}
 
 
-def test_a_rule_that_forgets_the_mark_promises_a_mixed_way() -> None:
+def test_a_rule_that_ignores_the_mark_leads_to_a_mixed_path() -> None:
     found = objects()
     del rule(found, "ratings")["spec"]["http"][0]
     assert shadow.linked(found, QUESTION.classes["test traffic"]) == {"reviews shadow, store normal": 1.0}
@@ -53,13 +53,13 @@ def test_the_mark_is_found_among_other_baggage() -> None:
     assert {value: string_match(match, value) for value in values} == values
 
 
-def test_a_version_whose_store_nobody_names_breaks_the_promise() -> None:
+def test_a_version_without_a_store_has_no_expectation() -> None:
     found = [o for o in objects() if o["metadata"]["name"] != "ratings-shadow"]
     with pytest.raises(BrokenPromiseError, match="ratings shadow"):
         shadow.linked(found, QUESTION.classes["test traffic"])
 
 
-def test_answers_and_sources_are_named_by_version() -> None:
+def test_responses_and_sources_are_labelled_by_version() -> None:
     rules = Rules(Declared({}), (), "")
     told = QUESTION.label(
         {
@@ -75,7 +75,7 @@ def test_answers_and_sources_are_named_by_version() -> None:
     }
 
 
-def test_each_source_is_compared_with_its_part_of_the_way() -> None:
+def test_each_source_is_compared_with_its_part_of_the_path() -> None:
     sent = {"normal": 200, "reviews shadow, store normal": 100}
     views = {source.name: source.view(sent) for source in QUESTION.sources}
     assert views["the proxies of reviews"] == views["the access logs"] == {"normal": 200, "shadow": 100}

@@ -1,4 +1,4 @@
-"""The ACK module against a stand-in for the cloud's API that checks signatures, takes its time, and loses answers."""
+"""The ACK module with a stand-in for the cloud's API that checks signatures, takes time, and loses responses."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TAGS = {"istio-lab": "istio-lab"}
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    # The SDK obeys a proxy even for 127.0.0.1.
+    # The SDK uses a proxy even for 127.0.0.1.
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     return Cloud()
 
 
 def module(check: bool = False, **given: Any) -> Any:
-    """As Ansible would give it to the functions of the module: every option, by its default or as given."""
+    """Options as Ansible passes them to the module: given values and defaults."""
     defaults = {name: option.get("default") for name, option in ack.argument_spec().items()}
     return SimpleNamespace(params=defaults | WANTED | given, check_mode=check)
 
@@ -48,8 +48,8 @@ def api(server: Server, secret: str = KEY_SECRET) -> Any:
 def run(cloud: Cloud, check: bool = False, **given: Any) -> dict[str, Any]:
     asked = module(check, **given)
     with Server(cloud) as server:
-        told: dict[str, Any] = (ack.present if asked.params["state"] == "present" else ack.absent)(api(server), asked)
-    return told
+        result: dict[str, Any] = (ack.present if asked.params["state"] == "present" else ack.absent)(api(server), asked)
+    return result
 
 
 def created(cloud: Cloud) -> int:
@@ -89,8 +89,8 @@ def test_every_field_of_a_request_is_in_the_sdks_model() -> None:
 
 
 def test_check_mode_makes_nothing(cloud: Cloud) -> None:
-    told = run(cloud, check=True)
-    assert (told["changed"], told["action"], created(cloud), cloud.clusters) == (True, "create", 0, {})
+    result = run(cloud, check=True)
+    assert (result["changed"], result["action"], created(cloud), cloud.clusters) == (True, "create", 0, {})
 
 
 @pytest.mark.parametrize("status", [0, 500, 503])
@@ -126,13 +126,13 @@ def test_an_interrupted_creation_is_resumed(cloud: Cloud) -> None:
         "nodepool_info": {"name": "istio-lab", "nodepool_id": "np"},
         "scaling_group": {"desired_size": 2, "instance_types": ["ecs.g7.xlarge"]},
     }  # fmt: skip
-    told = run(cloud)
-    assert (told["cluster_id"], told["action"], told["changed"], created(cloud)) == (cluster_id, "resume", False, 0)
+    result = run(cloud)
+    assert (result["cluster_id"], result["action"], result["changed"], created(cloud)) == (cluster_id, "resume", False, 0)
 
 
 def test_drift_is_reported_and_corrected_where_possible(cloud: Cloud) -> None:
     run(cloud)
-    told = run(
+    result = run(
         cloud,
         check=True,
         nodes=4,
@@ -141,10 +141,10 @@ def test_drift_is_reported_and_corrected_where_possible(cloud: Cloud) -> None:
         service_cidr="172.22.0.0/20",
         tags={"a": "b"},
     )
-    assert {d["name"]: d["in_place"] for d in told["drift"]} == {
+    assert {d["name"]: d["in_place"] for d in result["drift"]} == {
         "deletion_protection": True, "public_endpoint": True, "tags": True, "service_cidr": False, "nodes": True,
     }  # fmt: skip
-    assert "nodes: 4\n" in told["diff"]["after"]
+    assert "nodes: 4\n" in result["diff"]["after"]
     assert run(cloud)["drift"] == [], "check mode has changed nothing"
     changed = run(
         cloud, nodes=4, deletion_protection=True, public_endpoint=False, service_cidr="172.22.0.0/20", tags={"a": "b"}
@@ -190,7 +190,7 @@ def test_a_cluster_created_concurrently_by_somebody_else_is_not_taken_over(
 
 def test_names_match_as_a_whole(cloud: Cloud) -> None:
     cloud.add("lab-2")
-    assert run(cloud)["action"] == "create", "the API finds by a part of the name"
+    assert run(cloud)["action"] == "create", "the API matches a part of the name"
 
 
 def test_deletion_requires_the_name_and_lists_resources(cloud: Cloud) -> None:
@@ -201,8 +201,8 @@ def test_deletion_requires_the_name_and_lists_resources(cloud: Cloud) -> None:
     ):
         run(cloud, state="absent")
     assert len(cloud.clusters) == 1
-    told = run(cloud, state="absent", confirm="lab")
-    assert (told["changed"], told["costs"][0], told["left"], cloud.clusters) == (True, "SLB lb-1", [], {})
+    result = run(cloud, state="absent", confirm="lab")
+    assert (result["changed"], result["costs"][0], result["left"], cloud.clusters) == (True, "SLB lb-1", [], {})
     assert run(cloud, state="absent", confirm="lab")["changed"] is False
 
 

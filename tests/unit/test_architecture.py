@@ -1,4 +1,4 @@
-"""Each package of the load tests imports only those below it, so that a reader of one need not know those above."""
+"""Each package of the load tests imports only packages below it, so that you can read one without knowing those above."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-# From the ground floor up. The catalogue's entries may use all of them but the last four.
+# From the ground floor up. The catalogue's entries may use all of them except the last four.
 FLOORS = ("verdict", "ending", "rules", "mesh", "clients", "entries", "samples", "reports", "latency", "console", "run")
 PURE = {"verdict", "rules"}
 IMPURE = {"loadtests.mesh", "kubernetes", "requests", "urllib3", "locust", "gevent", "subprocess", "socket", "time"}
@@ -16,7 +16,7 @@ MODULES = sorted(f.relative_to(PROJECT) for f in (PROJECT / "loadtests").rglob("
 
 
 def imported(tree: ast.AST) -> list[str]:
-    """Every module that is imported, wherever in the file; ``from loadtests import x`` counts as ``loadtests.x``."""
+    """Every imported module, anywhere in the file; ``from loadtests import x`` counts as ``loadtests.x``."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -27,7 +27,7 @@ def imported(tree: ast.AST) -> list[str]:
 
 
 def upward(module: Path, names: list[str]) -> list[str]:
-    """Imports of ``module`` (relative to the project) that point to a package above its own."""
+    """Imports in ``module`` (relative to the project) from a package above its own."""
     floor = module.parts[1].removesuffix(".py")
     height = FLOORS.index("samples") if floor == "catalogue" else FLOORS.index(floor)
     floors = [(n, n.split(".")[1]) for n in names if n.startswith("loadtests.")]
@@ -35,7 +35,7 @@ def upward(module: Path, names: list[str]) -> list[str]:
 
 
 def impure(module: Path, names: list[str]) -> list[str]:
-    """Imports of a pure module that could reach a cluster, a network or a clock."""
+    """Imports in a pure module that could reach a cluster, a network or a clock."""
     if module.parts[1].removesuffix(".py") not in PURE:
         return []
     return [n for n in names if any(n == i or n.startswith(f"{i}.") for i in IMPURE)]

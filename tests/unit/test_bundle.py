@@ -1,4 +1,4 @@
-"""A bundle's form: written, read back, refused; and what its list of contents is read from."""
+"""The bundle's format: writing, reading and refusing it; and the sources of its component list."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def program(path: str) -> ModuleType:
     return module
 
 
-# As the interpreter does for a program: its own folder comes first.
+# Like the interpreter for a script: its own folder comes first.
 sys.path.insert(0, str(PROJECT / "roles/bundle/files"))
 FORMAT = program("roles/bundle/files/bundle_format.py")
 WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("roles/bundle/files/unbundle.py")
@@ -51,9 +51,9 @@ def parts(tmp_path: Path) -> Path:
 
 def test_a_bundle_is_written_and_read_back(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.bundle"
-    told = WRITER.write(parts, file, about())
-    assert READER.head(file) == told
-    READER.check(file, told)
+    header = WRITER.write(parts, file, about())
+    assert READER.head(file) == header
+    READER.check(file, header)
     READER.extract(file, tmp_path / "out")
     sums = FORMAT.digests((tmp_path / "out/SHA256SUMS").read_text())
     assert set(sums) == {"about.json", "project/README.md", "project/roles/x/files/a"}
@@ -76,12 +76,12 @@ def test_an_invalid_header_is_ignored() -> None:
 
 def test_a_changed_byte_is_detected(parts: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.bundle"
-    told = WRITER.write(parts, file, about())
+    header = WRITER.write(parts, file, about())
     whole = file.read_bytes()
     for at in (FORMAT.HEADER_BYTES, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(SystemExit, match=r"^BUNDLE: .* it was changed or damaged; copy it again; nothing was changed$"):
-            READER.check(file, told)
+            READER.check(file, header)
 
 
 def test_another_state_of_the_project_is_detected_where_it_matters(parts: Path, tmp_path: Path) -> None:
@@ -161,9 +161,11 @@ def test_similar_layers_are_stored_next_to_each_other(tmp_path: Path) -> None:
     images = {"node": [base, samples, programs], "locust": [base, other]}
     index = []
     for name, layers in images.items():
-        told = {"config": blob(f"{name}-config", ""), "layers": layers}
-        index.append({**blob(f"{name}-manifest", json.dumps(told)), "annotations": {"org.opencontainers.image.ref.name": name}})
+        image = {"config": blob(f"{name}-config", ""), "layers": layers}
+        index.append(
+            {**blob(f"{name}-manifest", json.dumps(image)), "annotations": {"org.opencontainers.image.ref.name": name}}
+        )
     (layout / "index.json").write_text(json.dumps({"manifests": index}))
     files = [file.name for file in IMAGES.order(layout, ["node", "locust"])]
-    assert files[-4:] == ["programs", "base", "other", "samples"], "the largest last, each once"
+    assert files[-4:] == ["programs", "base", "other", "samples"], "each once, the largest last"
     assert sorted(files) == sorted(file.name for file in layout.rglob("*") if file.is_file()), "and nothing is left out"

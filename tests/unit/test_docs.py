@@ -1,4 +1,4 @@
-"""README and docs/: their limits, links, commands, settings, and paths, both languages, and the site that is built of them."""
+"""README and docs/: limits, links, commands, settings, and paths, both languages, and the site built from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHINESE = sorted((docs.SOURCE / "zh").glob("*.md"))
 PAGES = [*READMES, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", *ENGLISH, *CHINESE]
 PAIRS = [(PROJECT / "README.md", PROJECT / "README.zh-CN.md"), *((docs.SOURCE / f.name, f) for f in CHINESE)]
 NO_TRANSLATION = {"architecture.md", "measured.md", "settings.md"}
-"""Pages of tables, and the one for those who change the code: the Chinese site shows the English ones."""
+"""Pages of tables, and the page for developers: the Chinese site shows the English version."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
@@ -43,12 +43,12 @@ def name_of(page: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code."""
+    """A page without its code blocks."""
     return FENCE.sub("", page.read_text())
 
 
 def commands(text: str) -> list[str]:
-    """Every ``make`` command in blocks for a shell and in code spans."""
+    """Every ``make`` command in shell blocks and code spans."""
     lines = [line for language, block in FENCE.findall(text) if language == "sh" for line in block.splitlines()]
     spans = CODE.findall(FENCE.sub("", text))
     found = []
@@ -62,7 +62,7 @@ def commands(text: str) -> list[str]:
 
 
 def slugs(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub and the site's generator both write them for Latin letters."""
+    """Anchors of a page's headings, in the format that GitHub and the site's generator share for Latin letters."""
     titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     plain = [re.sub(r"[^\w\s-]", "", unicodedata.normalize("NFKD", title)).strip().lower() for title in titles]
     return {re.sub(r"[-\s]+", "-", title) for title in plain}
@@ -73,7 +73,7 @@ def width(line: str) -> int:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of all table rows, without the lines below headings."""
+    """The cells of all table rows, without the separator rows."""
     lines = [line for line in text.splitlines() if line.startswith("|") and not re.fullmatch(r"[|\-: ]+", line)]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
@@ -101,7 +101,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.is_file(), f"{target}: no such file"
-        # Settings and entries have sections and pages in the site alone.
+        # Sections for settings and pages for entries exist only in the site.
         generated = docs.settings_tables("en") if file.name == "settings.md" else ""
         roles = set(re.findall(r"^## (\w+)$", generated, re.MULTILINE))
         assert not anchor or anchor in slugs(file) | roles, f"{target}: no such section"
@@ -110,7 +110,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_code_block_parses(page: Path) -> None:
     for language, block in FENCE.findall(page.read_text()):
-        assert language in ("sh", "yaml", "text"), "a block names its language"
+        assert language in ("sh", "yaml", "text"), "every block names its language"
         if language == "sh":
             done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, check=False)
             assert (done.returncode, done.stderr) == (0, ""), block
@@ -119,7 +119,7 @@ def test_every_code_block_parses(page: Path) -> None:
 
 
 def given_variables(arguments: str) -> set[str]:
-    """Names that ARGS= sets by -e: NAME=VALUE, or a mapping in YAML."""
+    """Names that ARGS= sets with -e: NAME=VALUE, or a YAML mapping."""
     words = shlex.split(arguments)
     values = [value for option, value in pairwise(words) if option == "-e"]
     assert len(values) * 2 == len(words), arguments
@@ -215,10 +215,10 @@ def test_the_settings_page_has_every_option_of_every_role() -> None:
 
 def test_shared_settings_are_those_of_the_playbooks() -> None:
     page = (docs.SOURCE / "settings.md").read_text()
-    told = {row[0].strip("`"): row[2] for row in rows(page)[1:]}
+    documented = {row[0].strip("`"): row[2] for row in rows(page)[1:]}
     values = yaml.safe_load((PROJECT / "playbooks/group_vars/all/lab.yml").read_text())
-    assert set(plugin("action", "check_inputs").SHARED) <= set(told) <= set(values)
-    for name, default in told.items():
+    assert set(plugin("action", "check_inputs").SHARED) <= set(documented) <= set(values)
+    for name, default in documented.items():
         if "{{" not in str(values[name]):
             assert default.strip("`") == (
                 "empty" if values[name] == "" else str(values[name]).replace("False", "false").replace("True", "true")
@@ -231,7 +231,7 @@ def test_the_catalogue_has_a_page_for_every_entry_with_its_rules() -> None:
         page = pages[f"catalogue/{name}.md"]
         assert f"| [{name}](catalogue/{name}.md) | " in pages["catalogue.md"]
         assert (entry.CATALOGUE / name / "policy.yaml").read_text().strip() in page
-        # The control can be read whole: what it shares with the policy, and what it adds.
+        # The diff contains the whole control: the lines that it shares with the policy, and those that it adds.
         after = [line[1:] for line in page.rpartition("```diff\n")[2].splitlines()[3:-1] if line[0] in " +"]
         assert after == (entry.CATALOGUE / name / "control.yaml").read_text().rstrip().splitlines()
     assert "`make load ENTRY=retries`" in pages["catalogue/retries.md"]
@@ -240,7 +240,7 @@ def test_the_catalogue_has_a_page_for_every_entry_with_its_rules() -> None:
 
 
 class Loads(HTMLParser):
-    """What a page loads: scripts, styles, pictures, frames."""
+    """Resources that a page loads: scripts, styles, pictures, frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
             loads.feed(page)
             for target in loads.found:
                 assert ((folder / name).parent / target).resolve().is_file(), f"{name} loads {target}"
-        # From file://, search reads this script.
+        # From file://, the search reads this script.
         index = (folder / "search.js").read_text()
         assert "reviews-80-20" in index
         assert "lab_mirrors" in index
@@ -280,10 +280,10 @@ def test_a_broken_link_fails_the_build(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(docs, "pages", lambda language: pages | {"index.md": "# x\n\n[x](none.md)\n"})
     site = tmp_path / "site"
     site.mkdir()
-    (site / "index.html").write_text("of the last time")
+    (site / "index.html").write_text("from the last build")
     with pytest.raises(docs.SiteError, match=r"page does not exist[\s\S]*none\.md"):
         docs.build_all(site)
-    assert (site / "index.html").read_text() == "of the last time"
+    assert (site / "index.html").read_text() == "from the last build"
 
 
 def test_packages_of_the_site_are_not_those_of_a_lab() -> None:

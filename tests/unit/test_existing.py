@@ -1,4 +1,4 @@
-"""May the lab go onto a cluster that is there? The decisions, without a cluster."""
+"""Whether the lab may use an existing cluster: the decisions, without a cluster."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ KUBECONFIG: dict[str, Any] = {
 def test_a_kubeconfig_is_reduced_to_one_cluster_with_embedded_files() -> None:
     own = existing.alone(KUBECONFIG, "a", lambda name: name.encode())
     assert [c["name"] for c in own["clusters"]] == ["one"]
-    assert [u["name"] for u in own["users"]] == ["me"], "no credentials of others come along"
+    assert [u["name"] for u in own["users"]] == ["me"], "no other credentials are copied"
     assert base64.b64decode(own["clusters"][0]["cluster"]["certificate-authority-data"]) == b"ca.crt"
     assert base64.b64decode(own["users"][0]["user"]["client-key-data"]) == b"key.pem"
     assert existing.alone(KUBECONFIG, "", lambda name: b"")["current-context"] == "b"
 
 
 @pytest.mark.parametrize(
-    ("kubeconfig", "context", "told"),
+    ("kubeconfig", "context", "expected"),
     [
         (KUBECONFIG, "c", "c was given; contexts in this file: a, b"),
         ({}, "", "no name was given; contexts in this file: none"),
@@ -44,10 +44,10 @@ def test_a_kubeconfig_is_reduced_to_one_cluster_with_embedded_files() -> None:
         ({**KUBECONFIG, "users": []}, "a", "me was given; users in this file: none"),
     ],
 )
-def test_missing_parts_of_a_kubeconfig_are_named(kubeconfig: dict[str, Any], context: str, told: str) -> None:
+def test_missing_parts_of_a_kubeconfig_are_named(kubeconfig: dict[str, Any], context: str, expected: str) -> None:
     with pytest.raises(KeyError) as error:
         existing.alone(kubeconfig, context, lambda name: b"")
-    assert error.value.args[0] == told
+    assert error.value.args[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ NOTHING: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "expected"),
     [
         ({}, []),
         ({"namespaces": [named("shop"), named("bookinfo", **MINE)]}, []),
@@ -94,8 +94,8 @@ NOTHING: dict[str, list[dict[str, Any]]] = {
         ),
     ],
 )  # fmt: skip
-def test_obstacles(found: dict[str, list[dict[str, Any]]], told: list[str]) -> None:
-    assert existing.taken({**NOTHING, **found}, ["istio-system", "bookinfo"]) == told
+def test_obstacles(found: dict[str, list[dict[str, Any]]], expected: list[str]) -> None:
+    assert existing.taken({**NOTHING, **found}, ["istio-system", "bookinfo"]) == expected
 
 
 def node(name: str, provider: str = "", taints: list[dict[str, str]] | None = None, **addresses: str) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def test_load_balancers_are_detected_by_one_that_responds() -> None:
     nodes = [node("a", InternalIP="10.0.0.1")]
 
     def way(*services: dict[str, Any]) -> tuple[str, str]:
-        told = existing.choose("auto", nodes, [*services], lambda a, port: (a, port) in {("1.2.3.5", 80), ("10.0.0.1", 10250)})
-        return told["reach"], told["why"]
+        found = existing.choose("auto", nodes, [*services], lambda a, port: (a, port) in {("1.2.3.5", 80), ("10.0.0.1", 10250)})
+        return found["reach"], found["why"]
 
     assert way(service(80), service(443, "1.2.3.5"))[0] == "NodePort"
     assert way(service(80, "1.2.3.4", "1.2.3.5")) == (

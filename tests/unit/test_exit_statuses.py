@@ -1,4 +1,4 @@
-"""What the exit statuses of the programs mean: 0 PASS or done, 1 FAIL or refused, 2 anything else."""
+"""The exit statuses of the programs: 0 PASS or done, 1 FAIL or refused, 2 anything else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def raises(error: Exception) -> Callable[..., Any]:
     return call
 
 
-def told(*outcomes: str) -> Callable[[Path], None]:
+def verdicts(*outcomes: str) -> Callable[[Path], None]:
     """Verdicts of the first entries."""
 
     def write(results: Path) -> None:
@@ -49,7 +49,7 @@ def told(*outcomes: str) -> Callable[[Path], None]:
 
 
 def broken_report(results: Path) -> None:
-    told("PASS")(results)
+    verdicts("PASS")(results)
     (results / entry.names()[0] / "verdict.json").write_text("{")
 
 
@@ -59,16 +59,16 @@ POLICY = ["reviews-80-20", "--kubeconfig", "none", "--namespace", "bookinfo"]
 VERIFY = ["--kubeconfig", "none", "--results", "{results}", "--logs", "{results}", "--progress", "{results}/p"]
 EXPLAIN = ["bookinfo/reviews", "--kubeconfig", "none"]
 DOWN = ClusterError("GET /version: refused")
-# Program, its arguments, what is given to it, and the status.
+# Program, arguments, input, and exit status.
 TABLE: list[tuple[str, list[str], Any, int]] = [
-    ("reports.summary", SUMMARY, told("PASS", "PASS"), 0),
-    ("reports.summary", SUMMARY, told("PASS", "FAIL"), 1),
-    ("reports.summary", SUMMARY, told("FAIL", "VOID"), 1),
-    ("reports.summary", SUMMARY, told("PASS", "VOID"), 2),
-    ("reports.summary", SUMMARY, told("PASS", "INCONCLUSIVE"), 2),
-    ("reports.summary", SUMMARY, told("PASS"), 2),
-    ("reports.summary", SUMMARY, told(), 2),
-    ("reports.summary", ["--results", "{results}"], told("FAIL"), 0),
+    ("reports.summary", SUMMARY, verdicts("PASS", "PASS"), 0),
+    ("reports.summary", SUMMARY, verdicts("PASS", "FAIL"), 1),
+    ("reports.summary", SUMMARY, verdicts("FAIL", "VOID"), 1),
+    ("reports.summary", SUMMARY, verdicts("PASS", "VOID"), 2),
+    ("reports.summary", SUMMARY, verdicts("PASS", "INCONCLUSIVE"), 2),
+    ("reports.summary", SUMMARY, verdicts("PASS"), 2),
+    ("reports.summary", SUMMARY, verdicts(), 2),
+    ("reports.summary", ["--results", "{results}"], verdicts("FAIL"), 0),
     ("reports.summary", SUMMARY, broken_report, 2),
     ("entries.policy", POLICY, [(policy, "put", lambda *_, **__: ["x created"])], 0),
     ("entries.policy", POLICY, [(policy, "put", raises(policy.RefusedError("weights sum to 90")))], 1),
@@ -96,7 +96,7 @@ TABLE: list[tuple[str, list[str], Any, int]] = [
 
 @pytest.fixture
 def no_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would end this process."""
+    """Do nothing: the guard would end this process."""
     monkeypatch.setattr(ending, "Guard", lambda *_, **__: SimpleNamespace(start=lambda: None))
 
 

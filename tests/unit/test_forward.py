@@ -1,4 +1,4 @@
-"""The way to a gateway without an address: who is taken for the forward, and which ports it gets."""
+"""Port forwarding for a gateway without an address: which process is the forward, and which ports it gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests import kubeconfig
 
 def test_a_forward_is_recognized_by_its_command_not_its_id(tmp_path: Path) -> None:
     assert forward.running(tmp_path) == 0
-    (tmp_path / "forward.pid").write_text(f"{os.getpid()}\n")  # after a reboot the id is another's
+    (tmp_path / "forward.pid").write_text(f"{os.getpid()}\n")  # after a reboot, the id belongs to another process
     assert forward.running(tmp_path) == 0
     (tmp_path / "forward.pid").write_text("none\n")
     assert forward.running(tmp_path) == 0
@@ -35,7 +35,7 @@ def test_a_forward_is_recognized_by_its_command_not_its_id(tmp_path: Path) -> No
         forward.stop(tmp_path)
         assert process.wait(timeout=10) != 0
     assert not (tmp_path / "forward.pid").exists()
-    assert forward.stop(tmp_path) == 0, "what does not run is not stopped twice"
+    assert forward.stop(tmp_path) == 0, "a stopped forward is not stopped again"
 
 
 def test_a_forward_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_a_forward_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
     command = [sys.executable, str(tmp_path / "it.py"), "run", str(tmp_path)]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as process:
         assert process.stdout
-        process.stdout.readline()  # from here on it does not mind
+        process.stdout.readline()  # from now on, it ignores SIGTERM
         (tmp_path / "forward.pid").write_text(f"{process.pid}\n")
         forward.stop(tmp_path)
         assert process.wait(timeout=10) == -signal.SIGKILL
@@ -61,15 +61,15 @@ def test_ports_are_kept_unless_one_is_taken() -> None:
 
 def test_a_failed_forward_reports_why_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert forward.start(tmp_path, kubeconfig.written(tmp_path, 9)) == 1
-    told = capsys.readouterr().err
-    assert "the gateway's ports are not forwarded: " in told
-    assert "Connection refused" in told
+    errors = capsys.readouterr().err
+    assert "the gateway's ports are not forwarded: " in errors
+    assert "Connection refused" in errors
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kubeconfig", "log"]
 
 
 @dataclass(frozen=True)
-class Way:
-    """A client whose connection is handed on, and the API server's end of the WebSocket that it is handed on by."""
+class Tunnel:
+    """A client whose connection is forwarded, and the API server's end of the WebSocket that carries it."""
 
     client: socket.socket
     server: socket.socket
@@ -80,7 +80,7 @@ class Way:
 
 
 @pytest.fixture
-def way() -> Iterator[Way]:
+def tunnel() -> Iterator[Tunnel]:
     ours, theirs = socket.socketpair()
     channel = WebSocket()
     channel.sock, channel.connected = ours, True
@@ -91,40 +91,40 @@ def way() -> Iterator[Way]:
     with socket.create_connection(listening.getsockname()) as client, theirs:
         client.settimeout(10)
         theirs.settimeout(10)
-        made = Way(client, theirs, said)
-        # First, on the channel of data and on that of errors, comes the port.
+        made = Tunnel(client, theirs, said)
+        # The first message on the data channel and on the error channel is the port.
         theirs.sendall(made.frame(0, b"\x90\x1f") + made.frame(1, b"\x90\x1f"))
         yield made
 
 
-def test_data_flows_in_both_directions(way: Way) -> None:
-    way.client.sendall(b"question")
+def test_data_flows_in_both_directions(tunnel: Tunnel) -> None:
+    tunnel.client.sendall(b"question")
     sent = WebSocket()
-    sent.sock, sent.connected = way.server, True
+    sent.sock, sent.connected = tunnel.server, True
     assert sent.recv_data(True) == (ABNF.OPCODE_BINARY, b"\0question")
-    way.server.sendall(way.frame(0, b"ans") + way.frame(0, b"wer"))
-    assert b"".join(way.client.recv(1) for _ in range(6)) == b"answer"
+    tunnel.server.sendall(tunnel.frame(0, b"ans") + tunnel.frame(0, b"wer"))
+    assert b"".join(tunnel.client.recv(1) for _ in range(6)) == b"answer"
 
 
-def test_data_right_before_the_end_is_not_lost(way: Way) -> None:
+def test_data_right_before_the_end_is_not_lost(tunnel: Tunnel) -> None:
     whole = os.urandom(3_000_000)
-    frames = b"".join(way.frame(0, whole[i : i + 60_000]) for i in range(0, len(whole), 60_000))
+    frames = b"".join(tunnel.frame(0, whole[i : i + 60_000]) for i in range(0, len(whole), 60_000))
     threading.Thread(
-        target=way.server.sendall, args=(frames + ABNF.create_frame(b"", ABNF.OPCODE_CLOSE).format(),), daemon=True
+        target=tunnel.server.sendall, args=(frames + ABNF.create_frame(b"", ABNF.OPCODE_CLOSE).format(),), daemon=True
     ).start()
     got = b""
-    while data := way.client.recv(65536):
+    while data := tunnel.client.recv(65536):
         got += data
-        time.sleep(0.001)  # a client that is slower than the pod
+        time.sleep(0.001)  # a client slower than the pod
     assert got == whole
-    assert way.said == []
+    assert tunnel.said == []
 
 
-def test_a_pod_that_resets_a_connection_resets_the_clients(way: Way) -> None:
-    way.server.sendall(way.frame(1, b"read: connection reset by peer"))
+def test_a_pod_that_resets_a_connection_resets_the_clients(tunnel: Tunnel) -> None:
+    tunnel.server.sendall(tunnel.frame(1, b"read: connection reset by peer"))
     with pytest.raises(ConnectionResetError):
-        way.client.recv(1)
-    assert way.said == ["read: connection reset by peer"]
+        tunnel.client.recv(1)
+    assert tunnel.said == ["read: connection reset by peer"]
 
 
 def test_a_tunnel_that_cannot_be_opened_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""The gate's own parts: what is chosen, what is said, what is left of an interrupted run."""
+"""The gate's own parts: the choice of scenarios, its output, and leftovers of an interrupted run."""
 
 from __future__ import annotations
 
@@ -140,13 +140,13 @@ def test_a_process_of_the_tests_is_recognized_by_its_environment() -> None:
     ours = f"{leftovers.VARIABLE}={lab.NAME}"
     assert belongs("molecule", "PATH=/bin", ours)
     assert not belongs("conmon", ours)
-    assert not belongs("tail", "PATH=/bin", f"LAB_TEST_NAME={lab.NAME}"), "a person may have that set"
+    assert not belongs("tail", "PATH=/bin", f"LAB_TEST_NAME={lab.NAME}"), "users may have set that variable"
     assert not belongs("molecule", f"{ours}-other")
     assert not belongs("molecule", f"X{ours}")
     assert not belongs("kthreadd", "")
 
 
-# A run with nothing to prepare, whose one part goes on for ever and has started something in a session of its own.
+# A run without preparation, whose only part runs forever and has started a process in another session.
 RUN = """
 import signal
 import sys
@@ -190,7 +190,7 @@ def test_nothing_keeps_running_after_an_interrupted_run(
             run.send_signal(number)
             run.wait(timeout=30)
             if number == signal.SIGKILL:
-                assert len(leftovers.end_processes()) >= 2, "what a killed run leaves is ended by the next"
+                assert len(leftovers.end_processes()) >= 2, "the next run ends what a killed run left"
             else:
                 assert run.returncode == 130
             assert leftovers.processes() == {}

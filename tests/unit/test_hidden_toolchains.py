@@ -1,4 +1,4 @@
-"""`make test` hides the host's toolchains: what the lab needs, it brings."""
+"""`make test` hides the host's toolchains, because the lab brings its own."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_toolchains_refuse_and_others_do_not(tmp_path: Path) -> None:
 @pytest.mark.skipif("hidden-toolchains" not in os.environ["PATH"], reason="only `make test` hides them")
 @pytest.mark.parametrize("name", ["go", "java", "node", "ruby", "gcc"])
 def test_this_run_does_not_use_them(name: str) -> None:
-    # The lab's own Go comes first, from its virtual environment; behind it there must be no other.
+    # The lab's own Go, in its virtual environment, comes first; there must be no other after it.
     assert refuses(name, ":".join(p for p in os.environ["PATH"].split(":") if ".venv" not in p))

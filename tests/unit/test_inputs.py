@@ -1,4 +1,4 @@
-"""Bad input: each case is refused with the variable, what was given, and what is accepted; by the real playbook."""
+"""Bad input, refused by the real playbook with the variable, what was given, and what is accepted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plugin(kind: str, name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,4 @@
-"""Which images go into which node, and how, by docker; podman's way is taken by scenario image_pull."""
+"""Which images are loaded into which node with docker; scenario image_pull covers podman."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.test_inputs import PROJECT
 
-# A cluster of two nodes; what is imported into a node is left in a file of its name.
+# A cluster with two nodes; an image imported into a node is stored in a file with the node's name.
 ENGINE = r"""#!/bin/sh
 case "$*" in
     ps*cluster=lab) echo one; echo two ;;
@@ -42,7 +42,7 @@ def test_every_node_gets_what_it_lacks_in_one_archive(folder: Path) -> None:
     assert (folder / "one").read_text() == "save new:1 newer:1\n"
     assert (folder / "two").read_text() == "save held:1 new:1 newer:1\n"
     assert done.stdout.splitlines() == [f"loaded: {image}" for image in ("new:1", "newer:1", "held:1", "new:1", "newer:1")]
-    assert {p.name for p in folder.iterdir()} == {"docker", "one", "two"}, "its own folder is left behind"
+    assert {p.name for p in folder.iterdir()} == {"docker", "one", "two"}, "its temporary folder is left behind"
 
 
 def test_nodes_with_all_images_are_left_alone(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whose it is: the lab takes for its own only what it marked before it made it. By engines that note what they are asked."""
+"""Ownership: the lab owns only what it marked on creation. Tested with engines that record their calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.test_inputs import PROJECT, plugin
 
 kind_cluster = plugin("modules", "kind_cluster")
 
-# Lists what $FOLDER/containers.json holds, removes from it, and notes every change that was asked for.
+# Lists and removes containers in $FOLDER/containers.json, and records every requested change.
 ENGINE = r"""#!/usr/bin/env python3
 import json, os, sys
 folder, asked = os.environ["FOLDER"], sys.argv[1:]
@@ -43,7 +43,7 @@ else:
     if asked[:2] == ["network", "create"]:
         open(os.path.join(folder, "network"), "w")
 """
-# Creates a node that mounts what the configuration has; $FOLDER/killed ends it as a power cut would.
+# Creates a node with the configured mounts; $FOLDER/killed ends it like a power cut.
 KIND = r"""#!/usr/bin/env python3
 import json, os, sys, yaml
 folder, asked = os.environ["FOLDER"], sys.argv[1:]
@@ -51,8 +51,8 @@ print("kind", *asked, file=open(os.path.join(folder, "asked"), "a"))
 name = asked[asked.index("--name") + 1]
 if asked[0] == "create":
     mount = yaml.safe_load(sys.stdin)["nodes"][0]["extraMounts"][0]
-    assert os.path.isdir(mount["hostPath"]), "the engine refuses a mount whose source is not there"
-    assert os.path.exists(os.path.join(folder, "network")), "kind would make a network without a mark"
+    assert os.path.isdir(mount["hostPath"]), "the engine refuses a mount whose source does not exist"
+    assert os.path.exists(os.path.join(folder, "network")), "kind would create a network without a mark"
     node = {"Id": "new", "Name": f"{name}-control-plane", "State": {"Status": "running"},
             "Config": {"Labels": {"io.x-k8s.kind.cluster": name}},
             "Mounts": [{"Type": "bind", "Source": mount["hostPath"], "Destination": mount["containerPath"]},
@@ -65,7 +65,7 @@ open(asked[asked.index("--kubeconfig") + 1], "w").write("of the cluster")
 
 
 class Host:
-    """A host with one engine, on which there may be clusters, and the state folder of labs."""
+    """A host with one engine that may have clusters, and the labs' state folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder / "host", folder / "state home"
@@ -82,7 +82,7 @@ class Host:
         }  # fmt: skip
 
     def found(self, name: str, claim: str = "", container: str = "theirs") -> None:
-        """A node of a cluster that was there before."""
+        """Add a node of an existing cluster."""
         mounts = [{"Type": "bind", "Source": claim, "Destination": "/etc/istio-lab"}] if claim else []
         node = {
             "Id": container, "Name": f"{name}-control-plane", "State": {"Status": "running"}, "Mounts": mounts,
@@ -96,12 +96,12 @@ class Host:
 
     @property
     def asked(self) -> list[str]:
-        """Everything that would have changed something."""
+        """All recorded calls that change something."""
         file = self.folder / "asked"
         return file.read_text().splitlines() if file.exists() else []
 
     def module(self, state: str = "present") -> dict[str, Any]:
-        """The module's answer, as Ansible would have it."""
+        """The module's result, as Ansible gets it."""
         config = {"nodes": [{"extraMounts": [{"hostPath": str(self.state / "claim"), "containerPath": "/etc/istio-lab"}]}]}
         given = {
             "name": "dev", "state": state, "config": json.dumps(config), "image": "node:1", "timeout": 2,
@@ -114,8 +114,8 @@ class Host:
             [sys.executable, str(PROJECT / "plugins/modules/kind_cluster.py")], env=self.environment,
             input=json.dumps({"ANSIBLE_MODULE_ARGS": given}), capture_output=True, text=True, check=False,
         )  # fmt: skip
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return told
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
 
     def play(self, playbook: str, **variables: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/kind", f"playbooks/{playbook}"]
@@ -134,13 +134,13 @@ def host(tmp_path: Path) -> Host:
 @pytest.mark.parametrize("recorded", [False, True])
 def test_another_owners_cluster_is_refused_regardless_of_the_labs_folder(host: Host, state: str, recorded: bool) -> None:
     host.found("dev")
-    if recorded:  # the lab's own was deleted by hand, and somebody made another of its name
+    if recorded:  # the lab's cluster was deleted by hand, and somebody created another with its name
         (host.state / "claim").mkdir(parents=True)
         (host.state / "cluster.json").write_text('{"made_of": "x"}')
-    told = host.module(state)
-    assert told["failed"] is True
-    assert told["msg"].startswith("lab_name: dev was given, but a kind cluster dev exists in podman (dev-control-plane)")
-    assert "kind delete cluster --name dev" in told["msg"]
+    result = host.module(state)
+    assert result["failed"] is True
+    assert result["msg"].startswith("lab_name: dev was given, but a kind cluster dev exists in podman (dev-control-plane)")
+    assert "kind delete cluster --name dev" in result["msg"]
     assert (host.containers, host.asked) == (["theirs"], [])
 
 
@@ -165,16 +165,16 @@ def test_an_interrupted_creation_is_replaced(host: Host) -> None:
     assert host.module()["failed"] is True
     assert host.containers == ["new"]
     (host.folder / "killed").unlink()
-    told = host.module()
-    assert (told["action"], told["reason"]) == ("replace", "an interrupted creation left half a cluster behind")
+    result = host.module()
+    assert (result["action"], result["reason"]) == ("replace", "an interrupted creation left half a cluster behind")
     assert "rm --force --volumes dev-control-plane" in host.asked
     assert (host.module()["action"], host.containers) == ("keep", ["new"])
 
 
 def test_the_labs_cluster_is_known_after_its_folder_was_deleted(host: Host) -> None:
     host.found("dev", claim=str(host.state / "claim"), container="ours")
-    told = host.module()
-    assert (told["action"], told["reason"]) == ("replace", "the lab's folder was removed while its cluster was left")
+    result = host.module()
+    assert (result["action"], result["reason"]) == ("replace", "the lab's folder was removed while its cluster was left")
     assert host.containers == ["new"]
 
 
@@ -186,7 +186,7 @@ def test_destroy_removes_it_after_its_folder_was_deleted(host: Host) -> None:
 
 
 def test_volumes_of_its_own_nodes_go_and_no_others(host: Host) -> None:
-    """kind deletes volumes by a label that says a node's name, whoever's node that was."""
+    """kind deletes volumes by a label with the node's name, regardless of the node's owner."""
     host.module()
     assert host.module("absent")["changed"] is True
     assert [line for line in host.asked if line.startswith("volume")] == ["volume rm var"]
@@ -200,21 +200,21 @@ def test_the_network_is_marked_before_the_cluster_is_made(host: Host) -> None:
     (host.folder / "asked").unlink()
     host.module("absent")
     host.module()
-    assert not [line for line in host.asked if line.startswith("network create")], "one that is there is taken as it is"
+    assert not [line for line in host.asked if line.startswith("network create")], "an existing network is used as it is"
 
 
 def test_a_lost_kubeconfig_is_written_again(host: Host) -> None:
     host.module()
     (host.state / "kubeconfig").unlink()
-    told = host.module()
-    assert (told["action"], told["reason"], host.containers) == ("repair", "its kubeconfig was gone", ["new"])
+    result = host.module()
+    assert (result["action"], result["reason"], host.containers) == ("repair", "its kubeconfig was gone", ["new"])
     assert (host.state / "kubeconfig").read_text() == "of the cluster"
     assert (host.state / "kubeconfig").stat().st_mode & 0o777 == 0o600
 
 
 # -- namespaces -------------------------------------------------------------------------------------------------------
 
-# Has the namespaces of $FOLDER/namespaces.json, name -> labels, and notes what else it is asked.
+# Has the namespaces in $FOLDER/namespaces.json, name -> labels, and records all other calls.
 KUBECTL = r"""#!/usr/bin/env python3
 import json, os, sys
 folder, asked = os.environ["FOLDER"], [a for a in sys.argv[1:] if not a.startswith("--kubeconfig=")]
@@ -262,7 +262,7 @@ def test_the_labs_namespace_is_kept_and_gets_missing_labels(host: Host) -> None:
     assert [line.strip() for line in host.asked] == ["label namespace echo --overwrite istio-injection=enabled"]
 
 
-# -- containers outside the cluster, and names of this machine --------------------------------------------------------
+# -- external containers and this machine's host names ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("lab", "accepted"), [("dev", True), ("another", False)])
@@ -322,7 +322,7 @@ def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accept
     assert accepted or f"has `{line}`, which is not the lab's" in done.stderr
 
 
-# -- what is left of a lab whose folder is gone -----------------------------------------------------------------------
+# -- labs whose folder is gone ----------------------------------------------------------------------------------------
 
 API = {
     "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.3"},
@@ -337,21 +337,21 @@ API = {
 
 @contextmanager
 def cluster(folder: Path, namespaces: list[str]) -> Iterator[str]:
-    """The kubeconfig of a cluster that has these namespaces with the lab's label, and takes no request but to read."""
+    """The kubeconfig of a read-only cluster that has these namespaces with the lab's label."""
     found = [{"metadata": {"name": name, "labels": LABELS}} for name in namespaces]
     answers = API | {"/api/v1/namespaces": {"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": found}}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
+            body = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(body)
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - as the base class names it
-            """Tests are quiet."""
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

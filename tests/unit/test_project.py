@@ -1,4 +1,4 @@
-"""The project's own order: one version in one place, specs beside defaults, entries complete, locks without hosts."""
+"""Project rules: each version in one place, specs match defaults, entries are complete, locks name no hosts."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
         return found
 
     question = entry.load(name).question
-    # An entry may read workloads of its sample as well as its own rules.
+    # An entry may read its sample's workloads as well as its own rules.
     sample = PROJECT / "samples" / question.namespace / f"{question.namespace}.yaml"
     there = [o for o in objects(sample) if o["kind"] in ("StatefulSet", "Deployment")] if sample.exists() else []
     declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
@@ -240,30 +240,30 @@ def test_waiting_names_the_clusters_own_reasons() -> None:
 BOARDS = sorted((PROJECT / "roles/telemetry/files/registry/dashboards").glob("*.json"))
 
 
-def lost(told: Any, kept: Any, where: str = "") -> list[str]:
-    """What is in ``told`` and not in ``kept``, by path."""
-    if isinstance(told, dict):
+def lost(value: Any, kept: Any, where: str = "") -> list[str]:
+    """Paths of values in ``value`` that are not in ``kept``."""
+    if isinstance(value, dict):
         kept = kept if isinstance(kept, dict) else {}
-        return [path for key, value in told.items() for path in lost(value, kept.get(key), f"{where}/{key}")]
-    if isinstance(told, list):
+        return [path for key, part in value.items() for path in lost(part, kept.get(key), f"{where}/{key}")]
+    if isinstance(value, list):
         kept = kept if isinstance(kept, list) else []
-        pairs = itertools.zip_longest(told, kept[: len(told)])
+        pairs = itertools.zip_longest(value, kept[: len(value)])
         return [path for i, (value, other) in enumerate(pairs) for path in lost(value, other, f"{where}/{i}")]
-    return [] if told == kept else [where]
+    return [] if value == kept else [where]
 
 
 @pytest.mark.parametrize("file", BOARDS, ids=lambda f: f.stem)
 def test_dashboards_match_grafanas_schema(file: Path) -> None:
-    told = json.loads(file.read_text())
+    dashboard = json.loads(file.read_text())
     register_default_plugins()
 
     def read_again(board: dict[str, Any]) -> dict[str, Any]:
         again: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(board)))
         return again
 
-    assert lost(told, read_again(told)) == [], "what the schema does not know is lost when it is read"
-    misspelt = json.loads(json.dumps(told).replace('"targets"', '"target"', 1))
-    assert lost(misspelt, read_again(misspelt)), "the check sees a misspelt field"
+    assert lost(dashboard, read_again(dashboard)) == [], "fields that the schema does not know are lost"
+    misspelt = json.loads(json.dumps(dashboard).replace('"targets"', '"target"', 1))
+    assert lost(misspelt, read_again(misspelt)), "the check detects a misspelled field"
 
 
 def test_dashboards_use_recorded_metrics() -> None:
@@ -281,12 +281,12 @@ def test_images_of_a_registry_are_at_the_versions_that_are_declared(name: str, i
 
 
 def test_the_labs_own_namespaces_carry_its_label() -> None:
-    """Load from within the cluster, and whoever removes the lab, finds them by it."""
+    """Load from within the cluster, and the lab's removal, find the namespaces by this label."""
     assert plugin("action", "lab_namespace").PART_OF == access.PART_OF
     makers = {f.parents[1].name for f in PROJECT.glob("roles/*/tasks/*.yml") if "\n  lab_namespace:\n" in f.read_text()}
     assert makers == {"istio", "samples", "telemetry"}
     made = [f for f in PROJECT.glob("roles/*/*/**/*") if f.is_file() and "kind: Namespace" in f.read_text(errors="ignore")]
-    assert made == [], "a namespace is made without asking whose it is"
+    assert made == [], "a namespace is created without checking its owner"
 
 
 def test_small_files_are_written_once_and_are_private(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_small_files_are_written_once_and_are_private(tmp_path: Path) -> None:
     assert module.put_file(file, "pull\n", write=False)
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("build\n", 0o600)
     assert [module.put_link(link, file, write=True) for _ in range(2)] == [True, False]
-    assert module.put_link(link, folder, write=True), "it led elsewhere"
+    assert module.put_link(link, folder, write=True), "it was a link to another file"
     assert link.readlink() == folder
     assert sorted(p.name for p in folder.iterdir()) == ["choice"], "no half-written file is left"
 
@@ -331,7 +331,7 @@ def test_a_task_variable_names_the_log_that_shows_progress(tmp_path: Path) -> No
         play.write_text(
             f"- hosts: localhost\n  gather_facts: false\n  vars: {{where: {log}}}\n  tasks: [{task % (log, given)}]\n"
         )
-        # The callback itself, with a shorter period.
+        # The real callback, with a shorter interval.
         (tmp_path / "callback").mkdir(exist_ok=True)
         (tmp_path / "ansible.cfg").write_text(
             f"[defaults]\ncallback_plugins = callback\ninterpreter_python = {sys.executable}\n"
@@ -384,9 +384,9 @@ def test_the_role_for_ack_takes_what_its_module_takes() -> None:
     assert {name.removeprefix("ack_cluster_") for name in role} == set(options) - {"state"}
     for name, option in options.items():
         if name != "state":
-            told = role[f"ack_cluster_{name}"]
-            assert (told["type"], told.get("choices")) == (option["type"], option.get("choices")), name
-            assert "default" not in told or told["default"] == option.get("default"), name
+            option_ = role[f"ack_cluster_{name}"]
+            assert (option_["type"], option_.get("choices")) == (option["type"], option.get("choices")), name
+            assert "default" not in option_ or option_["default"] == option.get("default"), name
 
 
 @pytest.mark.parametrize("inventory", sorted(INVENTORIES))
@@ -398,7 +398,7 @@ def test_an_inventory_holds_only_what_differs(inventory: str) -> None:
     provider = (f"{own['lab_provider']}_cluster_", "lab_recorded_reach")
     names = {name for name in own if not name.startswith(provider)}
     wired = {name for name in kind if not name.startswith("kind_cluster_")}
-    assert names - shared.keys() >= wired - shared.keys(), "what one inventory has to say, each has to say"
+    assert names - shared.keys() >= wired - shared.keys(), "what one inventory must set, every inventory must set"
     assert all(own[name] != shared[name] for name in names & shared.keys()), "only what differs is in an inventory"
 
 
@@ -408,7 +408,7 @@ def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:
 
 
 def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
-    """Python as the first process of a container goes on after SIGTERM; by default Kubernetes waits half a minute for it."""
+    """Python as PID 1 of a container ignores SIGTERM; by default, Kubernetes waits half a minute for it."""
     manifests = [(f.parent.name, m) for f in PROJECT.glob("samples/*/*.yaml") for m in yaml.safe_load_all(f.read_text())]
     deaf = {
         (sample, m["metadata"]["name"]): m["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
@@ -422,11 +422,11 @@ def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
 
 def test_external_names_resolve_to_the_running_containers() -> None:
     zone = yaml.safe_load((PROJECT / "roles/samples/vars/main.yml").read_text())["__samples_zone"]
-    environment = jinja2.Environment(trim_blocks=True)  # as Ansible has it  # noqa: S701 - no HTML
+    environment = jinja2.Environment(trim_blocks=True)  # like Ansible  # noqa: S701 - no HTML
     environment.filters["regex_replace"] = lambda value, pattern, to: re.sub(pattern, to, value)
-    # podman names a container without the slash that docker puts first.
+    # podman's container names lack docker's leading slash.
     addresses = SimpleNamespace(stdout_lines=["/my-lab-books 10.89.0.3", "my-lab-msgd 10.89.0.2"])
-    told = environment.from_string(zone).render(samples_lab="my-lab", __samples_addresses=addresses)
-    records = re.findall(r'template IN A (\S+) \{\n +answer "\{\{ \.Name \}\} 30 IN A (\S+)"\n', told)
+    rendered = environment.from_string(zone).render(samples_lab="my-lab", __samples_addresses=addresses)
+    records = re.findall(r'template IN A (\S+) \{\n +answer "\{\{ \.Name \}\} 30 IN A (\S+)"\n', rendered)
     assert records == [("books.outside.internal", "10.89.0.3"), ("msgd.outside.internal", "10.89.0.2")]
-    assert told.count("{\n") == len(re.findall(r"^ *\}$", told, re.MULTILINE))
+    assert rendered.count("{\n") == len(re.findall(r"^ *\}$", rendered, re.MULTILINE))

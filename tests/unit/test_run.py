@@ -1,4 +1,4 @@
-"""Commands of the lab, through make and scripts/run.py: what of the host counts, what is refused, how they end."""
+"""Commands of the lab, through make and scripts/run.py: which host settings apply, refusals, exit statuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import yaml
 
 from tests.unit.test_inputs import PROJECT, plugin
 
-# Stands in for ansible-playbook: reports what would decide how Ansible, pip, Locust and the clients of the mesh work.
+# A stand-in for ansible-playbook that reports all settings that would affect Ansible, pip, Locust and the mesh's clients.
 PROBE = f"""#!{sys.executable} -P
 import json, locale, os, subprocess, sys, urllib.request
 umask = os.umask(0)
@@ -41,7 +41,7 @@ print(json.dumps({{
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, at a path with a space and letters beyond ASCII, with these Python packages and the probe."""
+    """A copy of the project, at a path with a space and non-ASCII letters, with these Python packages and the probe."""
     folder = tmp_path_factory.mktemp("checkout") / "ein Labor für 网格"
     skipped = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache", ".ansible")
     shutil.copytree(PROJECT, folder, ignore=skipped, symlinks=True)
@@ -70,7 +70,7 @@ def probed(checkout: Path) -> Iterator[Path]:
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    """What a user with nothing set has."""
+    """The environment of a user without settings."""
     return {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "TERM": "dumb", **variables}
 
 
@@ -82,8 +82,8 @@ def call(checkout: Path, variables: Mapping[str, str], *words: str) -> subproces
 def outcome(checkout: Path, variables: Mapping[str, str], *words: str) -> dict[str, Any]:
     done = call(checkout, variables, *(words or ("policy", "LAB=zz")))
     assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
 
 
 ANSIBLE = {
@@ -111,12 +111,12 @@ IGNORED: dict[str, dict[str, str]] = {
     "BASH_ENV": {"BASH_ENV": "/nowhere/profile", "CDPATH": "/", "LD_PRELOAD": ""},
     "words of others": {"ENTRY": "x", "HOST": "machine", "CACHE": "1", "FILE": "x", "UI": "1", "ARGS": "x", "INVENTORY": "x"},
 }  # fmt: skip
-"""What a host may have set, and what must not count."""
+"""Settings that a host may have and that must have no effect."""
 
 
 @pytest.fixture(scope="module")
 def plain() -> dict[str, Any]:
-    """What the probe reports where nothing is set; the first test that needs it puts it here."""
+    """The probe's report without any settings; stored by the first test that needs it."""
     return {}
 
 
@@ -143,16 +143,16 @@ def test_settings_for_reaching_packages_apply(probed: Path, tmp_path: Path) -> N
     (tmp_path / ".config/pip/pip.conf").write_text(
         "[global]\nindex-url = https://file/simple\ncert = /file.pem\n[install]\nuser = true\n"
     )
-    told = outcome(
+    report = outcome(
         probed,
         environment(
             tmp_path, PIP_INDEX_URL="https://variable/simple", PIP_EXTRA_INDEX_URL="https://a https://b", GOPROXY="https://go"
         ),
     )
-    assert {k: told["pip"][k] for k in ("index-url", "extra-index-url", "cert", "user")} == {
+    assert {k: report["pip"][k] for k in ("index-url", "extra-index-url", "cert", "user")} == {
         "index-url": "https://variable/simple", "extra-index-url": "https://a https://b", "cert": "/file.pem", "user": "0",
     }  # fmt: skip
-    assert told["variables"]["GOPROXY"] == "https://go"
+    assert report["variables"]["GOPROXY"] == "https://go"
 
 
 LOCAL = ["127.0.0.1", "localhost", "::1"]
@@ -167,9 +167,9 @@ LOCAL = ["127.0.0.1", "localhost", "::1"]
     ],
 )  # fmt: skip
 def test_this_machine_is_not_reached_through_a_proxy(given: dict[str, str], probed: Path, tmp_path: Path) -> None:
-    told = outcome(probed, environment(tmp_path, **given))
-    assert told["direct"] == LOCAL
-    assert told["proxy"] == ("" if "ALL_PROXY" in given else "http://127.0.0.1:9"), "packages and other clusters still are"
+    report = outcome(probed, environment(tmp_path, **given))
+    assert report["direct"] == LOCAL
+    assert report["proxy"] == ("" if "ALL_PROXY" in given else "http://127.0.0.1:9"), "packages and other clusters are"
 
 
 def test_the_gateway_of_a_cluster_of_this_machine_is_not_reached_through_a_proxy(probed: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_gateway_of_a_cluster_of_this_machine_is_not_reached_through_a_proxy
     )
     proxy = environment(tmp_path, HTTPS_PROXY="http://proxy:3128")
     assert outcome(probed, proxy)["direct"] == [*LOCAL, "10.89.0.200"]
-    assert outcome(probed, proxy, "policy", "LAB=zz", "INVENTORY=existing")["direct"] == LOCAL, "that is the user's to say"
+    assert outcome(probed, proxy, "policy", "LAB=zz", "INVENTORY=existing")["direct"] == LOCAL, "the user decides"
     assert outcome(probed, {**proxy, "NO_PROXY": "*"})["direct"] == [*LOCAL, "10.89.0.200"]
 
 
@@ -194,8 +194,8 @@ def test_files_are_world_readable_regardless_of_the_umask(probed: Path, tmp_path
 
 def test_a_playbook_gets_what_make_was_given_word_by_word(probed: Path, tmp_path: Path) -> None:
     given = ("load", "LAB=zz", "ENTRY=it's $(x)", "WORKERS=4", """ARGS=-e '{"a": [1, 2]}' -v""")
-    told = outcome(probed, environment(tmp_path), *(word.replace("$", "$$") for word in given))["arguments"]
-    assert told == [
+    arguments = outcome(probed, environment(tmp_path), *(word.replace("$", "$$") for word in given))["arguments"]
+    assert arguments == [
         "--inventory", "inventories/kind", "--extra-vars", '{"lab_name": "zz"}', "-e", '{"a": [1, 2]}', "-v", "--extra-vars",
         '{"loadtest_entry": "it\'s $(x)", "traffic_policy_variant": "policy", "loadtest_where": "local", '
         '"loadtest_workers": "4"}',
@@ -204,7 +204,7 @@ def test_a_playbook_gets_what_make_was_given_word_by_word(probed: Path, tmp_path
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refused command, make's own apart."""
+    """The single line of a refused command, without make's own output."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
     assert done.returncode == 2, "make's own status"
     assert "] Error 1" in done.stderr, "the command's"
@@ -271,7 +271,7 @@ def test_a_lab_runs_one_command_at_a_time(probed: Path, tmp_path: Path) -> None:
             line = refusal(call(probed, home, "destroy", "LAB=zz"))
             assert line.startswith("LAB: zz is in use by make verify (process ")
             assert line.endswith("; accepted: another lab, or this one afterwards; nothing was changed")
-            assert call(probed, home, "catalogue", "LAB=zz").returncode == 0, "which only reads"
+            assert call(probed, home, "catalogue", "LAB=zz").returncode == 0, "it only reads"
             (probed / ".venv/bin/ansible-playbook").write_text(PROBE)
             outcome(probed, home, "destroy", "LAB=other")
         finally:
@@ -350,7 +350,7 @@ def test_the_catalogue_is_listed_from_such_a_path(checkout: Path, tmp_path: Path
 
 
 def command_lines(tasks: Any) -> Iterator[str]:
-    """What tasks give to a shell, or have split into words as by one."""
+    """Command lines that tasks pass to a shell, or that are split like in one."""
     for task in tasks if isinstance(tasks, list) else []:
         for key, value in task.items():
             if key in ("block", "rescue", "always", "tasks", "pre_tasks"):
@@ -400,14 +400,14 @@ def test_exit_status_and_message_of_a_playbook(name: str, tmp_path: Path) -> Non
     log = tmp_path / "ansible.log"
     done = ansible(tmp_path / "play.yml", LAB_LOG=str(log))
     assert done.returncode == status, done.stdout + done.stderr
-    told = [told for told in done.stderr.splitlines() if told.startswith("[ERROR]")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("[ERROR]")]
     assert "hush" not in done.stdout + done.stderr
     if line:
-        assert told[-1].startswith(f"[ERROR]: {line.format(log=log)}"), told
+        assert errors[-1].startswith(f"[ERROR]: {line.format(log=log)}"), errors
         assert "fatal:" not in done.stdout
         assert "Origin:" not in done.stderr
     else:
-        assert told == []
+        assert errors == []
     if name == "failed":
         assert "stderr: 'denied the request: no such field'" in log.read_text()
         assert log.stat().st_mode & 0o777 == 0o600
@@ -438,9 +438,9 @@ def test_what_a_playbook_runs_reaches_this_machine_directly(
     state = tmp_path / ".local/state/istio-lab/zz"
     state.mkdir(parents=True)
     (state / "gateway.json").write_text(json.dumps({"http": "http://10.89.0.200:80"}))
-    tasks = "[{command: printenv NO_PROXY no_proxy, register: told}, {debug: {msg: '{{ told.stdout_lines | join(chr) }}'}}]"
+    tasks = "[{command: printenv NO_PROXY no_proxy, register: shown}, {debug: {msg: '{{ shown.stdout_lines | join(chr) }}'}}]"
     play = f"[{{hosts: all, environment: '{{{{ lab_environment }}}}', vars: {{chr: ' '}}, tasks: {tasks}}}]"
-    (checkout / "playbooks/told.yml").write_text(play)
+    (checkout / "playbooks/shown.yml").write_text(play)
     given = environment(
         tmp_path,
         HTTPS_PROXY="http://127.0.0.1:9",
@@ -450,7 +450,7 @@ def test_what_a_playbook_runs_reaches_this_machine_directly(
     )
     command = [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", f"inventories/{inventory}", "-e", "lab_name=zz"]
     done = subprocess.run(
-        [*command, "playbooks/told.yml"], cwd=checkout, env=given, capture_output=True, text=True, check=False, timeout=60
+        [*command, "playbooks/shown.yml"], cwd=checkout, env=given, capture_output=True, text=True, check=False, timeout=60
     )
     names = ",".join(["example.com", "127.0.0.1", "::1", "localhost", *gateway])
     assert f"msg: {names} {names}" in " ".join(done.stdout.split()), done.stdout + done.stderr

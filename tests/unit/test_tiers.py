@@ -1,4 +1,4 @@
-"""The core tier touches every expectation function, sample, client, role and playbook; the rest is listed, with a reason."""
+"""The core tier covers every expectation function, sample, client, role and playbook; exceptions are listed with a reason."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LISTED: dict[str, dict[str, str]] = tiers.TIERS["full_only"]
 CONDITIONS = (
     "'existing'", "'ack'", "!= 'kind'", "'LoadBalancer'", "'ClusterIP'", "'cluster'", "lab_registry != ''", "lab_foreign",
 )  # fmt: skip
-"""What a condition says that does not hold in the core tier: another provider, way in, architecture, or place of the load."""
+"""Conditions that are false in the core tier: another provider, gateway, architecture, or source of the load."""
 NEGATED = ("!= 'ClusterIP'", "!= 'LoadBalancer'")
 
 
 def stale(name: str, listed: Mapping[str, str], sources: Mapping[str, str]) -> bool:
-    """Whether a name of the list is that of no test any more, or of one that another name covers.
+    """Whether a listed name no longer matches a test, or is covered by another name.
 
     :param sources: path -> text of every file of tests
     """
@@ -38,7 +38,7 @@ def stale(name: str, listed: Mapping[str, str], sources: Mapping[str, str]) -> b
 
 
 def full_only_paths() -> list[str]:
-    """Where the tests are of the scenarios that the core tier leaves out."""
+    """Test folders of the scenarios that the core tier leaves out."""
     return [str(f.relative_to(PROJECT)) for name in LISTED["scenarios"] for f in PROJECT.glob(f"molecule/{name}/tests/*.py")]
 
 
@@ -65,7 +65,7 @@ def test_a_stale_name_in_the_list_is_detected() -> None:
 
 
 def features(name: str) -> set[str]:
-    """What one entry shows: its sample, expectation function, kind of question, and kinds of client."""
+    """What one entry covers: its sample, expectation function, kind of question, and kinds of client."""
     found = entry.load(name)
     expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009
     return {
@@ -76,7 +76,7 @@ def features(name: str) -> set[str]:
 
 
 def not_shown(every: Mapping[str, set[str]], left_out: Iterable[str]) -> set[str]:
-    """What some entries show and none of those that are judged does.
+    """What entries cover but none of the judged ones does.
 
     :param every: entry -> its features
     """
@@ -101,7 +101,7 @@ def test_a_missing_entry_with_a_unique_feature_is_detected() -> None:
 
 
 def test_every_entry_in_the_core_tier_is_needed() -> None:
-    """Each costs some ten seconds under its policy, and as many under its control."""
+    """Each costs about ten seconds with its policy, and as many with its control."""
     every = {name: features(name) for name in entry.names()}
     missed = not_shown(every, LISTED["entries"])
     spare = [name for name in tiers.core_entries() if not_shown(every, [*LISTED["entries"], name]) == missed]
@@ -127,7 +127,7 @@ def test_every_expectation_function_has_an_entry() -> None:
 
 
 def steps(tree: Any, conditions: tuple[str, ...] = ()) -> Iterable[tuple[str, str]]:
-    """(what, name) of everything that a play or a list of tasks includes where the core tier's conditions hold."""
+    """(what, name) of everything that a play or task list includes under the core tier's conditions."""
     if isinstance(tree, list):
         for item in tree:
             yield from steps(item, conditions)
@@ -152,7 +152,7 @@ def steps(tree: Any, conditions: tuple[str, ...] = ()) -> Iterable[tuple[str, st
 
 
 def reached(playbooks: Iterable[str], read: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """The playbooks and roles that some playbooks lead to.
+    """The playbooks and roles reachable from some playbooks.
 
     :param read: path -> what is in the file; tasks of a role are at ``roles/NAME``, all of its files together
     """
@@ -173,7 +173,7 @@ def reached(playbooks: Iterable[str], read: Mapping[str, Any]) -> tuple[set[str]
 
 
 def project() -> dict[str, Any]:
-    """Every playbook, file of tasks and role."""
+    """Every playbook, task file and role."""
     found = {f"playbooks/{f.name}": yaml.safe_load(f.read_text()) for f in PROJECT.glob("playbooks/*.yml")}
     found |= {f"playbooks/tasks/{f.name}": yaml.safe_load(f.read_text()) for f in PROJECT.glob("playbooks/tasks/*.yml")}
     for role in (PROJECT / "roles").iterdir():
@@ -182,7 +182,7 @@ def project() -> dict[str, Any]:
 
 
 def played(path: str, source: str, listed: Iterable[str]) -> set[str]:
-    """Playbooks that the tests of one file run, those of tests that only the full tier has left out."""
+    """Playbooks that the tests in one file run, without those of full-tier tests."""
     if tiers.is_full_only(path, listed):
         return set()
     tree = ast.parse(source)
@@ -192,8 +192,8 @@ def played(path: str, source: str, listed: Iterable[str]) -> set[str]:
 
 
 def core_playbooks() -> set[str]:
-    """Those that Molecule's core scenarios converge to, and those that their tests run."""
-    found = {"site.yml", "destroy_lab.yml"}  # what scenario default creates and destroys with
+    """Playbooks that Molecule's core scenarios converge with, and those that their tests run."""
+    found = {"site.yml", "destroy_lab.yml"}  # used by scenario default to create and destroy
     for scenario in tiers.scenarios("core"):
         settings = yaml.safe_load((PROJECT / f"molecule/{scenario}/molecule.yml").read_text())
         found.add(Path(settings["ansible"]["playbooks"]["converge"]).name)

@@ -1,4 +1,4 @@
-"""The verdict's promises, by simulation where they are about chance."""
+"""The verdict's guarantees, tested by simulation where they are probabilistic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NINETY = {"v1": 0.9, "v3": 0.1}
 
 
 def watched(true_share: float, declared: dict[str, float], limit: int, rng: random.Random) -> int:
-    """Requests until the declared split is rejected when one looks after every request; 0 if it never is."""
+    """Requests until the expected split is rejected, checked after every request; 0 if it never is."""
     counts = [0, 0]
     shares = list(declared.values())
     for n in range(1, limit + 1):
@@ -27,13 +27,13 @@ def watched(true_share: float, declared: dict[str, float], limit: int, rng: rand
 def test_false_fails_of_2500_watched_runs_are_at_most_one_in_a_thousand() -> None:
     rng = random.Random(20)
     failed = sum(watched(0.1, NINETY, 400, rng) > 0 for _ in range(2500))
-    assert failed <= 2, f"{failed} of 2500 true declarations were rejected"
+    assert failed <= 2, f"{failed} of 2500 true expectations were rejected"
 
 
 def test_80_20_expected_as_90_10_fails_within_a_median_of_250_requests() -> None:
     rng = random.Random(21)
     runs = [watched(0.2, NINETY, 3000, rng) for _ in range(400)]
-    assert 0 not in runs, "a wrong declaration was never rejected"
+    assert 0 not in runs, "a wrong expectation was never rejected"
     assert statistics.median(runs) <= 250
 
 
@@ -72,7 +72,7 @@ def test_a_share_just_outside_the_margin_never_passes() -> None:
 
 
 def ended(true: list[float], expected: list[float], rng: random.Random, limit: int = 6000) -> tuple[Outcome, int]:
-    """Outcome of a run that is looked at after every 25 requests, and its requests."""
+    """Outcome of a run that is checked after every 25 requests, and its number of requests."""
     shares = {str(i): share for i, share in enumerate(expected)}
     counts, outcome = dict.fromkeys(shares, 0), Outcome.INCONCLUSIVE
     while outcome is Outcome.INCONCLUSIVE and sum(counts.values()) < limit:

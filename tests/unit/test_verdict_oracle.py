@@ -1,4 +1,4 @@
-"""The verdict's statistics set against savvi, which implements the same sequential test (arXiv 2011.03567)."""
+"""The verdict's statistics compared with savvi, which implements the same sequential test (arXiv 2011.03567)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from loadtests import verdict
 
 SPLITS = ((0.5, 0.5), (0.75, 0.25), (0.5, 0.25, 0.25), (0.25, 0.25, 0.25, 0.25), (0.875, 0.125))
-"""Sums of powers of 2: savvi takes shares only whose sum is exactly 1."""
+"""Sums of powers of 2: savvi accepts only shares that sum to exactly 1."""
 ALPHA = 0.01
 
 
 @pytest.fixture
 def savvi(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """savvi's test; it imports matplotlib, which it does not require and which draws nothing here."""
+    """savvi's test; it imports matplotlib, which it does not require and which is not used here."""
     for name in ("matplotlib", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     from savvi.multinomial import Multinomial
@@ -30,7 +30,7 @@ def savvi(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def observed(test: Any, shares: Sequence[float], counts: Sequence[int], strength: float) -> Any:
-    """One of savvi's tests that has seen these counts."""
+    """A savvi test that has received these counts."""
     made = test(ALPHA, np.array(shares), strength)
     made.update(np.array(counts))
     return made
@@ -45,7 +45,7 @@ def counts_of(shares: Sequence[float], true: Sequence[float], n: int, rng: rando
 def test_the_e_value_is_the_mean_of_savvis_for_each_prior(savvi: Any, shares: tuple[float, ...]) -> None:
     rng = random.Random(len(shares))
     for n in (1, 20, 300, 2000):
-        # savvi's odds are no logarithms, and overflow where the shares are much farther off.
+        # savvi's odds are not logarithms, and overflow if the shares are much farther off.
         for true in (shares, (shares[0] - 0.1, shares[1] + 0.1, *shares[2:])):
             counts = counts_of(shares, true, n, rng)
             theirs = [observed(savvi, shares, counts, strength).odds for strength in verdict.PRIOR_STRENGTHS]

@@ -1,4 +1,4 @@
-"""What load tests in a browser or in the cluster may do."""
+"""Permissions of load tests in a browser or in the cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_writes_sentinels_and_nothing_else() -> None:
     written = {right for right in rights(access.NAME) if right[2] in WRITING}
     assert written == {
         *(("networking.istio.io", kind, verb) for kind in ("envoyfilters", "serviceentries") for verb in ("create", "patch")),
-        # Asks a proxy what it holds.
+        # Reads a proxy's configuration.
         ("", "pods/portforward", "create"),
     }  # fmt: skip
     assert {right for right in rights(f"{access.NAME}-reader") if right[2] in WRITING} == {("", "pods/portforward", "create")}
@@ -57,7 +57,7 @@ def test_it_reads_only_the_secrets_that_entries_use() -> None:
     [(role, rule)] = rules
     assert (role, rule["verbs"], rule["resourceNames"]) == (access.NAME, ["get"], ["lab-tokens"])
     without = access.manifests(NAMESPACES, ["echo"], [])
-    assert not [rule for o in without for rule in o.get("rules", []) if "secrets" in rule["resources"]], "none named means all"
+    assert not [rule for o in without for rule in o.get("rules", []) if "secrets" in rule["resources"]], "no names cover all"
     named = access.secrets_of(entry.load(name) for name in entry.names())
     assert named == ["lab-gateway-mutual-tls-client", "lab-gateway-tls-client", "lab-tokens"]
 
@@ -66,7 +66,7 @@ def test_every_right_is_in_the_docs_with_its_reason() -> None:
     page = (PROJECT / "docs/browser.md").read_text()
     assert access.table() in page, "python -c 'from loadtests.console import access; print(access.table())'"
     assert not [right for right in (*access.LOOK, *access.judge(["x"]), *access.everywhere(["x"])) if not right.why]
-    # The table is made of the same rights as the roles: each rule of theirs is one of its lines.
+    # The table has the same rights as the roles, one line per rule.
     everything = access.manifests(
         NAMESPACES,
         access.namespaces_of(entry.load(n) for n in entry.names()),
@@ -88,7 +88,7 @@ def test_another_owners_namespace_of_that_name_is_refused() -> None:
 
 
 class Answering(Cluster):
-    """An API server that notes what it is asked; whoever starts a command is told off."""
+    """An API server that records requests; starting a command fails."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         raise AssertionError(f"kubectl {' '.join(arguments)}")
@@ -154,9 +154,9 @@ def test_its_kubeconfig_is_private_and_holds_no_other_key(tmp_path: Path) -> Non
     file.chmod(0o644)
     access.written(Played("kubeconfig", access.NAMESPACE), file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    told = json.loads(file.read_text())
-    assert told["users"] == [{"name": access.ACCOUNT, "user": {"token": "the token"}}]
-    assert told["clusters"] == OWN["clusters"]
+    written = json.loads(file.read_text())
+    assert written["users"] == [{"name": access.ACCOUNT, "user": {"token": "the token"}}]
+    assert written["clusters"] == OWN["clusters"]
     assert "c2VjcmV0" not in file.read_text()
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
 

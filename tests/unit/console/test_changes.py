@@ -1,4 +1,4 @@
-"""How changes of rules are tried, put in force, noted and undone, on an API server that is played here."""
+"""How rule changes are checked, applied, recorded and undone, on a simulated API server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.mesh.rules_api import REFUSED, Kept, kept
 
 @dataclass(frozen=True)
 class Played(Kept):
-    """What the analyzer finds is in ``found``."""
+    """``found`` holds the analyzer's findings."""
 
     found: list[dict[str, Any]] = field(default_factory=list)
 
@@ -148,7 +148,7 @@ def test_a_rule_that_changes_after_the_plan_is_not_overwritten(cluster: Played, 
     digest = changes.plan(cluster, "reviews", asked).digest
 
     def edit(verb: str, given: Mapping[str, Any]) -> str:
-        # After the console has read for its plan and tried it, before its first write: any later read would not see the edit.
+        # After the console has read and checked its plan, before its first write: a later read would not notice the edit.
         if verb == "replace" and given["kind"] == "DestinationRule":
             cluster.edit(("VirtualService", "reviews"), theirs=True)
         return ""

@@ -1,4 +1,4 @@
-"""The console's pages, without a cluster: what they show, and what they refuse."""
+"""The console's pages, without a cluster: their content and their refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loadtests.verdict import Declared, Observed, judge
 
 @pytest.fixture
 def environment(tmp_path: Path) -> SimpleNamespace:
-    """Locust's environment, as far as the pages know it, around a plain Flask application."""
+    """The parts of Locust's environment that the pages use, around a plain Flask application."""
     app = Flask(__name__)
     app.add_url_rule("/", "locust.index", lambda: "<body>Locust</body>")
     app.add_url_rule("/swarm", "locust.swarm", lambda: "", methods=["POST"])
@@ -43,17 +43,17 @@ def client(environment: SimpleNamespace) -> FlaskClient:
 
 
 def test_the_catalogue_shows_every_entry_with_its_last_verdict(client: FlaskClient, environment: SimpleNamespace) -> None:
-    told = {"outcome": "PASS", "n": 1820, "facts": {"started": "now"}, "reasons": ["<script>alert(1)</script>"]}
+    verdict_ = {"outcome": "PASS", "n": 1820, "facts": {"started": "now"}, "reasons": ["<script>alert(1)</script>"]}
     folder = Path(environment.parsed_options.results) / "reviews-80-20"
     folder.mkdir()
-    (folder / "verdict.json").write_text(json.dumps(told))
+    (folder / "verdict.json").write_text(json.dumps(verdict_))
     answer = client.get("/mesh/", base_url="http://127.0.0.1:8089")
     page = answer.get_data(as_text=True)
     assert answer.status_code == 200
     assert all(f'data-start="{name}"' in page for name in entry.names())
     assert page.count("not run") == len(entry.names()) - 1
     assert "n=1820" in page
-    assert "<script>alert" not in page, "what a verdict says is text"
+    assert "<script>alert" not in page, "text in a verdict is escaped"
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
     assert 'data-users="7"' in page
 
@@ -116,11 +116,11 @@ def test_an_entry_that_cannot_start_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("there", "status", "told"),
+    ("there", "status", "expected"),
     [("", 200, {"edges": []}), ("namespace/webfront", 409, {"error": "no metrics (GET x: HTTP 403); run: make telemetry"})],
 )
 def test_a_missing_namespace_has_no_edges(
-    there: str, status: int, told: dict[str, Any], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    there: str, status: int, expected: dict[str, Any], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(cluster: Cluster) -> None:
         raise ClusterError("GET x: HTTP 403")
@@ -128,7 +128,7 @@ def test_a_missing_namespace_has_no_edges(
     monkeypatch.setattr(topology, "read", refused)
     monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: there)
     answer = client.get("/mesh/edges?namespace=webfront", base_url="http://127.0.0.1:8089")
-    assert (answer.status_code, answer.get_json()) == (status, told)
+    assert (answer.status_code, answer.get_json()) == (status, expected)
 
 
 def test_nothing_is_applied_during_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
@@ -152,7 +152,7 @@ def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environ
     assert live.count("<svg") == 2
     assert "INCONCLUSIVE" in live
     assert "not saturated (20 users)" in live
-    assert "<b>" not in live, "names are text"
+    assert "<b>" not in live, "names are escaped"
 
 
 def test_load_goes_to_the_lab_only(client: FlaskClient) -> None:
@@ -201,9 +201,9 @@ def test_markup_in_names_stays_text_in_the_state(client: FlaskClient, monkeypatc
     service = settings.Service("<img src=x>", "bookinfo", {"app": "x"}, ("v1",))
     monkeypatch.setattr(changes, "read", lambda cluster: changes.State([], (service,), ("cluster.local/ns/x/sa/y",)))
     answer = client.get("/mesh/settings/state?namespace=bookinfo", base_url="http://127.0.0.1:8089")
-    told = answer.get_json()
+    state = answer.get_json()
     assert answer.mimetype == "application/json"
-    assert (told["service"], told["services"], told["weights"]) == ("<img src=x>", ["<img src=x>"], ["v1"])
-    assert (told["history"], told["rules"], told["entry"]) == ([], [], "reviews-v1")
+    assert (state["service"], state["services"], state["weights"]) == ("<img src=x>", ["<img src=x>"], ["v1"])
+    assert (state["history"], state["rules"], state["entry"]) == ([], [], "reviews-v1")
     export = client.get("/mesh/settings/export?namespace=bookinfo", base_url="http://127.0.0.1:8089")
     assert export.headers["Content-Disposition"] == 'attachment; filename="bookinfo-rules.yaml"'

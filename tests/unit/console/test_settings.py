@@ -1,4 +1,4 @@
-"""The settings page's way from rules to a form and back, on the catalogue's own rules."""
+"""The settings page's conversion from rules to a form and back, on the catalogue's own rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ECHO = settings.Service("echo", "echo", {"app": "echo"}, ())
 
 
 def rules(name: str, mark: str | None = "policy", namespace: str = "bookinfo") -> Objects:
-    """An entry's rules as the API server has them."""
+    """An entry's rules in the API server's format."""
     found = [o for o in yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text()) if o]
     for o in found:
         o["metadata"] |= {"namespace": namespace, "uid": "1", "managedFields": [{"manager": "kubectl"}]}
@@ -29,12 +29,12 @@ def rules(name: str, mark: str | None = "policy", namespace: str = "bookinfo") -
 
 
 def edited(objects: Objects, service: settings.Service = REVIEWS, **parts: Any) -> list[Change]:
-    """The changes that a form with other ``parts`` asks for; what a browser sends has been JSON."""
+    """The changes that a form with other ``parts`` requests, passed through JSON as from a browser."""
     return drafts.changes(objects, service, json.loads(json.dumps(settings.read(objects, service) | parts)))
 
 
 def routes(objects: Objects, service: settings.Service = REVIEWS, **fields: Any) -> list[dict[str, Any]]:
-    """The form's routes, the first with other values."""
+    """The form's routes, with other values in the first."""
     first, *rest = settings.read(objects, service)["routes"]
     return [first | fields, *rest]
 
@@ -61,7 +61,7 @@ def test_weights_are_moved_and_nothing_else() -> None:
 
 
 def test_a_version_without_a_subset_gets_one() -> None:
-    objects = rules("mirror")  # its DestinationRule knows v1 and v3
+    objects = rules("mirror")  # its DestinationRule has v1 and v3
     changes = edited(objects, routes=routes(objects, weights={"v1": 90, "v2": 10}))
     specs = {c.object["kind"]: c.object["spec"] for c in changes}
     assert specs["DestinationRule"]["subsets"][-1] == {"name": "v2", "labels": {"version": "v2"}}
@@ -94,7 +94,7 @@ def test_the_page_creates_missing_rules() -> None:
         },
         "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v3", "labels": {"version": "v3"}}],
     }
-    # What was written reads as what was asked for, and taking all of it away leaves nothing.
+    # Reading the new rules gives the requested values, and removing them all leaves nothing.
     objects = [c.after for c in changes if c.after]
     again = settings.read(objects, REVIEWS)
     assert {key: again["routes"][0][key] for key in asked} == asked

@@ -1,4 +1,4 @@
-"""Edges of the topology page, from series as Prometheus tells them."""
+"""Edges of the topology page, from Prometheus series."""
 
 from __future__ import annotations
 

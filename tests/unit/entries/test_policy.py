@@ -1,4 +1,4 @@
-"""Rules applied in place of others: all or nothing."""
+"""Replacing rules with others: all or nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rules_are_labelled_and_those_of_another_entry_removed() -> None:
         "virtualservice/reviews deleted", "destinationrule/reviews created", "virtualservice/reviews created",
         "virtualservice/ratings deleted",
     ]  # fmt: skip
-    assert verbs(cluster) == ["try"] * 3 + ["delete", "create", "create", "delete"], "tried before anything is changed"
+    assert verbs(cluster) == ["try"] * 3 + ["delete", "create", "create", "delete"], "dry-run before anything is changed"
     assert cluster.rules.keys() == OURS | {("Gateway", "theirs")}
     assert {cluster.rules[k]["metadata"]["labels"][policy.LABEL] for k in OURS} == {"reviews-80-20.policy"}
 
@@ -82,7 +82,7 @@ def test_a_missing_response_is_not_a_refusal() -> None:
 
 
 STEPS = [("delete", "reviews"), ("create", "DestinationRule"), ("create", "VirtualService"), ("delete", "ratings")]
-"""The writes of an apply in the place of BEFORE, in their order."""
+"""The writes that replace BEFORE, in order."""
 
 
 def failing(step: int, why: str | BaseException, *, times: int = 1) -> Callable[[str, Mapping[str, Any]], str]:
@@ -134,7 +134,7 @@ def test_what_cannot_be_restored_is_named() -> None:
         "gone away; the earlier rules could not be restored: "
         "VirtualService reviews is missing (VirtualService reviews: no more)"
     )
-    assert set(cluster.rules) == {("VirtualService", "ratings")}, "the others were"
+    assert set(cluster.rules) == {("VirtualService", "ratings")}, "the others were restored"
 
 
 def test_a_rule_that_somebody_edits_meanwhile_is_not_overwritten() -> None:

@@ -1,4 +1,4 @@
-"""Hops: what an access log and a kubelet tell of one span of time, and the pictures of it."""
+"""Hops: figures from an access log and a kubelet for one time span, and their charts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_cores_are_of_the_workload_or_of_its_proxy() -> None:
     after = hops.uses_of(summary("2026-11-22T01:00:20Z", 15, 5), "x")
     assert set(after) == {("a", "app"), ("a", "istio-proxy")}
     assert (hops.cores(before, after, ["a"], False), hops.cores(before, after, ["a"], True)) == (0.25, 0.05)
-    assert hops.cores(before, before, ["a"], False) is None, "the kubelet has not looked again"
+    assert hops.cores(before, before, ["a"], False) is None, "the kubelet has no new sample"
     assert hops.cores({}, after, ["a"], False) is None, "the pod is new"
 
 
@@ -61,8 +61,8 @@ def test_the_report_draws_the_whole_path_and_each_hop() -> None:
     pictures = chart.pictures(watched)
     assert len(pictures) == 7
     for picture in pictures:
-        ElementTree.fromstring(picture)  # noqa: S314 - our own picture
-        assert not re.search(r'(href|src)="(?!#)|url\(|@import', picture), "nothing from elsewhere"
+        ElementTree.fromstring(picture)  # noqa: S314 - our own chart
+        assert not re.search(r'(href|src)="(?!#)|url\(|@import', picture), "nothing is loaded from elsewhere"
     page = chart.page("http://127.0.0.1/x?<y>", watched, watched[:1], "p99 is 3 ms, more than 2 ms", 2)
     assert "reviews &lt;v1&gt;" in page
     assert "x?&lt;y&gt;" in page

@@ -1,4 +1,4 @@
-"""Latency from the intended start: the arithmetic, and a stall that a closed loop hides."""
+"""Latency from the intended start: the calculation, and a stall that a closed loop hides."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_requests_are_due_evenly_or_at_random() -> None:
     assert random != list(statistics.due_times(100, 100, seed=8))
     assert 9_600 < len(random) < 10_400
     gaps = [b - a for a, b in itertools.pairwise(random)]
-    assert 0.35 < sum(g > 0.01 for g in gaps) / len(gaps) < 0.39, "1/e of all gaps are longer than the mean one"
+    assert 0.35 < sum(g > 0.01 for g in gaps) / len(gaps) < 0.39, "1/e of all gaps are longer than the mean"
 
 
 def test_quantiles_are_of_the_nearest_rank() -> None:
@@ -49,13 +49,13 @@ def test_a_service_level_is_met_or_missed() -> None:
     assert statistics.broken(step, 150, 0.01) == "2 of 100 requests failed"
     assert statistics.broken(step, 50, 0.02) == "p99 is 100 ms, more than 50 ms"
     nothing = statistics.summary(10, [], 0)
-    assert statistics.broken(nothing, 50, 0.0), "no answer at all holds no level"
+    assert statistics.broken(nothing, 50, 0.0), "without responses, no level is met"
     assert statistics.next_rate([step], 100) == 12.5
     assert statistics.next_rate([step], 12) is None
 
 
 class Stalling(BaseHTTPRequestHandler):
-    """Answers at once, but nothing for two seconds, once."""
+    """Responds at once, except for one stall of two seconds."""
 
     protocol_version = "HTTP/1.1"
     until = 0.0
@@ -91,15 +91,15 @@ def open_loop(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_stall_is_not_hidden(server: str, tmp_path: Path) -> None:
-    # One client, as a closed loop has it: it sends nothing during the stall, and sees one slow request.
+    # One client, as in a closed loop: it sends nothing during the stall and sees one slow request.
     done = open_loop(server, "--rate", "50", "--step", "8", "--users", "1", "--results", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     (step,) = json.loads((tmp_path / "latency.json").read_text())["steps"]
     assert step["sent"] == 400
-    assert step["service"]["p99"] < 200, "what a closed loop measures"
+    assert step["service"]["p99"] < 200, "as a closed loop measures it"
     assert step["locust"]["p99"] < 200
     assert step["locust"]["max"] > 1700
-    # A hundred requests were due in those two seconds: a quarter of all waited, the longest all of them.
+    # A hundred requests were due in those two seconds: a quarter of all requests waited, the first of them for the whole stall.
     assert 1700 < step["latency"]["max"] < 2300
     assert 900 < step["latency"]["p90"] < 1600
     assert step["latency"]["p99"] > 1700

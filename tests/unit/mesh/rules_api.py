@@ -1,4 +1,4 @@
-"""An API server that keeps one namespace's rules, as :mod:`loadtests.mesh.writes` asks it."""
+"""An API server that stores one namespace's rules, with the interface that :mod:`loadtests.mesh.writes` uses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from loadtests.mesh.writes import KINDS, Key, key
 
 PATHS = {path_of(name, "bookinfo"): api.rpartition("/")[2] for name, api in KINDS.items()}
 LOST = "lost: "
-"""Begins what ``fails`` says of a write that is made, and whose answer never comes."""
+"""Prefix in ``fails`` for a write that is carried out but gets no response."""
 REFUSED = "refused: "
-"""Begins what ``fails`` says of a write that the server refuses."""
+"""Prefix in ``fails`` for a write that the server refuses."""
 
 
 def nothing(verb: str, rule: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def nothing(verb: str, rule: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Kept(Cluster):
-    """A cluster that has pods and services of Bookinfo's reviews, and keeps rules.
+    """A cluster with pods and services of Bookinfo's reviews that stores rules.
 
     :param fails: from a verb (``try`` for a dry run) and an object to why that fails; '' if it does not
     """
@@ -67,7 +67,7 @@ class Kept(Cluster):
         return now
 
     def made(self, method: str, of: Key, body: dict[str, Any], dry: bool) -> dict[str, Any]:
-        """What a real API server makes of a write."""
+        """Handle a write like a real API server."""
         there = self.rules.get(of)
         if method == "POST" and there:
             raise RefusedByServerError("already exists", 409)
@@ -86,7 +86,7 @@ class Kept(Cluster):
         return copy.deepcopy(now)
 
     def with_version(self, body: dict[str, Any], there: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The object as the server keeps it: what says the same keeps its version."""
+        """The object as stored by the server: an unchanged object keeps its version."""
         metadata = {**body["metadata"], "namespace": self.namespace, "uid": (there or {}).get("metadata", {}).get("uid", "1")}
         now = {**body, "metadata": {**metadata, "resourceVersion": (there or {}).get("metadata", {}).get("resourceVersion")}}
         if now != there:
@@ -95,13 +95,13 @@ class Kept(Cluster):
         return now
 
     def edit(self, of: Key, **spec: Any) -> None:
-        """Somebody else changes an object."""
+        """Change an object as somebody else."""
         rule = self.rules[of]
         rule["spec"] = {**rule["spec"], **spec}
         rule["metadata"]["resourceVersion"] += "9"
 
     def state(self) -> dict[Key, Any]:
-        """What the rules say, and whose they are."""
+        """Specs and owners of the rules."""
         return {of: json.loads(json.dumps([r["spec"], r["metadata"].get("labels")])) for of, r in self.rules.items()}
 
 

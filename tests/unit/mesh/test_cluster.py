@@ -1,4 +1,4 @@
-"""The adapter to the cluster: what becomes of a server that does not answer."""
+"""The adapter to the cluster, for example with a server that does not respond."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class Finder:
             seen.add((threading.get_ident(), name))
 sys.meta_path.insert(0, Finder())
 from loadtests.mesh.cluster import Cluster, ClusterError
-begin, told = threading.Barrier(8), []
+begin, errors = threading.Barrier(8), []
 def ask(method):
     begin.wait()
     try:
         method(Cluster(sys.argv[1], "bookinfo"))
     except ClusterError as error:
-        told.append(str(error))
+        errors.append(str(error))
 methods = [
     lambda c: c.ask("/version"), lambda c: c.proxy_dump("p", "r"), lambda c: c.write("PUT", "/x", {}),
     lambda c: c.items("pods"),
@@ -82,7 +82,7 @@ methods = [
 threads = [threading.Thread(target=ask, args=(methods[n % 4],)) for n in range(8)]
 [t.start() for t in threads], [t.join() for t in threads]
 names = [name for _, name in seen]
-print(len(told), len(names) - len(set(names)))
+print(len(errors), len(names) - len(set(names)))
 """
 
 
@@ -93,7 +93,7 @@ def test_threads_do_not_import_the_kubernetes_package_at_the_same_time(tmp_path:
 
 
 class Lists(BaseHTTPRequestHandler):
-    """An API server that lists pods as a real one does: items of a built-in kind do not say what they are."""
+    """An API server that lists pods like a real one: items of a built-in kind have no kind."""
 
     asked: ClassVar[list[tuple[str, str | None]]] = []
     written: ClassVar[list[tuple[str, str | None, str | None, object]]] = []
@@ -155,4 +155,4 @@ def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: P
     assert Lists.written[2] == (f"{path}?fieldManager=x", "somebody", "application/apply-patch+yaml", rule)
     with pytest.raises(ClusterError, match=r"^PUT /apis/.*: MaxRetryError: .*Connection refused") as down:
         Cluster(kubeconfig.written(tmp_path, 9), "bookinfo").write("PUT", path, rule)
-    assert not isinstance(down.value, RefusedByServerError), "nobody has refused it"
+    assert not isinstance(down.value, RefusedByServerError), "not a refusal"

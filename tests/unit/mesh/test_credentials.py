@@ -1,4 +1,4 @@
-"""Certificates of the lab's own."""
+"""The lab's own certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the explanation of a pod makes of what it reads."""
+"""How the explanation of a pod interprets its input."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_meanings(text: str, words: str) -> None:
 
 
 def test_listening_ports_of_both_families() -> None:
-    told = """  sl  local_address rem_address   st
+    table = """  sl  local_address rem_address   st
    0: 00000000:3A9E 00000000:0000 0A
    1: 0100007F:3A98 00000000:0000 0A
    2: 0100007F:3A98 0100007F:9999 01
    0: 00000000000000000000000000000000:2378 00000000000000000000000000000000:0000 0A
 """
-    assert listening(told) == [9080, 15000, 15006]
+    assert listening(table) == [9080, 15000, 15006]
 
 
 def test_containers_by_what_they_are() -> None:
@@ -89,9 +89,9 @@ def test_only_webhooks_that_select_the_pod_are_listed() -> None:
         }  # fmt: skip
 
     there = [{"webhooks": [hook("never", a="b"), hook("namespace", **{"istio-injection": "enabled"})]}]
-    (told,) = webhooks_of(there, {"istio-injection": "enabled"}, {})
+    (line,) = webhooks_of(there, {"istio-injection": "enabled"}, {})
     assert (
-        told == "namespace.sidecar-injector.istio.io: on CREATE of pods; when it does not answer: Fail; its authority: nobody"
+        line == "namespace.sidecar-injector.istio.io: on CREATE of pods; when it does not answer: Fail; its authority: nobody"
     )
     (none,) = webhooks_of(there, {}, {})
     assert none.startswith("none takes this pod")

@@ -1,4 +1,4 @@
-"""What is left of a run that is interrupted at any moment: nothing but a verdict that says so."""
+"""A run that is interrupted at any moment leaves nothing but a verdict that says so."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def locust(results: Path, *options: str) -> list[str]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A folder that has the verdict of an earlier run."""
+    """A folder with the verdict of an earlier run."""
     (tmp_path / "reviews-80-20").mkdir()
     for name in ("verdict.json", "verdict.html", "verdict.xml"):
         (tmp_path / "reviews-80-20" / name).write_text(json.dumps(STALE))
@@ -59,12 +59,12 @@ def begun(results: Path) -> bool:
 
 @pytest.fixture
 def group(results: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """What a test starts, in groups of their own; it must have ended, with all that it started."""
+    """Processes that a test starts, in their own groups; they and their children must have ended."""
     started: list[subprocess.Popen[str]] = []
     yield started
     for run in started:
         try:
-            # What a process has killed before it ended may be a moment longer in the kernel's table.
+            # Killed processes may stay in the kernel's table for a moment.
             wait_for(functools.partial(ended, run), seconds=1)
         finally:
             for process in left(run):
@@ -78,7 +78,7 @@ def ended(run: subprocess.Popen[str]) -> bool:
 
 
 def left(run: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Processes that a run has started and that have not ended."""
+    """Running processes that a run has started."""
     return [p for p in psutil.process_iter() if p.pid != run.pid and in_group(p, run.pid)]
 
 
@@ -117,7 +117,7 @@ MOMENTS = [(how, round(chance.uniform(0, 2.5), 2)) for how in ("once", "terminat
 def test_an_interrupted_run_says_so_and_leaves_nothing(
     how: str, moment: float, results: Path, group: list[subprocess.Popen[str]]
 ) -> None:
-    # So slow that there is no verdict by then.
+    # Slow enough that there is no verdict yet.
     run = start(group, locust(results, "--headless"), PLAYED_PACE="5")
     wait_for(lambda: begun(results))
     time.sleep(moment)
@@ -125,12 +125,12 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(
     interrupt(run, how)
     _, said = run.communicate(timeout=10)
     assert time.monotonic() - at < 2
-    told = verdict(results)
+    verdict_ = verdict(results)
     name = "SIGTERM" if how == "terminated" else "SIGINT"
-    assert (run.returncode, told["outcome"]) == (2, "VOID")
-    assert str(told["reasons"]).startswith(f"['interrupted by {name} after ")
+    assert (run.returncode, verdict_["outcome"]) == (2, "VOID")
+    assert str(verdict_["reasons"]).startswith(f"['interrupted by {name} after ")
     assert "Traceback" not in said
-    assert said.splitlines() == [f"reviews-80-20: VOID: {told['reasons'][0]}"]
+    assert said.splitlines() == [f"reviews-80-20: VOID: {verdict_['reasons'][0]}"]
     assert all(STALE["reasons"][0] not in file.read_text() for file in (results / "reviews-80-20").iterdir()), (
         "of the earlier run"
     )
@@ -197,7 +197,7 @@ PLAY = """
 
 
 def running(results: Path) -> list[psutil.Process]:
-    """Locust processes of a test, in whatever session they are."""
+    """Locust processes of a test, in any session."""
 
     def ours(process: psutil.Process) -> bool:
         try:
@@ -210,7 +210,7 @@ def running(results: Path) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("how", ["once", "twice", "ansible killed"])
 def test_nothing_goes_on_after_ansible(how: str, results: Path, group: list[subprocess.Popen[str]]) -> None:
-    # Its tasks run in sessions of their own, which a terminal's signal does not reach.
+    # Its tasks run in separate sessions, which a terminal's signal does not reach.
     play = results / "play.yml"
     play.write_text(PLAY.format(argv=json.dumps(locust(results, "--headless")), project=PROJECT))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", "localhost,", str(play)]
@@ -259,8 +259,8 @@ def test_judging_many_ends_at_once(how: str, results: Path, group: list[subproce
     assert (run.returncode, said) == (2, f"interrupted by {name}; the state\n"), (results / "progress").read_text()
     wait_for(lambda: running(results) == [], seconds=1)
     found = [json.loads(file.read_text()) for file in results.glob("*/verdict.json")]
-    assert [told["outcome"] for told in found if told != STALE] == ["VOID"], "that of the one which was being judged"
-    assert all("interrupted" in told["reasons"][0] for told in found if told != STALE)
+    assert [verdict_["outcome"] for verdict_ in found if verdict_ != STALE] == ["VOID"], "only the entry that was being judged"
+    assert all("interrupted" in verdict_["reasons"][0] for verdict_ in found if verdict_ != STALE)
 
 
 POLICY = """
@@ -318,7 +318,7 @@ def test_rules_are_never_left_half_way(
     wait_for(lambda: log.exists() and moment in log.read_text().split())
     interrupt(run, how)
     _, said = run.communicate(timeout=10)
-    # What it had begun it has finished, and may have ended by itself then.
+    # It has finished what it had begun, and may then have ended by itself.
     assert said.strip().endswith(state) or (run.returncode == 0 and rules == NEW)
     assert len(said.splitlines()) <= 2
     left = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("[")]

@@ -1,4 +1,4 @@
-"""One run after the other on Locust's own page: each is judged by its own requests, and what cannot be judged is refused."""
+"""Consecutive runs on Locust's own page: each is judged by its own requests, and invalid runs are refused."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tests.unit.test_inputs import PROJECT
 
 
 class Page:
-    """Locust's page, and what it says."""
+    """Locust's page and its content."""
 
     def __init__(self, port: int, results: Path) -> None:
         self.at, self.results = f"http://127.0.0.1:{port}", results
 
     def swarm(self, users: Any, **fields: Any) -> dict[str, Any]:
         form = {"user_count": users, "spawn_rate": "20", **fields}
-        told: dict[str, Any] = requests.post(f"{self.at}/swarm", data=form, timeout=10).json()
-        return told
+        content: dict[str, Any] = requests.post(f"{self.at}/swarm", data=form, timeout=10).json()
+        return content
 
     def stop(self) -> None:
         requests.post(f"{self.at}/stop", timeout=20)
 
     def get(self, path: str) -> dict[str, Any]:
-        told: dict[str, Any] = requests.get(f"{self.at}{path}", timeout=10).json()
-        return told
+        content: dict[str, Any] = requests.get(f"{self.at}{path}", timeout=10).json()
+        return content
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Locust's page with the mesh that is played."""
+    """Locust's page with the simulated mesh."""
     results = tmp_path_factory.mktemp("results")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -96,16 +96,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 )
 def test_a_run_that_cannot_be_judged_is_refused_at_once(page: Page, fields: dict[str, str], words: str) -> None:
     before = page.state
-    told = page.swarm(**{"users": "3", **fields})
-    assert told["success"] is False
-    assert told["message"].startswith(words)
-    assert told["message"].endswith("; nothing was started")
+    result = page.swarm(**{"users": "3", **fields})
+    assert result["success"] is False
+    assert result["message"].startswith(words)
+    assert result["message"].endswith("; nothing was started")
     assert page.state == before
 
 
 def test_a_form_without_users_is_refused(page: Page) -> None:
-    told = requests.post(f"{page.at}/swarm", data={"spawn_rate": "1"}, timeout=10).json()
-    assert told["message"] == "user_count: '' was given; accepted: 1 to 500; nothing was started"
+    result = requests.post(f"{page.at}/swarm", data={"spawn_rate": "1"}, timeout=10).json()
+    assert result["message"] == "user_count: '' was given; accepted: 1 to 500; nothing was started"
 
 
 def test_each_verdict_is_of_its_own_run_and_fewer_users_are_fewer(page: Page) -> None:
@@ -119,10 +119,10 @@ def test_each_verdict_is_of_its_own_run_and_fewer_users_are_fewer(page: Page) ->
     most = 3 * 60 * (time.monotonic() - began) + 6
     assert seen["n"] <= most, "requests of the first run, or its users"
     page.stop()
-    told = page.finished()
-    assert 0 < told["n"] <= 3 * 60 * (time.monotonic() - began) + 6
+    result = page.finished()
+    assert 0 < result["n"] <= 3 * 60 * (time.monotonic() - began) + 6
     written = json.loads((page.results / "reviews-80-20/verdict.json").read_text())
-    assert (written["outcome"], written["n"]) == (told["outcome"], told["n"])
+    assert (written["outcome"], written["n"]) == (result["outcome"], result["n"])
     assert "disagree" not in str(written["reasons"])
 
 
@@ -133,10 +133,10 @@ def test_stop_and_new_in_quick_succession_and_the_last_run_passes(page: Page) ->
         page.stop()
     assert page.swarm(20)["success"]
     time.sleep(0.2)
-    assert not page.verdict["finished"], "an earlier one's last word"
-    told = page.finished()
-    assert told["outcome"] == "PASS", told
-    assert json.loads((page.results / "reviews-80-20/verdict.json").read_text())["n"] == told["n"]
+    assert not page.verdict["finished"], "the result of an earlier run"
+    result = page.finished()
+    assert result["outcome"] == "PASS", result
+    assert json.loads((page.results / "reviews-80-20/verdict.json").read_text())["n"] == result["n"]
     wait_for(lambda: page.state == "stopped", seconds=5)
 
 
@@ -146,8 +146,8 @@ def test_a_run_that_is_stopped_while_it_waits_for_the_proxies_does_not_start(pag
     wait_for(lambda: page.verdict["outcome"] == "INCONCLUSIVE")
     page.stop()
     (page.results / "late").unlink()
-    told = page.finished()
-    assert (told["outcome"], told["reasons"]) == ("VOID", ["the run was stopped before it began"])
+    result = page.finished()
+    assert (result["outcome"], result["reasons"]) == ("VOID", ["the run was stopped before it began"])
     time.sleep(1)
     assert page.state == "stopped"
     assert page.swarm(20)["success"]

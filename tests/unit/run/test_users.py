@@ -1,4 +1,4 @@
-"""Which traffic class a user behaves as: one that still needs requests."""
+"""Users choose a traffic class that still needs requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.test_inputs import PROJECT
 
-# In a process of its own: Locust patches the standard library.
+# In a separate process: Locust patches the standard library.
 SCRIPT = """
 import json, sys
 from types import SimpleNamespace
@@ -59,5 +59,5 @@ def test_a_user_leaves_a_class_that_has_passed(
 ) -> None:
     command = [sys.executable, "-c", SCRIPT, json.dumps(settled), json.dumps(about_rate)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    # A class begins as a client without cookies, whoever was logged in before.
+    # A class starts without cookies, even if somebody was logged in before.
     assert json.loads(done.stdout) == [[[name, 0] for name in started], counted]

@@ -1,4 +1,4 @@
-"""Which entries are judged side by side, and which wait."""
+"""Which entries are judged in parallel, and which wait."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ def test_an_error_that_nobody_foresaw_comes_out_and_does_not_stop_the_others() -
 
     with pytest.raises(RuntimeError, match="not foreseen"):
         run_all([A1, A2, B1], judge, workers=2)
-    assert sorted(seen) == ["a1", "a2", "b1"], "the other worker went on"
+    assert sorted(seen) == ["a1", "a2", "b1"], "the other worker continued"
 
 
 def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "bring_about", lambda self, job: None)
-    told: list[str] = []
-    judge = Judge("none", "policy", tmp_path, tmp_path, ("--locustfile", "none.py"), told.append)
+    reported: list[str] = []
+    judge = Judge("none", "policy", tmp_path, tmp_path, ("--locustfile", "none.py"), reported.append)
     name = entry.names()[0]
     old = tmp_path / name / "verdict.json"
     old.parent.mkdir()
     old.write_text(json.dumps({"outcome": "PASS", "n": 1, "reasons": []}))
     judge(Job(name, "a", alone=False))
-    assert told[0].startswith("VOID")
-    assert "Locust ended with 1: Could not find 'none.py'" in told[0]
+    assert reported[0].startswith("VOID")
+    assert "Locust ended with 1: Could not find 'none.py'" in reported[0]
     now = json.loads(old.read_text())
-    assert (now["outcome"], now["n"]) == ("VOID", 0), "the verdict of an earlier run passes for none"
+    assert (now["outcome"], now["n"]) == ("VOID", 0), "the verdict of an earlier run does not count"
     assert "Could not find 'none.py'" in now["reasons"][0]

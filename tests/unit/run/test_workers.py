@@ -1,4 +1,4 @@
-"""What a run on several machines does when one of them is lost."""
+"""Runs on several machines when one of them is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_lost_worker_is_told_once_with_what_it_may_not_have_reported() -> None
     assert workers.look({"one": 10, "two": 10}, 21) == []
     assert (workers.uncounted, workers.remarks) == (0, ())
     assert workers.look({"one": 10}, 21) == ["two"]
-    assert workers.look({"one": 20}, 21) == [], "told once"
+    assert workers.look({"one": 20}, 21) == [], "reported once"
     assert (workers.uncounted, workers.remarks) == (210, ("worker two was lost: up to 210 of its requests are not counted",))
 
 
@@ -24,7 +24,7 @@ def test_one_that_comes_later_may_be_lost_as_well() -> None:
     workers.look({"one": 10}, 1.5)
     workers.look({"one": 7, "late": 3}, 1.5)
     assert workers.look({}, 1.5) == ["late", "one"]
-    assert workers.lost == {"late": 5, "one": 15}, "by the most users that it had"
+    assert workers.lost == {"late": 5, "one": 15}, "by its highest number of users"
 
 
 VOID = """
@@ -39,6 +39,6 @@ print(master.void, master.tally.counts, worker.take()["void"])
 
 
 def test_what_made_a_run_void_on_a_worker_does_so_on_the_master() -> None:
-    # In a process of its own: Locust patches the whole of the one that it is imported into.
+    # In a separate process: Locust patches the one that imports it.
     done = subprocess.run([sys.executable, "-c", VOID], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['a client failed'] {'all': {'pod': 1}} []"

@@ -1,4 +1,4 @@
-"""Marked traffic: what the rules promise it, and what the answers and the other sources are compared by."""
+"""Marked traffic: its expectation, and how responses and other sources are compared."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_version_without_a_store_has_no_expectation() -> None:
 
 def test_responses_and_sources_are_labelled_by_version() -> None:
     rules = Rules(Declared({}), (), "")
-    told = QUESTION.label(
+    labelled = QUESTION.label(
         {
             "test traffic": {"reviews-shadow-1 1,1": 5, "reviews-shadow-1 5,4": 2, "reviews-shadow-1 3,3": 1, ERROR: 1},
             "the stores": {"mysqldb-shadow-0": 7, "reviews-gone-2": 1},
@@ -69,7 +69,7 @@ def test_responses_and_sources_are_labelled_by_version() -> None:
         PODS,
         rules,
     )
-    assert told == {
+    assert labelled == {
         "test traffic": {"shadow": 5, "reviews shadow, store normal": 2, "reviews shadow, store unknown (3,3)": 1, ERROR: 1},
         "the stores": {"shadow": 7, "unknown pod reviews-gone-2": 1},
     }

@@ -120,6 +120,41 @@ def test_errors_have_a_limit(errors: int, outcome: Outcome) -> None:
     assert judge(Declared({"all": NINETY}), Observed({"all": counts})).outcome is outcome
 
 
+LATE = Declared({"a": {"HTTP 200 after 2 s": 1.0}}, lenient=frozenset({"a"}))
+
+
+@pytest.mark.parametrize(
+    ("declared", "counts", "reason"),
+    [
+        (LATE, {"HTTP 200 after 0 s": 20}, "expected HTTP 200 after 2 s 100.0%; observed HTTP 200 after 0 s 20 of 20 (100.0%)"),
+        (
+            LATE, {"HTTP 200 after 2 s": 5, "HTTP 200 after 0 s": 12, ERROR: 3},
+            "expected HTTP 200 after 2 s 100.0%; observed HTTP 200 after 0 s 12 of 20 (60.0%), "
+            "HTTP 200 after 2 s 5 of 20 (25.0%), no valid response 3 of 20 (15.0%)",
+        ),
+        (
+            Declared({"a": NINETY}), {"v1": 9, "v2": 1},
+            "expected v1 90.0%, v3 10.0%; observed v1 9 of 10 (90.0%), v2 1 of 10 (10.0%)",
+        ),
+        (
+            Declared({"a": NINETY}), {"v1": 100, "v3": 100},
+            "expected v1 90.0%, v3 10.0%; observed v1 100 of 200 (50.0%), v3 100 of 200 (50.0%)",
+        ),
+        (Declared({"a": {"": 1.0}}), {ERROR: 30}, "expected the service 100.0%; observed no valid response 30 of 30 (100.0%)"),
+    ],
+)  # fmt: skip
+def test_a_fail_says_what_was_expected_what_came_and_how_often(declared: Declared, counts: dict[str, int], reason: str) -> None:
+    verdict = judge(declared, Observed({"a": counts}))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.FAIL, (f"a: {reason}",))
+
+
+@pytest.mark.parametrize(("strays", "outcome"), [(5, Outcome.PASS), (400, Outcome.FAIL)])
+def test_a_lenient_class_excuses_a_few_outcomes_without_a_share(strays: int, outcome: Outcome) -> None:
+    counts = {"HTTP 200 after 2 s": 3000, "HTTP 200 after 0 s": strays}
+    assert judge(LATE, Observed({"a": counts})).outcome is outcome
+    assert judge(Declared(LATE.shares), Observed({"a": counts})).outcome is Outcome.FAIL
+
+
 def test_nothing_but_errors_never_passes() -> None:
     assert judge(Declared({"all": {"v1": 1.0}}), Observed({"all": {ERROR: 500}})).outcome is Outcome.FAIL
 

@@ -202,16 +202,15 @@ class Cluster:
         answer.read()
         return answer
 
-    def proxy_dump(self, pod: str, resource: str, namespace: str = "", pattern: str = "") -> dict[str, Any]:
-        """One resource of a proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.
+    def proxy_dump(self, pod: str, namespace: str = "", **query: str) -> dict[str, Any]:
+        """A proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.
 
         Through a port-forward: to start a command in the pod takes a node ten times the work.
 
-        :param pattern: regular expression (RE2) that the whole name of what is wanted matches; empty for everything
+        :param query: what is wanted of it, as Envoy has it: ``resource``, ``name_regex`` (of the whole name), ``mask``
         :raises ClusterError: if the cluster or the proxy does not answer within 30 s, or refuses
         """
-        named = {"name_regex": pattern} if pattern else {}
-        where, path = namespace or self.namespace, f"/config_dump?{urlencode({'resource': resource} | named)}"
+        where, path = namespace or self.namespace, f"/config_dump?{urlencode(query)}"
         try:
             with contextlib.closing(HTTPConnection("localhost")) as envoy:
                 envoy.sock = self._forwarded(where, pod, ADMIN_PORT)

@@ -258,7 +258,7 @@ def report(cluster: Cluster, name: str) -> list[str]:
     return [
         *section(f"{cluster.namespace}/{name}: containers, in the order of their start", containers_of(pod.spec)),
         *section("Webhooks that inject such a pod", hooks),
-        *section("Certificates of the mesh", certificates_of(cluster.proxy_dump(name, "dynamic_active_secrets"))),
+        *section("Certificates of the mesh", certificates_of(cluster.proxy_dump(name, resource="dynamic_active_secrets"))),
         *section("Processes of the sidecar", processes),
         *section("Ports that are listened on", [f"{p}: {PORTS.get(p, 'the application')}" for p in ports]),
         *section(

@@ -108,7 +108,8 @@ def search(cluster: Cluster, proxies: Sequence[Proxy], sentinel: str) -> Look:
         """None if the proxy has it; else why it could not be asked, or nothing."""
         namespace, pod = proxy
         try:
-            return None if cluster.proxy_dump(pod, "dynamic_active_clusters", namespace, pattern).get("configs") else ""
+            dump = cluster.proxy_dump(pod, namespace, resource="dynamic_active_clusters", name_regex=pattern)
+            return None if dump.get("configs") else ""
         except ClusterError as error:
             return str(error)
 

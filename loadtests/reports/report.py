@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader
 
-from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 UNFINISHED = "interrupted before there was a verdict"
@@ -60,34 +59,20 @@ class Progress:
 
 
 def facts_of(
-    entry: str, started: float, seed: int, margin: float, rules: str, images: Mapping[str, str], remarks: tuple[str, ...]
+    entry: str, started: float, seed: int, margin: float, rules: str, running: Mapping[str, str], remarks: tuple[str, ...]
 ) -> Facts:
     """The facts of a run that ends now.
 
     :param started: when counting started, in seconds of the epoch; 0 if it did not
     :param rules: their generation
-    :param images: from :func:`images_of`
+    :param running: versions of what runs in the cluster
     """
     packages = {name: metadata.version(name) for name in ("locust", "requests", "gevent")}
     return Facts(
         entry=entry, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         seconds=round(time.time() - started, 1) if started else 0.0, seed=seed, margin=margin, rules=rules,
-        versions={"python": platform.python_version(), **packages, **images}, remarks=remarks,
+        versions={"python": platform.python_version(), **packages, **running}, remarks=remarks,
     )  # fmt: skip
-
-
-def images_of(cluster: Cluster) -> dict[str, str]:
-    """The images of all containers in the judged namespace, and the Kubernetes version."""
-    try:
-        pods = cluster.items("pods")
-        server = cluster.ask("/version")["gitVersion"]
-    except (ClusterError, KeyError, ValueError):
-        return {}
-    found = {"kubernetes": server}
-    for pod in pods:
-        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
-            found[container["name"]] = container["image"]
-    return found
 
 
 def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTE
 
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Counts, Question
-from loadtests.mesh import observed, propagation, sources
+from loadtests.mesh import observed, propagation, sources, versions
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
 from loadtests.reports import report
@@ -427,14 +427,15 @@ class MeshRun:
         if isinstance(self.environment.runner, MasterRunner) and not self.headless:
             # The last reports of workers come after test_stop; when quitting, Locust has waited for them already.
             gevent.sleep(4)
-        images: Mapping[str, str] = {}
+        running: Mapping[str, str] = {}
         try:
             self.verdict = self.last_verdict(self.subject)
-            images = report.images_of(self.subject.cluster) if self.subject else {}
+            if self.subject:
+                running = versions.running(self.subject.cluster, self.subject.question.applied_by)
         except Exception as error:  # any: a run without a last word has no report
             self.fail(error)
         try:
-            self.write(self.verdict, images)
+            self.write(self.verdict, running)
         except Exception as error:  # any, likewise; what it began with lies there still
             self.fail(error)
             self.write(self.verdict, {})
@@ -455,20 +456,20 @@ class MeshRun:
         gevent.sleep(observed.LOG_FLUSH_SECONDS)
         return self.look(subject, subject.other_sources(self.started))
 
-    def write(self, verdict: Verdict, images: Mapping[str, str]) -> None:
+    def write(self, verdict: Verdict, running: Mapping[str, str]) -> None:
         """Write the reports, unless the run was cut short: then they say so already."""
         with self.last_word:
-            files = report.write(self.folder, verdict, self.facts(images))
+            files = report.write(self.folder, verdict, self.facts(running))
             self.finished = verdict is self.verdict
         for file in files if self.finished else []:
             log.info("report: %s", file)
 
-    def facts(self, images: Mapping[str, str]) -> report.Facts:
+    def facts(self, running: Mapping[str, str]) -> report.Facts:
         """What the reports say beside the verdict."""
         rules = self.subject.rules if self.subject else None
         return report.facts_of(
             self.options.entry, self.started, self.options.seed, rules.declared.margin if rules else 0.0,
-            rules.generation if rules else "", images, self.workers.remarks,
+            rules.generation if rules else "", running, self.workers.remarks,
         )  # fmt: skip
 
     @property

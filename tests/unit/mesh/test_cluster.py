@@ -27,7 +27,7 @@ def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         asked = Cluster(kubeconfig.written(tmp_path, server.getsockname()[1]), "bookinfo")
         began = time.monotonic()
         with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: TimeoutError: "):
-            asked.proxy_dump("pod-1", "x")
+            asked.proxy_dump("pod-1", resource="x")
         with pytest.raises(ClusterError, match=r"^GET /version: .*[Tt]imed out"):
             asked.ask("/version")
         assert time.monotonic() - began < 10
@@ -36,7 +36,7 @@ def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_missing_server_is_reported(tmp_path: Path) -> None:
     asked = Cluster(kubeconfig.written(tmp_path, 9), "bookinfo")
     with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: ApiException: .*Connection refused"):
-        asked.proxy_dump("pod-1", "x")
+        asked.proxy_dump("pod-1", resource="x")
     with pytest.raises(ClusterError, match=r"^GET /version: MaxRetryError: .*Connection refused"):
         asked.ask("/version")
 
@@ -76,7 +76,7 @@ def ask(method):
     except ClusterError as error:
         errors.append(str(error))
 methods = [
-    lambda c: c.ask("/version"), lambda c: c.proxy_dump("p", "r"), lambda c: c.write("PUT", "/x", {}),
+    lambda c: c.ask("/version"), lambda c: c.proxy_dump("p", resource="r"), lambda c: c.write("PUT", "/x", {}),
     lambda c: c.items("pods"),
 ]
 threads = [threading.Thread(target=ask, args=(methods[n % 4],)) for n in range(8)]

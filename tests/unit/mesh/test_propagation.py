@@ -53,11 +53,12 @@ class Mesh(Cluster):
         self.objects[path] = dict(body)
         return dict(body)
 
-    def proxy_dump(self, pod: str, resource: str, namespace: str = "", pattern: str = "") -> dict[str, Any]:
-        assert resource == "dynamic_active_clusters"
+    def proxy_dump(self, pod: str, namespace: str = "", **query: str) -> dict[str, Any]:
+        assert query.keys() == {"resource", "name_regex"}
+        assert query["resource"] == "dynamic_active_clusters"
         if pod in self.broken:
             raise ClusterError(f"{pod}: no answer")
-        found = [name for name in self.clusters.get((namespace, pod), set()) if re.fullmatch(pattern, name)]
+        found = [name for name in self.clusters.get((namespace, pod), set()) if re.fullmatch(query["name_regex"], name)]
         return {"configs": [{"cluster": {"name": name}} for name in found]} if found else {}
 
     def push(self, *proxies: tuple[str, str]) -> None:

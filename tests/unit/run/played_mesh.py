@@ -92,11 +92,11 @@ class Played(Cluster):
         sentinels[path] = dict(body)
         return dict(body)
 
-    def proxy_dump(self, pod: str, resource: str, namespace: str = "", pattern: str = "") -> dict[str, Any]:
+    def proxy_dump(self, pod: str, namespace: str = "", **query: str) -> dict[str, Any]:
         late = os.environ.get("PLAYED_LATE")
         arrived_there = sentinels if not late or not Path(late).exists() else {}
         names = re.findall(r"[0-9a-f]{16}\.sentinel", json.dumps(arrived_there))
-        return {"configs": [name for name in names if re.fullmatch(pattern, name)]}
+        return {"configs": [{"name": name} for name in names if re.fullmatch(query.get("name_regex", ".*"), name)]}
 
     def proxy_metrics(self, pod: str) -> str:
         return f'envoy_cluster_upstream_rq_total{{cluster_name="inbound|9080||"}} {len(arrived[pod])}\n'

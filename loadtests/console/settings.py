@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtests.entries.policy import LABEL
+from loadtests.rules.actions import seconds
 from loadtests.rules.declared import Objects, of_kind
-from loadtests.rules.promises import seconds
 from loadtests.rules.view import View, not_modelled, viewed
 
 Values = dict[str, Any]

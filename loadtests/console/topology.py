@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.declared import Objects, of_kind, route_for, shares_of, weights
-from loadtests.rules.view import View
+from loadtests.rules.asked import destinations_of, route_of, subset_of
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, of_kind
+from loadtests.rules.view import View, viewed
 
 PROMETHEUS_SERVICE = "prometheus:9090"
 PROMETHEUS = f"/api/v1/namespaces/telemetry/services/{PROMETHEUS_SERVICE}/proxy/api/v1/query"
@@ -64,24 +66,33 @@ def name_of(service: str, version: str) -> str:
     return f"{service} {version}".strip()
 
 
-def declared_shares(objects: Objects) -> dict[tuple[str, str], float]:
-    """(service, version) -> share of requests that match no condition, as VirtualServices and DestinationRules declare it.
+def declared_shares(objects: Objects, namespace: str) -> dict[tuple[str, str], float]:
+    """(service, version) -> share of the namespace's requests without headers of their own, as its rules declare it.
 
-    :param objects: the objects in one namespace
+    Services whose shares depend on who calls, or on what is not modelled, have none.
     """
-    versions = {
-        (rule["spec"]["host"].split(".")[0], subset["name"]): subset.get("labels", {}).get("version", "")
-        for rule in of_kind(objects, "DestinationRule")
-        for subset in rule["spec"].get("subsets", [])
-    }
     found: dict[tuple[str, str], float] = {}
-    for rule in of_kind(objects, "VirtualService"):
-        route = route_for(rule["spec"].get("http", []), {"headers": {}}) or View({})
-        for service in {d["destination"]["host"].split(".")[0] for d in route.get("route", [])}:
-            for subset, share in shares_of(weights(route)).items():
-                if version := versions.get((service, subset), ""):
-                    found[(service, version)] = found.get((service, version), 0.0) + share
+    for service in of_kind(objects, "Service"):
+        for port in service["spec"].get("ports", []):
+            caller = Caller(namespace, all_labels=False)
+            for key, share in _shares_of(viewed(objects), Call(service["metadata"]["name"], port["port"], caller)).items():
+                found[key] = found.get(key, 0.0) + share
     return found
+
+
+def _shares_of(objects: Sequence[View], call: Call) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], float] = {}
+    try:
+        asked = route_of(objects, call)
+        for one in destinations_of(asked):
+            subset = subset_of(asked, one)
+            if version := subset.get("labels", {}).get("version", "") if subset is not None else "":
+                key = (one.host.partition(".")[0], str(version))
+                found[key] = found.get(key, 0.0) + one.share
+    except (BrokenPromiseError, NotModelledError):
+        return {}
+    conditions = asked.condition
+    return {} if conditions is not None and conditions.unread() else found
 
 
 def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
@@ -129,11 +140,7 @@ def read(cluster: Cluster) -> list[Edge]:
 
     :raises ClusterError: if the cluster or its Prometheus does not respond
     """
-    rules = [
-        {**rule, "kind": kind}
-        for kind in ("VirtualService", "DestinationRule")
-        for rule in cluster.ask(f"/apis/networking.istio.io/v1/namespaces/{cluster.namespace}/{kind.lower()}s")["items"]
-    ]
+    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services")
     asked = (RATE, CONNECTIONS, P99)
     rates, refused, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in asked)
-    return edges([*rates, *refused], quantiles, declared_shares(rules), cluster.namespace)
+    return edges([*rates, *refused], quantiles, declared_shares(rules, cluster.namespace), cluster.namespace)

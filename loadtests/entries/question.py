@@ -6,14 +6,15 @@ Both name the rules to read and the requests to send, never the numbers to expec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
-from loadtests.rules import declared
+from loadtests.rules import declared, splits
+from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import Objects, Rules
 from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
@@ -28,6 +29,8 @@ OUTBOUND = (
     "sidecars.networking.istio.io",
 )
 """Kinds that bear on calls to hosts outside."""
+ROUTING = (*OUTBOUND, "gateways.networking.istio.io", "services")
+"""Kinds that routes are read from."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps")
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (
@@ -40,6 +43,25 @@ SECURITY = (
 GATEWAY = ("istio-system", "istio-ingressgateway")
 PACE, UNHURRIED = 5, 2
 """Visits per second of each user."""
+
+
+def enters(
+    host: str, gateway: str, uri: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None, port: int = 8080
+) -> Call:
+    """A call that enters by the ingress gateway.
+
+    :param gateway: ``namespace/name`` of the Gateway
+    :param port: of its server
+    """
+    pod = {"app": GATEWAY[1], "istio": "ingressgateway"}
+    return Call(host, port, Caller(GATEWAY[0], pod, gateway, all_labels=False), uri, method, headers or {})
+
+
+def rules_in(cluster: Cluster, kinds: Iterable[str]) -> list[dict[str, Any]]:
+    """Objects of the namespace, and rules of the root namespace; without what tells whether proxies have the rules."""
+    shared = [kind for kind in kinds if kind not in WORKLOADS]
+    objects = cluster.items(*kinds) + cluster.items(*shared, namespace=ROOT_NAMESPACE)
+    return [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
 
 
 class Question(Protocol):
@@ -92,15 +114,13 @@ class Question(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Which version answers, as one VirtualService's weights and matches say.
+    """Which version of a service answers, as the rules for calls to it say.
 
-    :param virtual_service: name of the VirtualService that is judged
-    :param app: label ``app`` of the pods that answer
-    :param classes: traffic class -> the request as the rules see it: ``headers`` by name, ``uri``, ``host``
-    :param callers: label ``app`` of the pods whose proxies apply the rule; 'istio-ingressgateway' is the gateway
+    :param app: name of the service, and label ``app`` of the pods that answer
+    :param classes: traffic class -> parts of the call: ``headers`` by name, ``uri``, ``port``, ``host`` (else ``app``) ...
+    :param callers: label ``app`` of the pods whose proxies apply the rules; 'istio-ingressgateway' is the gateway
     """
 
-    virtual_service: str
     app: str
     classes: Mapping[str, Mapping[str, Any]]
     callers: str
@@ -123,13 +143,13 @@ class Split:
         return (GATEWAY if self.callers == GATEWAY[1] else (self.namespace, self.callers),)
 
     def read(self, cluster: Cluster) -> Rules:
-        """The promise of the VirtualService and DestinationRules that are in the cluster now."""
-        return self.promised(cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"))
+        """The promise of the rules that are in the cluster now."""
+        return self.promised(rules_in(cluster, ROUTING))
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
         placed = declared.placed(objects, self.namespace)
-        return declared.promise(placed, self.classes, self.virtual_service, self.callers, self.namespace, self.margin)
+        return splits.promise(placed, self.classes, self.app, self.callers, self.namespace, self.margin)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Running pods of the app -> version."""
@@ -192,20 +212,17 @@ class Contract:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""
-        rules = [kind for kind in self.kinds if kind not in WORKLOADS]
-        objects = cluster.items(*self.kinds) + cluster.items(*rules, namespace=ROOT_NAMESPACE)
-        return self.promised([o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)])
+        return self.promised(rules_in(cluster, self.kinds))
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
         objects = declared.placed(objects, self.namespace)
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         shares, unknown, without = declared.expectations(objects, asked, self.promise)
-        broken = [c for v in declared.of_kind(objects, "VirtualService") for c in declared.weightless(v)]
-        broken += [f"{name}: {reason}" for name, reason in without.items()]
+        broken = tuple(f"{name}: {reason}" for name, reason in without.items())
         lenient = frozenset(self.classes if self.alone else ())
-        expected = Declared(shares, self.margin, broken=tuple(broken), unknown=unknown, lenient=lenient)
-        return Rules(expected, (), declared.generation(objects))
+        expected = Declared(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
+        return Rules(expected, declared.generation(objects))
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""

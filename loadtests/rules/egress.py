@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from loadtests.rules.calls import Call, Mesh, NoRoute
-from loadtests.rules.declared import NotModelledError, Objects, Shares, legs, shares_of, views_of, weights
+from loadtests.rules.declared import NotModelledError, Shares, views_of
 from loadtests.rules.destinations import settings
-from loadtests.rules.promises import INERT, Request, named, route, serves, virtual_service
+from loadtests.rules.promises import Request, serves
 from loadtests.rules.routing import find_route, send
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
@@ -113,32 +112,3 @@ def book_fetched(objects: Sequence[View], request: Request) -> Shares:
     if not way.entries or any(_end(entry, call.port) != expected for entry in way.entries):
         raise NotModelledError(f"what answers calls to {call.host} that do not end at {expected[0]}:{expected[1]}")
     return {f"HTTP 200 over {'http' if way.tls is None else 'https'}": 1.0}
-
-
-def by_gateway(objects: Objects, request: Request) -> Shares:
-    """Whether calls of sidecars are led through the gateway, whose routes mark them."""
-    routes = virtual_service(objects, request).get("http", [])
-
-    def of(gateway: str) -> Mapping[str, Any]:
-        found = next((r for r in routes if any(gateway in m.get("gateways", []) for m in r.get("match", []))), None)
-        if found is None:
-            return {}
-        for match in found["match"]:
-            match.accept("port")
-        legs(found)
-        found.accept(*INERT)
-        return dict(found)
-
-    to = [d["destination"]["host"].split(".")[0] for d in of("mesh").get("route", [])]
-    mark = of(request["gateway"]).get("headers", {}).get("request", {}).get("set", {}).get("x-by", "")
-    return {f"HTTP 200 by {mark}" if to == ["istio-egressgateway"] and mark else "HTTP 200": 1.0}
-
-
-def released(objects: Objects, request: Request) -> Shares:
-    """Share of each release, named by the label ``version`` of its subset."""
-    rule = named(objects, "DestinationRule", request["destination_rule"])
-    rule.accept("host")
-    version = {s["name"]: s["labels"]["version"] for s in rule.get("subsets", [])}
-    taken = route(objects, request)
-    taken.accept(*INERT)
-    return {version.get(subset, subset): share for subset, share in shares_of(weights(taken)).items()}

@@ -74,13 +74,11 @@ def taken(world: World) -> Taken:
     visible = [s for s in world.services if is_given(s.export, s.namespace, namespace)]
     answer = _by_protocol(world, ours, beside)
     _accept_servers(world, beside if answer is not None else [])
-    reachable = tuple(one_for_each_host(visible, ""))
+    found = Taken(world, tuple(one_for_each_host(visible, "")), one_port=True)
     if isinstance(answer, Branch):
         own = tuple(s for s in visible if s.namespace == answer.rule.namespace)
-        return Taken(world, (*own, *reachable), branch=answer, one_port=True)
-    if isinstance(answer, Redirect):
-        return Taken(world, reachable, redirect=answer)
-    return Taken(world, reachable, no_route=NoRoute.NOT_FOUND)
+        return replace(found, reachable=(*own, *found.reachable), branch=answer)
+    return replace(found, redirect=answer) if isinstance(answer, Redirect) else replace(found, no_route=NoRoute.NOT_FOUND)
 
 
 def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server]) -> Branch | Redirect | None:

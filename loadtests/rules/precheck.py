@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from loadtests.rules.declared import Objects, contradictions, of_kind
+from loadtests.rules.declared import Objects, namespace_of, of_kind
+from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import serves
+
+DOMAIN = "cluster.local"
+
+
+def weightless(virtual_service: Mapping[str, Any]) -> Iterable[str]:
+    """Routes whose weights sum to 0: Istio refuses them."""
+    for number, route in enumerate(virtual_service["spec"].get("http", [])):
+        weights = [d.get("weight", 0) for d in route.get("route", [])]
+        if len(weights) > 1 and sum(weights) == 0:
+            yield f"VirtualService {virtual_service['metadata']['name']}: spec.http[{number}]: weights sum to 0"
+
+
+def missing_subsets(virtual_service: Mapping[str, Any], rules: Objects, namespace: str) -> Iterable[str]:
+    """Subsets that no DestinationRule of the service has.
+
+    :param namespace: of objects that do not say
+    """
+    own = namespace_of(virtual_service, namespace)
+    subsets = {
+        (long_name(r["spec"]["host"], namespace_of(r, namespace), DOMAIN), s["name"])
+        for r in rules
+        for s in r["spec"].get("subsets", [])
+    }
+    for route in virtual_service["spec"].get("http", []):
+        for to in (d["destination"] for d in route.get("route", [])):
+            if to.get("subset") and (long_name(to["host"], own, DOMAIN), to["subset"]) not in subsets:
+                name = virtual_service["metadata"]["name"]
+                yield f"VirtualService {name}: no DestinationRule of {to['host']} has a subset {to['subset']}"
 
 
 def empty_subsets(objects: Objects, services: Objects, pods: Objects) -> Iterable[str]:
@@ -85,9 +115,9 @@ def check(objects: Objects, services: Objects, pods: Objects, gateways: Objects,
     :param namespace: where objects go that do not say
     """
     rules = of_kind(objects, "DestinationRule")
-    found = [c for v in of_kind(objects, "VirtualService") for c in contradictions(v, rules, namespace)]
+    routed = of_kind(objects, "VirtualService")
     return [
-        *found,
+        *(reason for v in routed for reason in (*weightless(v), *missing_subsets(v, rules, namespace))),
         *empty_subsets(objects, services, pods),
         *unserved_hosts(objects, gateways),
         *unknown_destinations(objects, services),

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from math import factorial
 
+from loadtests.rules.actions import seconds
 from loadtests.rules.calls import Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, legs
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.destinations import applied_rules, qualified, settings
-from loadtests.rules.promises import Request, named, only, route, seconds
+from loadtests.rules.promises import Request, named, only
 from loadtests.rules.view import View
 from loadtests.rules.workloads import applying, called_workload, spec_of, title
 
-DEFAULT_RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled")
-"""What Istio 1.31 retries where a rule does not say (the API's text of ``retryOn``)."""
-SERVER_ERRORS = ("5xx", "gateway-error")
-"""Conditions that a 503, and an attempt that has run out of time, fulfil (Envoy's ``x-envoy-retry-on``)."""
-OTHER_CONDITIONS = (
-    "connect-failure", "refused-stream", "reset", "reset-before-request", "retriable-4xx", "unavailable", "cancelled",
-    "deadline-exceeded", "internal", "resource-exhausted", "http3-post-connect-failure",
-)  # fmt: skip
 UNLIMITED = 2**32 - 1
 """What Istio takes for a limit of a connection pool that is not set."""
 MAX_EJECTION_PERCENT = 10
@@ -26,84 +19,6 @@ MAX_EJECTION_PERCENT = 10
 LOCAL_RATE_LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 INSERTED = ("INSERT_BEFORE", "INSERT_FIRST")
 """Operations of an EnvoyFilter that put a filter in front of the one that routes."""
-
-
-def retried(retries: View, status: int | str) -> bool:
-    """Whether an attempt that ended with a status is followed by another one.
-
-    :param status: an HTTP status, or gRPC's name of one in lower case
-    :raises NotModelledError: if ``retryOn`` names a condition that the lab does not know
-    """
-    text = str(retries.get("retryOn", ""))
-    conditions = [c.strip() for c in text.split(",") if c.strip()] or list(DEFAULT_RETRY_ON)
-    strange = [c for c in conditions if c not in (*SERVER_ERRORS, *OTHER_CONDITIONS) and not c.isdecimal()]
-    if strange:
-        raise NotModelledError(f"{retries.path_of('retryOn')}: {', '.join(strange)}")
-    if isinstance(status, str):
-        return status in conditions
-    return str(status) in conditions or (500 <= status < 600 and "5xx" in conditions) or (
-        status in (502, 503, 504) and "gateway-error" in conditions
-    )  # fmt: skip
-
-
-def _retries(objects: Objects, request: Request) -> View:
-    """The retries of the request's route, which leads somewhere and does nothing else.
-
-    :raises BrokenPromiseError: if the rule says nothing about retries
-    """
-    taken = route(objects, request)
-    if "retries" not in taken:
-        raise BrokenPromiseError(f"VirtualService {request['virtual_service']} says nothing about retries")
-    legs(taken)
-    taken.accept("name", "corsPolicy")
-    retries: View = taken["retries"]
-    return retries
-
-
-def _tries(retries: View, status: int | str) -> int:
-    """How often a request is tried that ends with ``status`` each time."""
-    attempts = int(retries.get("attempts", 2))  # read in any case: where nothing is retried, it has no effect
-    return 1 + (attempts if retried(retries, status) else 0)
-
-
-def attempted(objects: Objects, request: Request) -> Shares:
-    """Retries in front of a server that answers at the attempt ``wanted`` only, as that server counts attempts.
-
-    :param request: ``late_seconds`` where early attempts do not fail but come late
-    """
-    retries = _retries(objects, request)
-    limit, wanted = seconds(retries.get("perTryTimeout", "0s")), int(request["wanted"])
-    if "late_seconds" in request:
-        if not 0 < limit < request["late_seconds"]:
-            retries.accept()
-            return {"HTTP 200 at attempt 1": 1.0}
-        # An attempt out of time counts as 504 for the client, and as a server error for the retry.
-        conditions = {c.strip() for c in str(retries.get("retryOn", "")).split(",")}
-        attempts = int(retries.get("attempts", 2))
-        tries = 1 + (attempts if conditions & set(SERVER_ERRORS) else 0)
-        retried(retries, 504)
-        return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else "HTTP 504": 1.0}
-    tries = _tries(retries, 503)
-    return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else f"HTTP 503 at attempt {tries}": 1.0}
-
-
-def grpc_timed_out(objects: Objects, request: Request) -> Shares:
-    """A time-out for a call that is answered after ``seconds``: its end, or OK."""
-    taken = route(objects, request)
-    legs(taken)
-    taken.accept("name", "corsPolicy")
-    limit = seconds(taken.get("timeout", "0s"))
-    if 0 < limit < request["seconds"]:
-        return {f"out of time after {limit:.0f} s": 1.0}
-    return {f"OK after {request['seconds']} s": 1.0}
-
-
-def grpc_attempted(objects: Objects, request: Request) -> Shares:
-    """Retries in front of a server that is UNAVAILABLE until the attempt ``wanted``, as that server tells attempts."""
-    retries = _retries(objects, request)
-    retries.get("perTryTimeout")  # it answers at once
-    tries, wanted = _tries(retries, "unavailable"), int(request["wanted"])
-    return {f"OK at attempt {wanted}" if wanted <= tries else f"UNAVAILABLE at attempt {tries}": 1.0}
 
 
 def _settings(objects: Objects, request: Request) -> tuple[str, dict[str, View]]:

@@ -47,6 +47,8 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     if taken.branch is not None:
         route = taken.branch.route
         answers_itself = "redirect" in route or "directResponse" in route
+        if answers_itself:
+            route.accept("route")
         legs = [] if answers_itself else actions.legs_of(route, domain)
         mirrors = actions.mirrors_of(route, domain) if with_mirrors and not answers_itself else []
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute
@@ -68,30 +68,30 @@ def taken(world: World) -> Taken:
     :raises NotModelledError: if the call is not of the protocol of its port
     """
     scope, call = scope_of(world), world.call
-    reachable = _reachable(world, scope)
+    found = Taken(world, _reachable(world, scope), scope.rules)
     here = [s for s in scope.services if call.port in s.ports]
     own = _service_called(world, here)
     spoken = own.ports[call.port] if own is not None else HTTP
     if own is not None and spoken in (TCP, TLS):
-        return Taken(world, reachable, one_port=True, **connected(world, scope.rules, own, MESH))
+        return replace(found, one_port=True, **connected(world, scope.rules, own, MESH))
     if spoken == UDP:
         raise NotModelledError(f"{call.host}:{call.port} is UDP")
     if spoken == HTTP and not any(s.ports[call.port] == HTTP for s in here):
-        return Taken(world, reachable, no_route=_unknown(scope))
+        return replace(found, no_route=_unknown(scope))
     known = _virtual_hosts(world, scope, here)
     if spoken == SNIFFED and own is not None:
-        found = next((v for v in known if own.host in v.domains), None)
+        host = next((v for v in known if own.host in v.domains), None)
         otherwise = NoRoute.NOT_FOUND
     else:
         domain = hosts.chosen_domain((d for v in known for d in v.domains), call.name)
-        found = next((v for v in known if domain in v.domains), None)
+        host = next((v for v in known if domain in v.domains), None)
         otherwise = _unknown(scope)
-    if found is None:
-        return Taken(world, reachable, no_route=otherwise)
-    if found.service is not None:
-        return Taken(world, reachable, service=found.service)
-    branch = first_taken(found.branches, call)
-    return Taken(world, reachable, branch=branch, no_route=NoRoute.NOT_FOUND if branch is None else None)
+    if host is None:
+        return replace(found, no_route=otherwise)
+    if host.service is not None:
+        return replace(found, service=host.service)
+    branch = first_taken(host.branches, call)
+    return replace(found, branch=branch, no_route=NoRoute.NOT_FOUND if branch is None else None)
 
 
 def _unknown(scope: Scope) -> NoRoute:

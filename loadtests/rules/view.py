@@ -76,6 +76,11 @@ class View(Mapping[str, Any]):
         return [written(p) for p in leaves(self._data, self._path) if not self._notes.covers(p)]
 
     @property
+    def data(self) -> Mapping[str, Any]:
+        """What is looked at, as it is."""
+        return self._data
+
+    @property
     def touched(self) -> bool:
         """Whether any field of the object's spec has been read."""
         return any(path[0] == "spec" for path in self._notes.read | self._notes.whole)
@@ -125,8 +130,8 @@ def written(path: Path) -> str:
 
 
 def viewed(objects: Sequence[Mapping[str, Any]]) -> list[View]:
-    """The same objects, each with notes of its own."""
-    return [View(o) for o in objects]
+    """The same objects, each with new notes of its own."""
+    return [View(o.data if isinstance(o, View) else o) for o in objects]
 
 
 def not_modelled(objects: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -158,6 +158,8 @@ def _alternatives(conditions: Sequence[Part]) -> list[Layers | None]:
 def _delegated(rule: Rule, root: Part, outer: Sequence[Part], rules: Sequence[Rule]) -> Iterator[Branch]:
     """The routes of a delegate, each within a condition of the route that leads to it; beside all of them, it has no effect."""
     to = root.view["delegate"]
+    if "name" not in to:
+        raise NotModelledError(", ".join(f"{root.title}: {path}" for path in to.unread()))
     name, owner = to["name"], to.get("namespace") or rule.namespace
     found = next((r for r in rules if not r.names and (r.item["metadata"]["name"], r.namespace) == (name, owner)), None)
     if found is None or not is_given(found.export, owner, rule.namespace):

@@ -30,11 +30,13 @@ class Taken:
     """What takes a call: the route of a rule, a service without a rule, the proxy itself, or nothing.
 
     :param reachable: the services that the caller's proxy knows; of several for one host, the first
+    :param rules: the VirtualServices that the proxy is given
     :param one_port: whether a destination without a port means the only port of its service, if it has one
     """
 
     world: World
     reachable: tuple[Service, ...] = ()
+    rules: tuple[Rule, ...] = ()
     branch: Branch | None = None
     service: Service | None = None
     redirect: Redirect | None = None

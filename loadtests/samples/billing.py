@@ -44,6 +44,7 @@ def sent_to_msgd(cluster: Cluster) -> int:
     return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/received/load")["received"])
 
 
+TO_SVCB = Call("svcb:8080", 8080, Caller("billing", {"app": "svca"}, all_labels=False), "/notify/load")
 TO_MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send")}
 MSGD_REACHED = Contract(
     namespace="billing",

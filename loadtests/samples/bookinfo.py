@@ -8,11 +8,18 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import Split
+from loadtests.rules.calls import Call, Caller
 from loadtests.verdict import ERROR
 
 REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}
-REVIEWS_SPLIT = Split(virtual_service="reviews", app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
+REVIEWS_SPLIT = Split(app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
 """Which versions of reviews answer anonymous users."""
+
+
+def call(host: str, uri: str, user: str = "", caller: str = "productpage") -> Call:
+    """A call of one service of Bookinfo to another one, for a user or for nobody."""
+    headers = {"end-user": user} if user else {}
+    return Call(f"{host}:9080", 9080, Caller("bookinfo", {"app": caller}, all_labels=False), uri, headers=headers)
 
 
 def log_in(client: Any, user: str) -> None:

@@ -14,7 +14,13 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc
 import grpc.experimental.gevent
 
+from loadtests.rules.calls import Call, Caller
 from loadtests.verdict import ERROR
+
+SAY_HELLO = Call(
+    "greeter:50051", 50051, Caller("greeter", {"app": "caller"}, all_labels=False), "/helloworld.Greeter/SayHello", "POST"
+)
+"""A call that caller makes."""
 
 # Use the sample's own message definitions.
 _spec = importlib.util.spec_from_file_location("hello", Path(__file__).parents[2] / "samples/greeter/src/hello.py")

@@ -7,7 +7,7 @@ count the same requests as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,14 @@ from loadtests.entries.question import Contract, Counts
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
-from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, legs, of_kind, shares_of, weights
-from loadtests.rules.promises import INERT, route
+from loadtests.rules.asked import destinations_of, read_apart, route_of
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, of_kind
+from loadtests.rules.promises import INERT, only
+from loadtests.rules.view import View
 from loadtests.verdict import ERROR
 
+NAMESPACE = "shadow"
 FORWARDED = ("baggage",)
 """The marking headers that services forward to the next hop."""
 STORE = "MYSQL_DB_HOST"
@@ -57,27 +61,37 @@ def store_of(objects: Objects, version: str) -> str:
     raise BrokenPromiseError(f"no Deployment of ratings {version} names its store")
 
 
-def linked(objects: Objects, request: Mapping[str, Any]) -> Shares:
+def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:
     """The paths that one request takes, from the gateway through reviews and ratings to the store.
 
-    :param request: ``authority``, ``uri``, ``method`` and ``headers`` as the client sends them, and the gateway's
-        ``virtual_service``
+    :param request: ``call``: as it enters
     """
-    entered = route(objects, request)
-    legs(entered)
-    entered.accept(*INERT)
-    marked = headers_after(request.get("headers", {}), entered.get("headers", {}).get("request", {}))
-    inside = {"headers": {name: value for name, value in marked.items() if name in FORWARDED}, "method": "GET"}
+    call: Call = request["call"]
+    entered = route_of(objects, call)
+    entered.route.accept(*INERT)
+    destinations_of(entered)
+    marked = headers_after(call.headers, entered.route.get("headers", {}).get("request", {}))
+    forwarded = {name: value for name, value in marked.items() if name in FORWARDED}
+
+    def versions(caller: str, service: str) -> Shares:
+        """Version of a service -> share of the calls."""
+        inside = Call(
+            f"{service}:9080", 9080, Caller(NAMESPACE, {"app": caller}, all_labels=False), f"/{service}/0", headers=forwarded
+        )
+
+        def read(seen: Sequence[View]) -> Shares:
+            asked = route_of(seen, inside)
+            asked.route.accept(*INERT)
+            return {d.subset: d.share for d in destinations_of(asked)}
+
+        return read_apart(objects, read)
+
     shares: Shares = {}
-    ratings = route(objects, {**inside, "virtual_service": "ratings", "uri": "/ratings/0"})
-    reviews = route(objects, {**inside, "virtual_service": "reviews", "uri": "/reviews/0"})
-    for taken_route in (ratings, reviews):
-        taken_route.accept(*INERT)
-    for version, share in shares_of(weights(reviews)).items():
-        for subset, part in shares_of(weights(ratings)).items():
+    for version, share in versions("productpage", "reviews").items():
+        for subset, part in versions("reviews", "ratings").items():
             taken = path_label(version, store_of(objects, subset))
             shares[taken] = shares.get(taken, 0.0) + share * part
-    return {taken: share for taken, share in shares.items() if share > 0}
+    return only(shares)
 
 
 def stars(response: Any) -> str:

@@ -133,6 +133,13 @@ def test_locks_name_no_registry() -> None:
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file
 
 
+EGRESS: dict[str, Any] = {
+    "kind": "Service",
+    "metadata": {"name": "istio-egressgateway", "namespace": "istio-system", "uid": "e", "generation": 1},
+    "spec": {"ports": [{"name": "http2", "port": 80, "targetPort": 8080}]},
+}
+
+
 @pytest.mark.parametrize("name", entry.names())
 def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     folder = entry.CATALOGUE / name
@@ -145,9 +152,10 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
         return found
 
     question = entry.load(name).question
-    # An entry may read its sample's workloads as well as its own rules.
-    sample = PROJECT / "samples" / question.namespace / f"{question.namespace}.yaml"
-    there = [o for o in objects(sample) if o["kind"] in ("StatefulSet", "Deployment")] if sample.exists() else []
+    # An entry may read workloads and services of its sample as well as its own rules.
+    samples = PROJECT.glob(f"samples/{question.namespace}/**/{question.namespace}.yaml")
+    there = [o for file in samples for o in objects(file) if o["kind"] in ("StatefulSet", "Deployment", "Service")]
+    there.append(EGRESS)
     declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
     assert declared.broken == ()
     assert set(declared.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)

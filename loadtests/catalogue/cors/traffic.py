@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
 from loadtests.rules.promises import shared
 
 HOST = "api.lab.internal"
@@ -23,10 +23,10 @@ def preflight(origin: str) -> Fetch:
 
 
 QUESTION = Contract(
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=shared,
     classes={
-        name: {"virtual_service": "cors", "origin": origin, "uri": "/details/0", "authority": HOST}
+        name: {"origin": origin, "call": enters(HOST, "bookinfo/cors", "/details/0", "OPTIONS", {"origin": origin})}
         for name, origin in ORIGINS.items()
     },
     proxies=(GATEWAY,),

@@ -1,14 +1,21 @@
 """Pays while calls to msgd must go through the egress gateway; msgd reports the gateway header of each call."""
 
-from loadtests.entries.question import GATEWAY, Contract
-from loadtests.rules.egress import EGRESS, by_gateway
-from loadtests.samples.billing import PAY, paid, path_taken
+from dataclasses import replace
 
+from loadtests.entries.question import GATEWAY, ROUTING, Contract
+from loadtests.rules.calls import Caller
+from loadtests.rules.egress import EGRESS
+from loadtests.rules.promises import by_gateway
+from loadtests.samples.billing import PAY, TO_MSGD, paid, path_taken
+
+ENTERING = replace(TO_MSGD["call"], port=80, caller=Caller(EGRESS[0], {"istio": "egressgateway"}, "billing/egress"))
 QUESTION = Contract(
     namespace="billing",
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=by_gateway,
-    classes={"pay": {"virtual_service": "msgd", "gateway": "egress"}},
+    classes={
+        "pay": {"call": TO_MSGD["call"], "by": "istio-egressgateway.istio-system.svc.cluster.local", "entering": ENTERING}
+    },
     proxies=(("billing", ""), GATEWAY, EGRESS),
 )
 TRAFFIC = {"pay": paid(PAY, path_taken)}

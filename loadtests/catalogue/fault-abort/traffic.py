@@ -1,15 +1,14 @@
 """Asks productpage for ratings as jason and anonymously; productpage's proxy injects the aborts."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.promises import aborted
-from loadtests.samples.bookinfo import UserFetch
+from loadtests.samples.bookinfo import UserFetch, call
 
-RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 QUESTION = Contract(
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=aborted,
-    classes={"anonymous": {**RATINGS, "headers": {}}, "jason": {**RATINGS, "headers": {"end-user": "jason"}}},
+    classes={name: {"call": call("ratings", "/ratings/0", user)} for name, user in (("anonymous", ""), ("jason", "jason"))},
 )
 PATH = "/api/v1/products/0/ratings"
 TRAFFIC = {"anonymous": Fetch(PATH), "jason": UserFetch(PATH, user="jason")}

@@ -3,15 +3,14 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.promises import page_delayed
-from loadtests.samples.bookinfo import UserFetch
+from loadtests.samples.bookinfo import UserFetch, call
 
-RATINGS = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET"}
 # Bookinfo's own timeouts, in seconds: productpage's for reviews, which it calls twice, and each version's for ratings.
 WAITS = {"page_seconds": 3.0, "page_attempts": 2}
 V2, V3 = {**WAITS, "reviews_seconds": 10.0}, {**WAITS, "reviews_seconds": 2.5}
-JASON = {"headers": {"end-user": "jason"}}
+JASON = {"call": call("ratings", "/ratings/0", "jason", caller="reviews")}
 
 
 def shown(response: Any) -> str:
@@ -26,12 +25,12 @@ def shown(response: Any) -> str:
 
 QUESTION = Contract(
     about_time=True,
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=page_delayed,
     classes={
-        "jason, reviews v2": {**RATINGS, **JASON, **V2},
-        "jason, reviews v3": {**RATINGS, **JASON, **V3},
-        "anonymous, reviews v2": {**RATINGS, **V2, "headers": {}},
+        "jason, reviews v2": {**JASON, **V2},
+        "jason, reviews v3": {**JASON, **V3},
+        "anonymous, reviews v2": {**V2, "call": call("ratings", "/ratings/0", caller="reviews")},
     },
     margin=0.2,
 )

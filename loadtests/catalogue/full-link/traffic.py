@@ -1,6 +1,7 @@
 """Visits the shop normally, through its test host, and with a forged mark; each response shows which path it took."""
 
 from loadtests.clients.http import Fetch
+from loadtests.entries.question import ROUTING, enters
 from loadtests.samples.shadow import FullLink, linked, stars
 
 SHOP, TEST = "link.lab.internal", "test.link.lab.internal"
@@ -10,11 +11,10 @@ FORGED = {"baggage": "lab-traffic=test", "x-lab-traffic": "test"}
 VISITS = {"everybody": (SHOP, {}), "test traffic": (TEST, {}), "forged mark": (SHOP, FORGED)}
 
 QUESTION = FullLink(
-    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "deployments.apps"),
+    kinds=(*ROUTING, "deployments.apps"),
     promise=linked,
     classes={
-        name: {"virtual_service": "full-link", "authority": host, "uri": PATH, "method": "GET", "headers": headers}
-        for name, (host, headers) in VISITS.items()
+        name: {"call": enters(host, "shadow/full-link", PATH, headers=headers)} for name, (host, headers) in VISITS.items()
     },
     # At most one request in a hundred on the wrong path, by the exact bound.
     margin=0.01,

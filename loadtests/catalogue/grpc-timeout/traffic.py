@@ -1,18 +1,18 @@
 """Calls greeter with a name that it answers at once, and one that it answers after three seconds."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
-from loadtests.rules.resilience import grpc_timed_out
-from loadtests.samples.greeter import in_time
+from loadtests.entries.question import ROUTING, Contract
+from loadtests.rules.retries import grpc_timed_out
+from loadtests.samples.greeter import SAY_HELLO, in_time
 
 SECONDS = {"at once": 0, "late": 3}
 
 QUESTION = Contract(
     namespace="greeter",
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=grpc_timed_out,
     about_time=True,
-    classes={name: {"virtual_service": "greeter", "seconds": seconds} for name, seconds in SECONDS.items()},
+    classes={name: {"call": SAY_HELLO, "seconds": seconds} for name, seconds in SECONDS.items()},
 )
 TRAFFIC = {
     name: Fetch(f"/ask/late-{seconds}", "greeter.lab.internal", label=in_time, timed=True) for name, seconds in SECONDS.items()

@@ -8,9 +8,8 @@ from loadtests.verdict import ERROR
 
 HOST = "books.lab.internal"
 QUESTION = Split(
-    virtual_service="ingress-reachability",
     app="details",
-    classes={"outside": {"headers": {}, "uri": "/details/0", "method": "GET", "authority": HOST}},
+    classes={"outside": {"host": HOST, "uri": "/details/0", "port": 8080, "gateway": "bookinfo/ingress-reachability"}},
     callers="istio-ingressgateway",
 )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
 from loadtests.rules.promises import answered
 
 HOST = "shop.lab.internal"
@@ -11,11 +11,11 @@ HOST = "shop.lab.internal"
 
 def request(uri: str, method: str = "GET") -> dict[str, Any]:
     """A request as the gateway's rules see it; details, behind the gateway, serves its books under /details/."""
-    return {"virtual_service": "ingress-rules", "authority": HOST, "uri": uri, "method": method, "answers": ("/details/",)}
+    return {"call": enters(HOST, "bookinfo/ingress-rules", uri, method), "answers": ("/details/",)}
 
 
 QUESTION = Contract(
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=answered,
     classes={
         "moved": request("/moved"),

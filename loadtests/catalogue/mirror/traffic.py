@@ -1,13 +1,13 @@
 """Reads the reviews; v3's own proxy counts how many of the requests also arrive there."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.observed import inbound_requests, pods_of
 from loadtests.rules.promises import mirrored
+from loadtests.samples.bookinfo import call
 
-REVIEWS = {"virtual_service": "reviews", "uri": "/reviews/0", "method": "GET", "headers": {}}
-MIRROR = {**REVIEWS, "service": "reviews", "subset": "v3"}
+MIRROR = {"call": call("reviews", "/reviews/0"), "mirror": ("reviews", "v3")}
 
 
 def arrived_at_v3(cluster: Cluster) -> int:
@@ -17,7 +17,7 @@ def arrived_at_v3(cluster: Cluster) -> int:
 
 
 QUESTION = Contract(
-    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    kinds=ROUTING,
     promise=mirrored,
     classes={"anonymous": MIRROR},
     server=arrived_at_v3,

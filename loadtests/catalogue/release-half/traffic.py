@@ -1,16 +1,14 @@
 """Pays, and counts which release of svcb handled the call."""
 
-from loadtests.entries.question import Contract
-from loadtests.rules.egress import released
-from loadtests.samples.billing import PAY, paid, release
+from loadtests.entries.question import ROUTING, Contract
+from loadtests.rules.promises import released
+from loadtests.samples.billing import PAY, TO_SVCB, paid, release
 
 QUESTION = Contract(
     namespace="billing",
-    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    kinds=ROUTING,
     promise=released,
-    classes={
-        "pay": {"virtual_service": "svcb", "destination_rule": "svcb", "uri": "/notify/load", "method": "GET", "headers": {}}
-    },
+    classes={"pay": {"call": TO_SVCB}},
     margin=0.1,
 )
 TRAFFIC = {"pay": paid(PAY, release)}

@@ -3,10 +3,9 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
-from loadtests.rules.resilience import attempted
-
-ECHO = {"virtual_service": "echo", "method": "GET"}
+from loadtests.entries.question import ROUTING, Contract
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.retries import attempted
 
 
 def told(response: Any) -> str:
@@ -16,15 +15,20 @@ def told(response: Any) -> str:
     return f"HTTP {answer['status']}" + (f" at attempt {body['attempt']}" if isinstance(body, dict) else "")
 
 
+def called(uri: str) -> Call:
+    """A call that client makes."""
+    return Call("echo:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri)
+
+
 QUESTION = Contract(
     namespace="echo",
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=attempted,
     about_rate=True,
     classes={
-        "fails twice": {**ECHO, "uri": "/attempts/3", "wanted": 3},
-        "fails always": {**ECHO, "uri": "/attempts/99", "wanted": 99},
-        "late once": {**ECHO, "uri": "/late/2", "wanted": 2, "late_seconds": 1.0},
+        "fails twice": {"call": called("/attempts/3"), "wanted": 3},
+        "fails always": {"call": called("/attempts/99"), "wanted": 99},
+        "late once": {"call": called("/late/2"), "wanted": 2, "late_seconds": 1.0},
     },
 )
 TRAFFIC = {

@@ -5,7 +5,6 @@ from loadtests.samples.bookinfo import ReadReviews
 
 AGENTS = {"phone": "Lab/1.0 (Mobile)", "desk": "Lab/1.0"}
 QUESTION = Split(
-    virtual_service="reviews",
     app="reviews",
     classes={n: {"headers": {"user-agent": agent}, "uri": "/reviews/0", "method": "GET"} for n, agent in AGENTS.items()},
     callers="productpage",

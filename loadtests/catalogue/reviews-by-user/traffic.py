@@ -4,7 +4,6 @@ from loadtests.entries.question import Split
 from loadtests.samples.bookinfo import REVIEWS_CLASSES, ReadReviews
 
 QUESTION = Split(
-    virtual_service="reviews",
     app="reviews",
     classes=REVIEWS_CLASSES | {"jason": {"headers": {"end-user": "jason"}, "uri": "/reviews/0", "method": "GET"}},
     callers="productpage",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.secure import TcpFetch
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
 from loadtests.rules.promises import connected
 
 
@@ -13,9 +13,9 @@ def version(response: Any) -> str:
 
 
 QUESTION = Contract(
-    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    kinds=ROUTING,
     promise=connected,
-    classes={"connection": {"virtual_service": "tcp", "port": 31400}},
+    classes={"connection": {"call": enters("*", "bookinfo/tcp", port=31400)}},
     proxies=(GATEWAY,),
 )
 TRAFFIC = {"connection": TcpFetch("/reviews/0", version)}

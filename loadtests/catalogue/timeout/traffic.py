@@ -1,21 +1,19 @@
 """Times reviews through productpage: its proxy gives up on reviews before ratings responds; productpage tries twice."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.promises import timed_out
+from loadtests.samples.bookinfo import call
 
 QUESTION = Contract(
     about_time=True,
-    kinds=("virtualservices.networking.istio.io", "destinationrules.networking.istio.io"),
+    kinds=ROUTING,
     promise=timed_out,
     classes={
         "anonymous": {
-            "virtual_service": "reviews",
-            "slow_virtual_service": "ratings",
+            "call": call("reviews", "/reviews/0"),
+            "slow_call": call("ratings", "/ratings/0", caller="reviews"),
             "attempts": 2,
-            "uri": "/reviews/0",
-            "method": "GET",
-            "headers": {},
         }
     },
 )

@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
 from loadtests.rules.promises import fronted
 
-REQUEST = {"virtual_service": "webfront", "uri": "/page/", "method": "GET", "headers": {}}
+REQUEST = {"call": enters("web.lab.internal", "webfront/webfront", "/page/")}
 
 
 def server(response: Any) -> str:
@@ -20,7 +20,7 @@ def server(response: Any) -> str:
 
 QUESTION = Contract(
     namespace="webfront",
-    kinds=("virtualservices.networking.istio.io",),
+    kinds=ROUTING,
     promise=fronted,
     classes={"page": REQUEST},
     proxies=(GATEWAY,),

@@ -56,7 +56,7 @@ def test_other_namespaces_are_left_out() -> None:
 
 
 def rule(kind: str, **spec: Any) -> dict[str, Any]:
-    return {"kind": kind, "metadata": {"name": "reviews"}, "spec": spec}
+    return {"kind": kind, "metadata": {"name": "reviews", "namespace": "bookinfo"}, "spec": spec}
 
 
 @pytest.mark.parametrize("host", ["reviews", "reviews.bookinfo.svc.cluster.local"])
@@ -69,7 +69,10 @@ def test_declared_shares_apply_to_requests_that_match_no_condition(host: str) ->
     subsets = [{"name": "old", "labels": {"version": "v1"}}, {"name": "new", "labels": {"version": "v3"}}]
     objects = [
         rule("VirtualService", hosts=[host], http=[marked, {"route": to}]),
+        rule("Service", ports=[{"name": "http", "port": 9080}]),
         rule("DestinationRule", host=host, subsets=subsets),
     ]
-    assert declared_shares(objects) == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
-    assert declared_shares(objects[:1]) == {}
+    assert declared_shares(objects, "bookinfo") == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
+    assert declared_shares(objects[:2], "bookinfo") == {}
+    marked["match"] = [{"sourceLabels": {"app": "ratings"}}]
+    assert declared_shares(objects, "bookinfo") == {}, "nobody knows whose requests they are"

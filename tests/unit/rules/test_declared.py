@@ -9,12 +9,24 @@ import pytest
 
 from loadtests.entries.question import Split
 from loadtests.mesh.observed import arrived_of, by_version, inbound_requests, logged_since
-from loadtests.rules.declared import matches
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.conditions import holds
+from loadtests.rules.declared import Rules
+from loadtests.rules.layers import Layers, Part
+from loadtests.rules.view import View
 from loadtests.verdict import ERROR
 
-QUESTION = Split(
-    "reviews", "reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage"
-)
+QUESTION = Split("reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage")
+
+
+SERVICE = {
+    "kind": "Service", "metadata": {"name": "reviews", "uid": "s", "resourceVersion": "1"},
+    "spec": {"ports": [{"name": "http", "port": 9080}]},
+}  # fmt: skip
+
+
+def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
+    return question.promised([*objects, SERVICE])
 
 
 def destination_rule(*subsets: str) -> dict[str, Any]:
@@ -47,39 +59,39 @@ def virtual_service(
 
 
 def test_weights_become_shares() -> None:
-    rules = QUESTION.promised([virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
+    rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
     assert rules.declared.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
     assert rules.declared.broken == ()
-    assert rules.routes == ((("v1", 80), ("v3", 20)),)
+    assert not rules.whole_service
 
 
 def test_each_class_gets_the_first_route_that_takes_it() -> None:
     objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
-    shares = QUESTION.promised(objects).declared.shares
+    shares = promise(QUESTION, objects).declared.shares
     assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
 
 
 @pytest.mark.parametrize(
     ("objects", "words"),
     [
-        ([destination_rule("v1")], "no VirtualService reviews is in force"),
+        ([destination_rule("v1")], "anonymous: no VirtualService for reviews:9080 is in force"),
         ([virtual_service(("", [("v1", 0), ("v3", 0)])), destination_rule("v1", "v3")], "weights sum to 0"),
         (
             [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")],
             "no DestinationRule of reviews has a subset v3",
         ),
-        ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "no route for anonymous"),
+        ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "anonymous: reviews:9080 has no route for it"),
     ],
 )
 def test_a_promise_that_cannot_be_held_is_broken(objects: list[dict[str, Any]], words: str) -> None:
-    assert any(words in reason for reason in QUESTION.promised(objects).declared.broken)
+    assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
 
 
 def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
     base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
     edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
     second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
-    assert len({QUESTION.promised(o).generation for o in (base, edited, second)}) == 3
+    assert len({promise(QUESTION, o).generation for o in (base, edited, second)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,8 @@ def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
     ],
 )
 def test_matches_as_istio_does(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
-    assert matches(condition, request_) is expected
+    part = Part(View(condition), View({"metadata": {"name": "reviews"}}))
+    assert holds(Layers(part), Call("reviews", 9080, Caller("bookinfo"), **request_)) is expected
 
 
 def test_counts_go_by_version_and_strangers_stay_visible() -> None:

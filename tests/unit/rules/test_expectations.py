@@ -8,14 +8,13 @@ import pytest
 
 from loadtests.entries import entry
 from loadtests.entries.question import Contract, Split
-from loadtests.rules import ingress, resilience, security
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules import ingress, retries, security
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import NotModelledError, Rules
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Declared, Observed, Outcome, judge
 
-REVIEWS = Split(
-    "reviews", "reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage"
-)
+REVIEWS = Split("reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage")
 
 
 def rule(kind: str, name: str, **spec: Any) -> dict[str, Any]:
@@ -31,6 +30,13 @@ SUBSETS = rule(
 )
 
 
+SERVICES = [rule("Service", name, ports=[{"name": "http", "port": 9080}]) for name in ("reviews", "ratings", "other", "echo")]
+
+
+def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
+    return question.promised([*objects, *SERVICES])
+
+
 def to(subset: str, weight: int | None = None, host: str = "reviews") -> dict[str, Any]:
     return {"destination": {"host": host, "subset": subset}} | ({} if weight is None else {"weight": weight})
 
@@ -40,7 +46,7 @@ def reviews(*routes: dict[str, Any], name: str = "reviews", host: str = "reviews
 
 
 def declared(*objects: dict[str, Any]) -> Declared:
-    return REVIEWS.promised([*objects, SUBSETS]).declared
+    return promise(REVIEWS, [*objects, SUBSETS]).declared
 
 
 @pytest.mark.parametrize(
@@ -68,7 +74,7 @@ def test_weights_are_shares_of_their_sum(legs: list[dict[str, Any]], shares: dic
         ({"withoutHeaders": {"x-none": {}}, "method": {"exact": "POST"}}, None),
         # Whether productpage has that label, the request does not tell.
         ({"sourceLabels": {"tier": "front"}}, "match[0].sourceLabels.tier"),
-        ({"sourceNamespace": "other"}, "match[0].sourceNamespace"),
+        ({"sourceNamespace": "other"}, None),
     ],
 )
 def test_a_condition_holds_does_not_hold_or_is_unknown(condition: dict[str, Any], unknown: str | None) -> None:
@@ -81,7 +87,7 @@ def test_a_condition_holds_does_not_hold_or_is_unknown(condition: dict[str, Any]
 
 
 def test_an_unknown_condition_does_not_matter_beside_one_that_fails_or_an_alternative_that_holds() -> None:
-    strange = {"sourceNamespace": "other"}
+    strange = {"x-new": 1}
     for conditions, version in (
         ([{**strange, "method": {"exact": "PUT"}}], "v1"),
         ([strange, {"method": {"exact": "GET"}}], "v3"),
@@ -105,7 +111,7 @@ def test_a_policy_of_the_service_that_can_turn_requests_away_is_unknown() -> Non
     limits = rule(
         "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
     )
-    found = REVIEWS.promised([reviews({"route": [to("v1")]}), limits]).declared
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).declared
     assert found.unknown == {"anonymous": ("DestinationRule reviews: spec.trafficPolicy.connectionPool.tcp.maxConnections",)}
     other = rule("DestinationRule", "x", host="ratings", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
     assert declared(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
@@ -126,7 +132,7 @@ def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
     ours["metadata"]["creationTimestamp"], canary["metadata"]["creationTimestamp"] = "2026-01-02", "2026-01-01"
     (reason,) = declared(ours, canary).broken
     assert reason == (
-        "VirtualServices reviews-canary and reviews are both for reviews.bookinfo: "
+        "anonymous: VirtualServices reviews-canary and reviews are both for reviews.bookinfo: "
         "sidecars follow reviews-canary alone; merge them"
     )
     canary["spec"]["gateways"] = ["door"]
@@ -135,10 +141,13 @@ def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
 
 def test_a_short_host_is_of_the_rules_own_namespace() -> None:
     elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
-    found = REVIEWS.promised([reviews({"route": [to("v1")]}), elsewhere]).declared
-    assert found.broken == ("VirtualService reviews: no DestinationRule of reviews has a subset v1",)
-    same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20, "reviews.bookinfo")]})
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).declared
+    assert found.broken == ("anonymous: VirtualService reviews: no DestinationRule of reviews has a subset v1",)
+    same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20)]})
     assert dict(declared(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
+    # Istio completes no name that has a dot.
+    half = declared(reviews({"route": [to("v1", host="reviews.bookinfo")]}))
+    assert half.broken == ("anonymous: VirtualService reviews: there is no service reviews.bookinfo",)
 
 
 def test_a_split_between_two_hosts_is_unknown() -> None:
@@ -148,19 +157,23 @@ def test_a_split_between_two_hosts_is_unknown() -> None:
 
 @pytest.mark.parametrize(("pattern", "taken"), [("*", True), (".*", True), ("(", None)])
 def test_expressions_of_headers(pattern: str, taken: bool | None) -> None:
-    question = Split("reviews", "reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
+    question = Split("reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
     matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
-    found = question.promised([reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
+    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
     assert dict(found.shares) == ({} if taken is None else {"jason": {"v2": 1.0}})
     assert (taken is None) == any("is no regular expression" in reason for reason in found.broken)
 
 
-def echo(**retries: Any) -> list[dict[str, Any]]:
-    return [
-        rule(
-            "VirtualService", "echo", hosts=["echo"], http=[{"retries": retries, "route": [{"destination": {"host": "echo"}}]}]
-        )
+def echo(**given: Any) -> list[dict[str, Any]]:
+    routes = [{"retries": given, "route": [{"destination": {"host": "echo"}}]}]
+    objects = [
+        rule("VirtualService", "echo", hosts=["echo"], http=routes),
+        rule("Service", "echo", ports=[{"name": "http", "port": 8080}]),
     ]
+    return [{**o, "metadata": {**o["metadata"], "namespace": "echo"}} for o in objects]
+
+
+TO_ECHO = Call("echo", 8080, Caller("echo"))
 
 
 @pytest.mark.parametrize(
@@ -174,9 +187,9 @@ def echo(**retries: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_only_what_retry_on_names_is_tried_again(retry_on: dict[str, str], twice: str, late: str) -> None:
-    objects = echo(attempts=4, perTryTimeout="0.3s", **retry_on)
-    assert resilience.attempted(objects, {"virtual_service": "echo", "wanted": 3}) == {twice: 1.0}
-    assert resilience.attempted(objects, {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}) == {late: 1.0}
+    objects = viewed(echo(attempts=4, perTryTimeout="0.3s", **retry_on))
+    assert retries.attempted(objects, {"call": TO_ECHO, "wanted": 3}) == {twice: 1.0}
+    assert retries.attempted(objects, {"call": TO_ECHO, "wanted": 2, "late_seconds": 1.0}) == {late: 1.0}
 
 
 @pytest.mark.parametrize("retry_on", [{}, {"retryOn": "503"}, {"retryOn": "5xx"}])
@@ -188,16 +201,17 @@ def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
 
 def test_a_retry_condition_that_nobody_knows_is_unknown() -> None:
     with pytest.raises(NotModelledError, match=r"retryOn: envoy-ratelimited"):
-        resilience.attempted(echo(attempts=4, retryOn="envoy-ratelimited"), {"virtual_service": "echo", "wanted": 3})
+        retries.attempted(viewed(echo(attempts=4, retryOn="envoy-ratelimited")), {"call": TO_ECHO, "wanted": 3})
 
 
 def test_a_time_out_beside_a_fault_has_no_effect() -> None:
     question = entry.load("timeout").question
     assert isinstance(question, Contract)
-    request = {**question.classes["anonymous"], "slow_virtual_service": "reviews"}
+    asked = question.classes["anonymous"]
+    request = {**asked, "slow_call": asked["call"]}
     delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
     route = {"fault": delay, "timeout": "0.5s", "retries": {"attempts": 2, "retryOn": "5xx"}, "route": [to("v1")]}
-    assert question.promise(viewed([reviews(route)]), request) == {"HTTP 200 after 2 s": 1.0}
+    assert question.promise(viewed([reviews(route), SUBSETS, *SERVICES]), request) == {"HTTP 200 after 2 s": 1.0}
 
 
 DETAILS = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
@@ -333,5 +347,5 @@ def test_fields_that_nobody_has_read_are_named() -> None:
 
 def test_an_alternative_that_holds_is_not_read_by_looking_at_the_others() -> None:
     others = {"method": {"exact": "PUT"}}
-    found = declared(reviews({"match": [others, {"sourceNamespace": "other"}], "route": [to("v3")]}, {"route": [to("v1")]}))
-    assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].sourceNamespace",)}
+    found = declared(reviews({"match": [others, {"x-new": 1}], "route": [to("v3")]}, {"route": [to("v1")]}))
+    assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].x-new",)}

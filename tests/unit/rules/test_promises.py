@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,47 @@ from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Contract
 from loadtests.reports import summary
 from loadtests.rules import promises, security
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.actions import seconds
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.view import View, viewed
 from loadtests.verdict import Observed, Outcome, judge
 
 
 def virtual_service(*routes: dict[str, Any], name: str = "ratings") -> dict[str, Any]:
     return {
-        "kind": "VirtualService", "metadata": {"name": name, "uid": name, "generation": 1},
+        "kind": "VirtualService", "metadata": {"name": name, "uid": name, "generation": 1, "namespace": "bookinfo"},
         "spec": {"hosts": [name], "http": list(routes)},
     }  # fmt: skip
 
 
 TO = {"route": [{"destination": {"host": "ratings"}}]}
 JASON = {"match": [{"headers": {"end-user": {"exact": "jason"}}}]}
-ASKED = {"virtual_service": "ratings", "uri": "/ratings/0", "method": "GET", "headers": {}, "authority": "ratings"}
+SUBSETS = {
+    "kind": "DestinationRule", "metadata": {"name": "ratings", "uid": "d", "generation": 1, "namespace": "bookinfo"},
+    "spec": {"host": "ratings", "subsets": [{"name": v} for v in ("v1", "v2", "v3")]},
+}  # fmt: skip
+SERVICES = [
+    {
+        "kind": "Service", "metadata": {"name": name, "uid": name, "resourceVersion": "1", "namespace": "bookinfo"},
+        "spec": {"ports": [{"name": "http", "port": 9080}]},
+    }
+    for name in ("ratings", "reviews")
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("500ms", 0.5), ("1m30s", 90), ("0.5s", 0.5)])
-def test_durations(text: str, seconds: float) -> None:
-    assert promises.seconds(text) == pytest.approx(seconds)
+def given(*rules: dict[str, Any]) -> list[View]:
+    return viewed([*rules, SUBSETS, *SERVICES])
+
+
+RATINGS, OF_REVIEWS = (Call(name, 9080, Caller("bookinfo"), f"/{name}/0") for name in ("ratings", "reviews"))
+ASKED = {"call": RATINGS, "answers": ("/",)}
+BY_JASON = {"call": replace(RATINGS, headers={"end-user": "jason"})}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("2s", 2), ("500ms", 0.5), ("1m30s", 90), ("0.5s", 0.5)])
+def test_durations(text: str, expected: float) -> None:
+    assert seconds(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +71,13 @@ def test_durations(text: str, seconds: float) -> None:
     ],
 )
 def test_aborts(fault: dict[str, Any], shares: dict[str, float]) -> None:
-    assert promises.aborted([virtual_service({**TO, "fault": fault})], ASKED) == pytest.approx(shares)
+    assert promises.aborted(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
 
 
 def test_a_fault_of_somebody_elses_route_is_not_promised() -> None:
-    objects = [virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}}, TO)]
-    assert promises.aborted(objects, ASKED) == {"HTTP 200": 1.0}
-    assert promises.aborted(objects, {**ASKED, "headers": {"end-user": "jason"}}) == {"HTTP 555": 1.0}
+    rule = virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}}, TO)
+    assert promises.aborted(given(rule), ASKED) == {"HTTP 200": 1.0}
+    assert promises.aborted(given(rule), BY_JASON) == {"HTTP 555": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +86,7 @@ def test_a_fault_of_somebody_elses_route_is_not_promised() -> None:
 )
 def test_delays(share: int, shares: dict[str, float]) -> None:
     fault = {"delay": {"fixedDelay": "2s", "percentage": {"value": share}}}
-    assert promises.delayed([virtual_service({**TO, "fault": fault})], ASKED) == pytest.approx(shares)
+    assert promises.delayed(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
 
 
 @pytest.mark.parametrize(
@@ -78,16 +101,16 @@ def test_delays(share: int, shares: dict[str, float]) -> None:
 def test_who_gives_up_first_when_ratings_are_late(delay: str, reviews_seconds: float, outcome: str) -> None:
     rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay, "percentage": {"value": 100}}}})
     request = {**ASKED, "reviews_seconds": reviews_seconds, "page_seconds": 3.0, "page_attempts": 2}
-    assert promises.page_delayed([rule], request) == {outcome: 1.0}
+    assert promises.page_delayed(given(rule), request) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(("limit", "outcome"), [("0.5s", "HTTP 504 after 1 s"), ("3s", "HTTP 200 after 2 s")])
 def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) -> None:
-    objects = [
+    objects = given(
         virtual_service({**TO, "timeout": limit}, name="reviews"),
         virtual_service({**TO, "fault": {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}}),
-    ]
-    request = {**ASKED, "virtual_service": "reviews", "slow_virtual_service": "ratings", "attempts": 2}
+    )
+    request = {"call": OF_REVIEWS, "slow_call": RATINGS, "attempts": 2}
     assert promises.timed_out(objects, request) == {outcome: 1.0}
 
 
@@ -101,31 +124,31 @@ def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) ->
     ],
 )
 def test_the_gateways_own_answers(route: dict[str, Any], outcome: str) -> None:
-    assert promises.answered([virtual_service(route)], ASKED) == {outcome: 1.0}
+    assert promises.answered(given(virtual_service(route)), ASKED) == {outcome: 1.0}
 
 
 def test_mirrors_promise_the_client_and_the_far_end() -> None:
     to = {"route": [{"destination": {"host": "ratings", "subset": "v1"}}]}
     copied = {**to, "mirror": {"host": "ratings", "subset": "v3"}}
-    near = {**ASKED, "service": "ratings", "subset": "v3"}
+    near = {**ASKED, "mirror": ("ratings", "v3")}
     far = {**near, "at_server": True}
 
     def arrived(**more: Any) -> float:
-        return promises.mirrored([virtual_service({**copied, **more})], far).get("arrived", 0.0)
+        return promises.mirrored(given(virtual_service({**copied, **more})), far).get("arrived", 0.0)
 
-    assert promises.mirrored([virtual_service({**copied, "mirrorPercentage": {"value": 30}})], near) == {"HTTP 200": 1.0}
+    assert promises.mirrored(given(virtual_service({**copied, "mirrorPercentage": {"value": 30}})), near) == {"HTTP 200": 1.0}
     assert arrived(mirrorPercentage={"value": 30}) == pytest.approx(0.3)
     assert arrived() == 1.0, "without a percentage a mirror takes all requests"
     assert arrived(mirrorPercentage={}) == 0.0
     assert arrived(mirror={"host": "ratings", "subset": "v2"}) == 0.0
-    assert promises.mirrored([virtual_service(to)], far) == {"did not arrive": 1.0}
-    with pytest.raises(NotModelledError, match=r"route\[\]\.destination\.subset"):
-        promises.mirrored([virtual_service({**copied, **TO})], far)
+    assert promises.mirrored(given(virtual_service(to)), far) == {"did not arrive": 1.0}
+    with pytest.raises(NotModelledError, match=r"spec.http\[0\].route: ratings v3 is sent requests as well"):
+        promises.mirrored(given(virtual_service({**copied, **TO})), far)
 
 
 @pytest.mark.parametrize(("origin", "outcome"), [("https://a", "may read"), ("https://b", "may not read")])
 def test_origins(origin: str, outcome: str) -> None:
-    objects = [virtual_service({**TO, "corsPolicy": {"allowOrigins": [{"exact": "https://a"}]}})]
+    objects = given(virtual_service({**TO, "corsPolicy": {"allowOrigins": [{"exact": "https://a"}]}}))
     assert promises.shared(objects, {**ASKED, "origin": origin}) == {outcome: 1.0}
 
 
@@ -150,17 +173,77 @@ def test_authorization(principal: str, method: str, uri: str, action: str, outco
     assert security.permitted([policy], request) == {outcome: 1.0}
 
 
+def weighted(port: int | None = None) -> dict[str, Any]:
+    to = {"port": {"number": port}} if port else {}
+    legs = (("v1", 25), ("v2", 75))
+    return {"route": [{"destination": {"host": "ratings", "subset": s, **to}, "weight": w} for s, w in legs]}
+
+
+def test_releases_have_the_names_of_their_labels() -> None:
+    subsets = [{"name": "v1", "labels": {"version": "v0.1"}}, {"name": "v2", "labels": {"version": "v0.2"}}]
+    rule = {**SUBSETS, "spec": {"host": "ratings", "subsets": subsets}}
+    objects = viewed([virtual_service(weighted()), rule, *SERVICES])
+    assert promises.released(objects, ASKED) == {"v0.1": 0.25, "v0.2": 0.75}
+
+
+def entered(name: str, port: int, protocol: str, **spec: Any) -> list[dict[str, Any]]:
+    """A Gateway, and a rule for what enters there."""
+    server = {"port": {"number": port, "name": "p", "protocol": protocol}, "hosts": ["*"]}
+    return [
+        {
+            "kind": "Gateway", "metadata": {"name": name, "namespace": "bookinfo"},
+            "spec": {"selector": {"istio": "gw"}, "servers": [server]},
+        },
+        {
+            "kind": "VirtualService", "metadata": {"name": name, "namespace": "bookinfo"},
+            "spec": {"hosts": ["*"], "gateways": [name], **spec},
+        },
+    ]  # fmt: skip
+
+
+AT_GATEWAY = Caller("istio-system", {"istio": "gw"}, "bookinfo/door")
+
+
+def test_shares_of_connections() -> None:
+    objects = given(*entered("door", 31400, "TCP", tcp=[{"match": [{"port": 31400}], **weighted(9080)}]))
+    assert promises.connected(objects, {"call": Call("*", 31400, AT_GATEWAY)}) == {"v1": 0.25, "v2": 0.75}
+    with pytest.raises(BrokenPromiseError, match="no server for port 1"):
+        promises.connected(objects, {"call": Call("*", 1, AT_GATEWAY)})
+
+
+@pytest.mark.parametrize(
+    ("led", "headers", "outcome"),
+    [
+        (True, {"request": {"set": {"x-by": "door"}}}, "HTTP 200 by door"),
+        (True, {}, "HTTP 200"),
+        (False, {"request": {"set": {"x-by": "door"}}}, "HTTP 200"),
+    ],
+)
+def test_the_way_by_a_gateway_needs_its_mark(led: bool, headers: dict[str, Any], outcome: str) -> None:
+    gateway = {"destination": {"host": "reviews"}}
+    marked = {"match": [{"gateways": ["door"]}], "route": TO["route"], "headers": headers}
+    to_gateway = {"match": [{"gateways": ["mesh"]}], "route": [gateway if led else TO["route"][0]]}
+    door, rule = entered("door", 80, "HTTP", http=[to_gateway, marked])
+    rule["spec"] |= {"hosts": ["ratings"], "gateways": ["mesh", "door"]}
+    marked["route"] = [{"destination": {"host": "ratings", "port": {"number": 9080}}}]
+    request = {
+        "call": RATINGS, "by": "reviews.bookinfo.svc.cluster.local",
+        "entering": Call("ratings.bookinfo.svc.cluster.local", 80, AT_GATEWAY),
+    }  # fmt: skip
+    assert promises.by_gateway(given(door, rule), request) == {outcome: 1.0}
+
+
 def test_an_absent_rule_breaks_the_promise() -> None:
     contract = Contract(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
-    broken = contract.promised([virtual_service(TO, name="other")]).declared
-    assert broken.broken == tuple(f"{n}: no VirtualService ratings is in force" for n in ("anonymous", AT_SERVER))
+    broken = contract.promised([virtual_service(TO, name="other"), *SERVICES]).declared
+    assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
     assert broken.shares == {}
 
 
 @pytest.mark.parametrize(("about_time", "outcome"), [(True, Outcome.PASS), (False, Outcome.FAIL)])
 def test_only_questions_about_time_take_a_few_strays_for_errors(about_time: bool, outcome: Outcome) -> None:
     contract = Contract(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
-    rules = contract.promised([virtual_service(TO)])
+    rules = contract.promised([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
     assert judge(rules.declared, Observed(contract.label(counts, {}, rules))).outcome is outcome
 

@@ -11,43 +11,11 @@ from loadtests.entries.question import Contract, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, placed
-from loadtests.rules.promises import connected
 from loadtests.rules.view import View, viewed
 
 
 def thing(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return {"kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def retrying(**retries: Any) -> list[dict[str, Any]]:
-    return [thing("VirtualService", "echo", http=[{"retries": retries, "route": [{"destination": {"host": "echo"}}]}])]
-
-
-@pytest.mark.parametrize(
-    ("attempts", "wanted", "outcome"),
-    [
-        (4, 3, "HTTP 200 at attempt 3"),
-        (2, 3, "HTTP 200 at attempt 3"),
-        (1, 3, "HTTP 503 at attempt 2"),
-        (0, 1, "HTTP 200 at attempt 1"),
-    ],
-)
-def test_attempts_as_the_server_counts_them(attempts: int, wanted: int, outcome: str) -> None:
-    request = {"virtual_service": "echo", "wanted": wanted}
-    assert resilience.attempted(retrying(attempts=attempts, retryOn="5xx"), request) == {outcome: 1.0}
-
-
-@pytest.mark.parametrize(("limit", "attempt"), [("0.3s", 2), ("2s", 1)])
-def test_a_late_try_is_given_up_only_where_its_limit_is_shorter(limit: str, attempt: int) -> None:
-    request = {"virtual_service": "echo", "wanted": 2, "late_seconds": 1.0}
-    told = resilience.attempted(retrying(attempts=4, perTryTimeout=limit, retryOn="5xx"), request)
-    assert told == {f"HTTP 200 at attempt {attempt}": 1.0}
-
-
-def test_a_rule_without_retries_promises_none() -> None:
-    rule = thing("VirtualService", "echo", http=[{"route": []}])
-    with pytest.raises(BrokenPromiseError, match="nothing about retries"):
-        resilience.attempted([rule], {"virtual_service": "echo", "wanted": 1})
 
 
 def destination(**policy: Any) -> list[dict[str, Any]]:
@@ -381,50 +349,6 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
 )
 def test_calls_to_hosts_outside(objects: list[dict[str, Any]], told: str | None) -> None:
     assert told_of_msgd(*objects) == told
-
-
-def test_releases_have_the_names_of_their_labels() -> None:
-    weighted = [{"destination": {"host": "b", "subset": s}, "weight": w} for s, w in (("v01", 25), ("v02", 75))]
-    subsets = [{"name": "v01", "labels": {"version": "v0.1"}}, {"name": "v02", "labels": {"version": "v0.2"}}]
-    objects = [
-        thing("VirtualService", "b", http=[{"route": weighted}], tcp=[{"match": [{"port": 31400}], "route": weighted}]),
-        thing("DestinationRule", "b", host="b", subsets=subsets),
-    ]
-    request = {"virtual_service": "b", "destination_rule": "b", "port": 31400, "headers": {}}
-    assert egress.released(objects, request) == {"v0.1": 0.25, "v0.2": 0.75}
-    assert connected(objects, request) == {"v01": 0.25, "v02": 0.75}
-    with pytest.raises(BrokenPromiseError, match="no route for port 1"):
-        connected(objects, {**request, "port": 1})
-
-
-def test_the_way_by_a_gateway_needs_its_mark() -> None:
-    mark = {"headers": {"request": {"set": {"x-by": "egressgateway"}}}}
-    to_gateway = {
-        "match": [{"gateways": ["mesh"]}],
-        "route": [{"destination": {"host": "istio-egressgateway.istio-system.svc"}}],
-    }
-    request = {"virtual_service": "m", "gateway": "egress"}
-    for routes, outcome in (
-        ([to_gateway, {"match": [{"gateways": ["egress"]}], **mark}], "HTTP 200 by egressgateway"),
-        ([to_gateway, {"match": [{"gateways": ["egress"]}]}], "HTTP 200"),
-        ([{"match": [{"gateways": ["egress"]}], **mark}], "HTTP 200"),
-    ):
-        assert egress.by_gateway([thing("VirtualService", "m", http=routes)], request) == {outcome: 1.0}
-
-
-@pytest.mark.parametrize(
-    ("limit", "seconds", "outcome"),
-    [("1s", 3, "out of time after 1 s"), ("1s", 0, "OK after 0 s"), ("0s", 3, "OK after 3 s"), ("5s", 3, "OK after 3 s")],
-)
-def test_time_outs_of_grpc(limit: str, seconds: int, outcome: str) -> None:
-    rule = thing("VirtualService", "greeter", http=[{"timeout": limit, "route": [{"destination": {"host": "greeter"}}]}])
-    assert resilience.grpc_timed_out([rule], {"virtual_service": "greeter", "seconds": seconds}) == {outcome: 1.0}
-
-
-@pytest.mark.parametrize(("attempts", "outcome"), [(3, "OK at attempt 3"), (1, "UNAVAILABLE at attempt 2")])
-def test_retries_of_grpc(attempts: int, outcome: str) -> None:
-    request = {"virtual_service": "echo", "wanted": 3}
-    assert resilience.grpc_attempted(retrying(attempts=attempts), request) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,10 @@ PODS = {"reviews-v1-0": "v1", "reviews-v3-0": "v3"}
 SPLIT = (80, 20)
 RULES = [
     {**o, "metadata": {**o["metadata"], "uid": "1", "generation": 1, "resourceVersion": "1"}}
-    for o in yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text())
+    for o in [
+        *yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text()),
+        {"kind": "Service", "metadata": {"name": "reviews"}, "spec": {"ports": [{"name": "http", "port": 9080}]}},
+    ]
 ]
 PARTS = ("pods", "applied_by", "label")
 """Of a question, beside the expectation itself."""
@@ -51,7 +54,7 @@ FIRED: dict[str, dict[str, Any]] = {
     "worker_report": {"client_id": "", "data": {}},
 }  # fmt: skip
 """What listeners are called with that a run on one machine without an error does not call."""
-READ = Rules(Declared({"anonymous": {"v1": 0.8, "v3": 0.2}}), (), "generation")
+READ = Rules(Declared({"anonymous": {"v1": 0.8, "v3": 0.2}}), "generation")
 arrived: dict[str, list[float]] = {pod: [] for pod in PODS}
 sentinels: dict[str, dict[str, Any]] = {}
 """Path -> object, as they were written."""
@@ -79,7 +82,9 @@ class Played(Cluster):
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
         pods = [pod_of(name, "reviews", version) for name, version in PODS.items()]
-        return [*pods, pod_of("productpage-0", "productpage", "v1")] if kinds == ("pods",) else RULES
+        if kinds == ("pods",):
+            return [*pods, pod_of("productpage-0", "productpage", "v1")]
+        return [] if namespace else RULES
 
     def ask(self, path: str, **query: str) -> dict[str, Any]:
         if propagation.NAME not in path:

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from loadtests.entries import entry
-from loadtests.rules.declared import BrokenPromiseError, Rules, string_match
+from loadtests.rules.conditions import present
+from loadtests.rules.declared import BrokenPromiseError, Rules, Shares, placed
+from loadtests.rules.view import viewed
 from loadtests.samples import shadow
 from loadtests.verdict import ERROR, Declared, Observed, Outcome, judge
 from tests.unit.test_inputs import PROJECT
@@ -20,7 +22,11 @@ QUESTION: Any = entry.load("full-link").question
 def objects(variant: str = "policy") -> list[dict[str, Any]]:
     rules = list(yaml.safe_load_all((entry.CATALOGUE / f"full-link/{variant}.yaml").read_text()))
     sample = list(yaml.safe_load_all((PROJECT / "samples/shadow/shadow.yaml").read_text()))
-    return [*rules, *(o for o in sample if o["kind"] == "Deployment")]
+    return [*rules, *(o for o in sample if o["kind"] in ("Deployment", "Service"))]
+
+
+def linked(found: list[dict[str, Any]], visit: str) -> Shares:
+    return shadow.linked(viewed(placed(found, "shadow")), QUESTION.classes[visit])
 
 
 def rule(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -29,19 +35,19 @@ def rule(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("visit", "way"), [("everybody", "normal"), ("test traffic", "shadow"), ("forged mark", "normal")])
 def test_only_the_gateway_marks(visit: str, way: str) -> None:
-    assert shadow.linked(objects(), QUESTION.classes[visit]) == {way: 1.0}
+    assert linked(objects(), visit) == {way: 1.0}
 
 
 def test_a_gateway_that_keeps_client_marks_sends_forged_ones_to_the_shadow() -> None:
     found = objects()
     del rule(found, "full-link")["spec"]["http"][1]["headers"]
-    assert shadow.linked(found, QUESTION.classes["forged mark"]) == {"shadow": 1.0}
+    assert linked(found, "forged mark") == {"shadow": 1.0}
 
 
 def test_a_rule_that_ignores_the_mark_leads_to_a_mixed_path() -> None:
     found = objects()
     del rule(found, "ratings")["spec"]["http"][0]
-    assert shadow.linked(found, QUESTION.classes["test traffic"]) == {"reviews shadow, store normal": 1.0}
+    assert linked(found, "test traffic") == {"reviews shadow, store normal": 1.0}
 
 
 def test_the_mark_is_found_among_other_baggage() -> None:
@@ -50,17 +56,17 @@ def test_the_mark_is_found_among_other_baggage() -> None:
         "lab-traffic=test": True, "user=7, lab-traffic=test;ttl=3": True, "lab-traffic=test , x=y": True,
         "lab-traffic=tester": False, "no-lab-traffic=test": False, "x=lab-traffic=test": False,
     }  # fmt: skip
-    assert {value: string_match(match, value) for value in values} == values
+    assert {value: present(match, value) for value in values} == values
 
 
 def test_a_version_without_a_store_has_no_expectation() -> None:
     found = [o for o in objects() if o["metadata"]["name"] != "ratings-shadow"]
     with pytest.raises(BrokenPromiseError, match="ratings shadow"):
-        shadow.linked(found, QUESTION.classes["test traffic"])
+        linked(found, "test traffic")
 
 
 def test_responses_and_sources_are_labelled_by_version() -> None:
-    rules = Rules(Declared({}), (), "")
+    rules = Rules(Declared({}), "")
     labelled = QUESTION.label(
         {
             "test traffic": {"reviews-shadow-1 1,1": 5, "reviews-shadow-1 5,4": 2, "reviews-shadow-1 3,3": 1, ERROR: 1},

@@ -1,0 +1,116 @@
+"""The route of one call as questions read it: a rule is there, nothing overrules it, and its destinations answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from loadtests.rules.calls import Call, Destination
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.hosts import covers, names_of
+from loadtests.rules.layers import MESH, Layers
+from loadtests.rules.routing import find_route, send
+from loadtests.rules.view import View, not_modelled, viewed
+from loadtests.rules.virtual import Branch, branches_for
+from loadtests.rules.world import Taken
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call that a route of a VirtualService takes."""
+
+    taken: Taken
+    branch: Branch
+
+    @property
+    def route(self) -> Layers:
+        """What it does; unread as yet."""
+        return self.branch.route
+
+    @property
+    def condition(self) -> Layers | None:
+        """The condition that holds, if the route has any."""
+        return self.branch.condition
+
+
+def route_of(objects: Sequence[View], call: Call) -> Asked:
+    """The route of a VirtualService that takes a call.
+
+    :raises BrokenPromiseError: if there is none, or of several rules for the host all but one are looked past
+    """
+    taken, where = find_route(objects, call), f"{call.name}:{call.port}"
+    if taken.branch is not None:
+        if overruled := _overruled(taken, taken.branch):
+            raise BrokenPromiseError(overruled)
+        return Asked(taken, taken.branch)
+    if taken.service is not None:
+        raise BrokenPromiseError(f"no VirtualService for {where} is in force")
+    raise BrokenPromiseError(f"{where} has no route for it")
+
+
+def _overruled(taken: Taken, branch: Branch) -> str:
+    """Which rule a sidecar looks past, of several for the host that is called; '' if none.
+
+    At a gateway, those rules are merged instead.
+    """
+    world, domain = taken.world, taken.world.mesh.domain
+    called = next(
+        (s.host for s in taken.reachable if world.call.name in names_of(s.host, world.call.caller.namespace, domain)), ""
+    )
+    for other in taken.rules:
+        both = sorted(name for name in {*other.names} & {*branch.rule.names} if covers(name, called))
+        if other.item is branch.rule.item or not both or not branches_for(other, world.rules, world.call, MESH):
+            continue
+        name, beside = branch.rule.item["metadata"]["name"], other.item["metadata"]["name"]
+        return (
+            f"VirtualServices {name} and {beside} are both for {both[0].removesuffix(f'.svc.{domain}')}: "
+            f"sidecars follow {name} alone; merge them"
+        )
+    return ""
+
+
+def subset_of(asked: Asked, destination: Destination) -> View | None:
+    """What a DestinationRule says of a destination's subset; None for the whole service."""
+    return send(asked.taken, with_mirrors=False).applied[destination.host].subsets.get(destination.subset)
+
+
+def destinations_of(asked: Asked) -> tuple[Destination, ...]:
+    """Where a route sends its calls, if all of them are answered.
+
+    A load balancer chooses among pods that answer alike; pools and ejections can turn requests away, and stay unread.
+
+    :raises BrokenPromiseError: if a destination is not there
+    """
+    sent = send(asked.taken, with_mirrors=False)
+    for host, applied in sent.applied.items():
+        used = [d for d in sent.destinations if d.host == host]
+        ports, subsets = {d.port for d in used}, {d.subset for d in used}
+        if applied.policy is not None:
+            _accept_balancing(applied.policy, ports)
+        for name, subset in applied.subsets.items():
+            subset.accept(*(("labels",) if name in subsets else ()))
+            if isinstance(policy := subset.get("trafficPolicy"), View):
+                _accept_balancing(policy, ports)
+    return sent.destinations
+
+
+def _accept_balancing(policy: View, ports: Container[int]) -> None:
+    """Say that how pods are chosen has no bearing, nor what is set for other ports."""
+    policy.accept("loadBalancer")
+    for setting in policy.get("portLevelSettings", []):
+        setting.accept(*(("loadBalancer",) if setting["port"]["number"] in ports else ()))
+
+
+def read_apart(objects: Sequence[View], read: Callable[[Sequence[View]], Read]) -> Read:
+    """What ``read`` makes of the same objects for another call: what has no bearing on one may have some on the other.
+
+    :raises NotModelledError: naming the fields that are not modelled
+    """
+    seen = viewed(objects)
+    found = read(seen)
+    if paths := not_modelled(seen):
+        raise NotModelledError(", ".join(paths))
+    return found

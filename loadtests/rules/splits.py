@@ -1,0 +1,94 @@
+"""Which version answers: the shares of a service's subsets, for ``question.Split``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadtests.rules.actions import read_headers
+from loadtests.rules.asked import destinations_of, route_of
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.declared import (
+    NotModelledError,
+    Objects,
+    Rules,
+    Shares,
+    expectations,
+    generation,
+    namespace_of,
+    of_kind,
+)
+from loadtests.rules.view import View
+from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.verdict import Declared
+
+GATEWAY = "istio-ingressgateway"
+
+
+def call_of(objects: Objects, request: Mapping[str, Any], service: str, caller: str, namespace: str) -> Call:
+    """The call of one class, which goes to the only port of the service unless it says another one.
+
+    :param request: parts of the call: ``host``, ``port``, ``uri``, ``method``, ``headers``, ``query``; ``gateway`` of those
+        that enter by one
+    :param caller: label ``app`` of the pods that call; GATEWAY for the ingress gateway
+    :raises NotModelledError: if the service has several ports
+    """
+    labels = {"app": caller}
+    pods = Caller(namespace, labels, all_labels=False)
+    if caller == GATEWAY:
+        pods = Caller(ROOT_NAMESPACE, {"istio": "ingressgateway", **labels}, request["gateway"], all_labels=False)
+    given = {key: request[key] for key in ("uri", "method", "headers", "query", "scheme") if key in request}
+    port = request.get("port") or _port(objects, service, namespace)
+    return Call(request.get("host", service), port, pods, **given)
+
+
+def _port(objects: Objects, service: str, namespace: str) -> int:
+    services = [s for s in of_kind(objects, "Service") if namespace_of(s, namespace) == namespace]
+    ports = [p["port"] for s in services if s["metadata"]["name"] == service for p in s["spec"].get("ports", [])]
+    if len(ports) != 1:
+        raise NotModelledError(f"Service {service}: spec.ports")
+    return int(ports[0])
+
+
+def split_of(objects: Sequence[View], call: Call) -> Shares:
+    """Share of each version for one call.
+
+    :raises BrokenPromiseError: if no rule routes it
+    :raises NotModelledError: if the route leads to several services, for versions tell only those of one apart
+    """
+    asked = route_of(objects, call)
+    route = asked.route
+    # No answer fails, so nothing is tried once more; a page of another origin asks for nothing here.
+    route.accept("name", "retries", "corsPolicy")
+    shares: Shares = {}
+    read_headers(route.get("headers", {}))
+    destinations = destinations_of(asked)
+    for number, one in enumerate(destinations):
+        if one.host != destinations[0].host:
+            raise NotModelledError(f"{route.path_of('route')}[{number}].destination.host")
+        shares[one.subset] = shares.get(one.subset, 0.0) + one.share
+    return shares
+
+
+def promise(
+    objects: Objects, requests: Mapping[str, Mapping[str, Any]], service: str, caller: str, namespace: str, margin: float
+) -> Rules:
+    """The promise that ``objects`` make for a split.
+
+    :param objects: VirtualServices, DestinationRules, Services and whatever else bears on routes
+    :param requests: by traffic class; these, ``service`` and ``caller`` as :func:`call_of` has them
+    :param margin: half width of what is accepted around each share
+    """
+
+    def expected(seen: Sequence[View], request: Mapping[str, Any]) -> Shares:
+        return split_of(seen, call_of(objects, request, service, caller, namespace))
+
+    shares, unknown, without = expectations(objects, requests, expected)
+    whole = [name for name, line in shares.items() if "" in line]
+    if len(whole) < len(shares):
+        # Answers of all classes are told apart by version, or none.
+        unknown |= dict.fromkeys(whole, (f"{service}: a route without a subset",))
+        shares = {name: line for name, line in shares.items() if name not in whole}
+    broken = tuple(f"{name}: {reason}" for name, reason in without.items())
+    declared = Declared(shares, margin, broken=broken, unknown=unknown)
+    return Rules(declared, generation(objects), whole_service=all("" in line for line in shares.values()))

@@ -338,9 +338,7 @@ def load(call: Call) -> int:
     if given["UI"]:
         return console(call, sender)
     with call.lock() as held:
-        return call.play(
-            "run_loadtest.yml", held, loadtest_entry=given["ENTRY"], traffic_policy_variant=given["VARIANT"], **sender
-        )
+        return call.play("run_loadtest.yml", held, lab_entry=given["ENTRY"], lab_variant=given["VARIANT"], **sender)
 
 
 def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
@@ -360,9 +358,7 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
 def apply_policy(call: Call) -> int:
     """Apply an entry's rules."""
     with call.lock() as held:
-        return call.play(
-            "apply_policy.yml", held, traffic_policy_entry=call.given["ENTRY"], traffic_policy_variant=call.given["VARIANT"]
-        )
+        return call.play("apply_policy.yml", held, lab_entry=call.given["ENTRY"], lab_variant=call.given["VARIANT"])
 
 
 def measure_latency(call: Call) -> int:

@@ -62,17 +62,15 @@ def load(name: str) -> Entry:
 
 
 def main() -> int:
-    """``python -m loadtests.entries.entry [NAME]``: one entry, or all of them, as JSON with what applying them needs."""
+    """``python -m loadtests.entries.entry NAME``: one entry as JSON, with what applying it needs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("name", nargs="?")
-    name = parser.parse_args().name
+    parser.add_argument("name")
     try:
-        found = [load(n) for n in ([name] if name else names())]
+        found = load(parser.parse_args().name)
     except KeyError as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    told = [{"name": e.name, "namespace": e.question.namespace, "alone": e.question.alone} for e in found]
-    print(json.dumps(told[0] if name else told))
+    print(json.dumps({"name": found.name, "namespace": found.question.namespace}))
     return 0
 
 

@@ -18,6 +18,8 @@ from ansible.utils.vars import load_extra_vars
 SHARED: dict[str, tuple[str, str]] = {
     "image_source": (r"pull|build|auto", "one of: pull, build, auto"),
     "lab_architecture": (r"amd64|arm64|", "one of: amd64, arm64; or empty for this machine's"),
+    "lab_entry": (r".+", "a name that make catalogue lists"),
+    "lab_variant": (r"policy|control", "one of: policy, control"),
     "lab_engine": (r"podman|docker", "one of: podman, docker"),
     "lab_name": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "1 to 32 lower-case letters, digits and inner hyphens"),
 }

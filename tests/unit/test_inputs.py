@@ -54,10 +54,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"istio_verison": "1.31.1"}, "istio_verison", "did you mean istio_version"),
     ({"samples_timeout": "soon"}, "samples_timeout", "type int"),
     ({"samples_gateway_ulr": "x"}, "samples_gateway_ulr", "did you mean samples_gateway_url"),
-    ({"traffic_policy_variant": "contrl"}, "traffic_policy_variant", "one of: policy, control"),
+    ({"lab_variant": "contrl"}, "lab_variant", "one of: policy, control"),
     ({"loadtest_users": 0}, "loadtest_users", "1 to 500"),
     ({"loadtest_processes": 99}, "loadtest_processes", "one of: 1, 2, 3, 4, 8"),
-    ({"traffic_policy_entry": ""}, "traffic_policy_entry", "type str"),
+    ({"lab_entry": ""}, "lab_entry", "make catalogue"),
     ({"loadtest_seed": [1]}, "loadtest_seed", "type int"),
     ({"nodes": 2}, "nodes", "no such variable"),
 ]

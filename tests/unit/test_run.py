@@ -197,7 +197,7 @@ def test_a_playbook_gets_what_make_was_given_word_by_word(probed: Path, tmp_path
     arguments = outcome(probed, environment(tmp_path), *(word.replace("$", "$$") for word in given))["arguments"]
     assert arguments == [
         "--inventory", "inventories/kind", "--extra-vars", '{"lab_name": "zz"}', "-e", '{"a": [1, 2]}', "-v", "--extra-vars",
-        '{"loadtest_entry": "it\'s $(x)", "traffic_policy_variant": "policy", "loadtest_where": "local", '
+        '{"lab_entry": "it\'s $(x)", "lab_variant": "policy", "loadtest_where": "local", '
         '"loadtest_workers": "4"}',
         "playbooks/run_loadtest.yml",
     ]  # fmt: skip
@@ -328,7 +328,7 @@ EVERYTHING = {
     "PYTHONPATH": "/usr/lib/python3/dist-packages", "PYTHONWARNINGS": "error", "GOFLAGS": "-x",
     "HTTPS_PROXY": "http://127.0.0.1:9",
 }  # fmt: skip
-REFUSED = "[ERROR]: traffic_policy_entry: nosuch was given; accepted: an entry of the catalogue, such as "
+REFUSED = "[ERROR]: lab_entry: nosuch was given; accepted: an entry of the catalogue, such as "
 
 
 def test_a_playbook_still_refuses_bad_input_with_all_of_them_set(checkout: Path, tmp_path: Path) -> None:

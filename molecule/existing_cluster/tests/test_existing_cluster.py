@@ -103,7 +103,7 @@ def test_locally_built_images_need_a_registry(foreign: Foreign) -> None:
         ("", "local", "lab_registry: nothing was given, and sample greeter needs a registry"),
         ("http://127.0.0.1:9", "local", "lab_registry: http://127.0.0.1:9 was given; accepted: HOST[:PORT][/PATH]"),
     ):
-        wrong = foreign.play("run_loadtest.yml", loadtest_entry="grpc-balance", loadtest_where=where, lab_registry=given)
+        wrong = foreign.play("run_loadtest.yml", lab_entry="grpc-balance", loadtest_where=where, lab_registry=given)
         assert wrong.returncode != 0
         assert words in lab.words(wrong.stdout), wrong.stdout[-3000:]
         assert "changed=0" in wrong.stdout
@@ -138,7 +138,7 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, regi
 
 
 def test_entries_that_need_a_local_container_are_refused(foreign: Foreign) -> None:
-    done = foreign.play("run_loadtest.yml", loadtest_entry="egress-blocked")
+    done = foreign.play("run_loadtest.yml", lab_entry="egress-blocked")
     assert done.returncode != 0
     assert "egress-blocked was given, whose sample runs a program outside the cluster" in lab.words(done.stdout)
 

@@ -117,7 +117,7 @@ def test_locally_built_images_come_from_a_shared_registry(ack: Ack, registry: st
     """The images of Locust, which sends from within the cluster, and of greeter, which it calls."""
     (STATE / "results/grpc-balance/verdict.json").unlink(missing_ok=True)
     done = ack.play(
-        "run_loadtest.yml", loadtest_entry="grpc-balance", loadtest_where="cluster", loadtest_workers=1,
+        "run_loadtest.yml", lab_entry="grpc-balance", loadtest_where="cluster", loadtest_workers=1,
         lab_registry=f"{registry}/lab", lab_registry_tls_verify=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -61,7 +61,7 @@ def finished(session: requests.Session, base: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def judged() -> dict[str, Any]:
-    done = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20", loadtest_where="cluster", loadtest_workers=2)
+    done = lab.playbook("run_loadtest.yml", lab_entry="reviews-80-20", loadtest_where="cluster", loadtest_workers=2)
     assert done.returncode == 0, done.stdout[-3000:]
     return verdict_of("reviews-80-20")
 
@@ -83,7 +83,7 @@ def test_no_sender_is_left(judged: dict[str, Any]) -> None:
 
 def test_a_broken_rule_fails_from_within_the_cluster(judged: dict[str, Any]) -> None:
     done = lab.playbook(
-        "run_loadtest.yml", loadtest_entry="reviews-80-20", traffic_policy_variant="control", loadtest_where="cluster",
+        "run_loadtest.yml", lab_entry="reviews-80-20", lab_variant="control", loadtest_where="cluster",
         loadtest_workers=2,
     )  # fmt: skip
     assert done.returncode == 1
@@ -121,7 +121,7 @@ def console() -> Iterator[int]:
 
 def test_a_lost_worker_is_reported_and_the_verdict_stands() -> None:
     run = lab.start_playbook(
-        "run_loadtest.yml", {}, loadtest_entry="full-link", loadtest_where="cluster", loadtest_workers=2, loadtest_users=10
+        "run_loadtest.yml", {}, lab_entry="full-link", loadtest_where="cluster", loadtest_workers=2, loadtest_users=10
     )
     try:
         deadline = time.monotonic() + 240

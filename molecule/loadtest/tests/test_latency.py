@@ -25,7 +25,7 @@ RATE, SECONDS, PAIRS = 20, 10, 3
 @pytest.fixture(scope="module", autouse=True)
 def echo() -> None:
     """The sample echo, with rules for other services of the sample."""
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="load-balancing")
+    done = lab.playbook("apply_policy.yml", lab_entry="load-balancing")
     assert done.returncode == 0, done.stdout[-2000:]
 
 

@@ -49,7 +49,7 @@ def judged(variant: str) -> Catalogue:
     results = RESULTS / "control" if variant == "control" else RESULTS
     for name in ENTRIES:
         (results / name / "verdict.json").unlink(missing_ok=True)
-    done = lab.playbook("verify_catalogue.yml", traffic_policy_variant=variant, lab_verify_entries=ENTRIES)
+    done = lab.playbook("verify_catalogue.yml", lab_variant=variant, lab_verify_entries=ENTRIES)
     found = {name: results / name / "verdict.json" for name in ENTRIES}
     return Catalogue(done.returncode, done.stdout, {n: json.loads(f.read_text()) for n, f in found.items() if f.exists()})
 
@@ -95,10 +95,10 @@ def test_the_sidecar_of_a_grpc_caller_logs_http2_to_its_upstream(held: Catalogue
 
 
 def test_a_single_entry_exits_with_its_verdict() -> None:
-    passed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20")
+    passed = lab.playbook("run_loadtest.yml", lab_entry="reviews-80-20")
     assert passed.returncode == 0, passed.stdout[-2500:]
     assert "reviews-80-20: PASS after" in lab.words(passed.stdout)
-    failed = lab.playbook("run_loadtest.yml", loadtest_entry="reviews-80-20", traffic_policy_variant="control")
+    failed = lab.playbook("run_loadtest.yml", lab_entry="reviews-80-20", lab_variant="control")
     assert failed.returncode == 1
     assert "reviews-80-20: FAIL after" in lab.words(failed.stdout), failed.stdout[-2500:]
 

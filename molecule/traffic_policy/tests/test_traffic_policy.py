@@ -31,18 +31,17 @@ def test_the_entrys_rules_are_applied() -> None:
 
 
 def test_applying_another_entry_removes_the_previous_one() -> None:
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="ingress-reachability")
+    done = lab.playbook("apply_policy.yml", lab_entry="ingress-reachability")
     assert done.returncode == 0, done.stdout[-2000:]
     assert rules() == GATEWAY | {"Gateway/ingress-reachability", "VirtualService/ingress-reachability"}
 
 
 def test_an_unknown_entry_changes_nothing() -> None:
     before = rules()
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-21")
+    done = lab.playbook("apply_policy.yml", lab_entry="reviews-80-21")
     assert done.returncode == 1
-    assert (
-        "traffic_policy_entry: reviews-80-21 was given; accepted: an entry of the catalogue, such as reviews-80-20"
-        in lab.words(done.stdout)
+    assert "lab_entry: reviews-80-21 was given; accepted: an entry of the catalogue, such as reviews-80-20" in lab.words(
+        done.stdout
     )
     assert rules() == before
 
@@ -76,10 +75,10 @@ def entry_with(folder: Path, change: Callable[[str], str]) -> Path:
 def test_rules_that_contradict_each_other_change_nothing(change: Callable[[str], str], words: str, tmp_path: Path) -> None:
     before = rules()
     catalogue = entry_with(tmp_path, change)
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-80-20", traffic_policy_catalogue=str(catalogue))
+    done = lab.playbook("apply_policy.yml", lab_entry="reviews-80-20", traffic_policy_catalogue=str(catalogue))
     output = lab.words(done.stdout)
     assert done.returncode == 1
-    assert "traffic_policy_entry: reviews-80-20 was given; " in output
+    assert "lab_entry: reviews-80-20 was given; " in output
     assert words in output
     assert f"correct {catalogue}/reviews-80-20/policy.yaml; nothing was changed" in output
     assert rules() == before
@@ -91,7 +90,7 @@ def test_public_host_names_resolve_if_requested() -> None:
         return [line for line in lines if line.endswith(f"# istio-lab {lab.NAME} webfront")]
 
     def play(wanted: bool) -> str:
-        done = lab.playbook("apply_policy.yml", traffic_policy_entry="webfront", samples_hosts_entry=wanted)
+        done = lab.playbook("apply_policy.yml", lab_entry="webfront", samples_hosts_entry=wanted)
         assert done.returncode == 0, done.stdout[-2000:]
         return done.stdout
 

@@ -108,7 +108,7 @@ def test_kubectl_accepts_the_exported_rules() -> None:
 def test_an_entry_removes_the_pages_rules(tmp_path: Path) -> None:
     history, asked = changes.History(tmp_path / "settings.jsonl"), everything()
     changes.apply(CLUSTER, history, "operator", "reviews", asked, changes.plan(CLUSTER, "reviews", asked).digest)
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="reviews-50-50")
+    done = lab.playbook("apply_policy.yml", lab_entry="reviews-50-50")
     assert done.returncode == 0, done.stdout[-2000:]
     left = {o["metadata"]["labels"]["istio-lab/policy"] for o in changes.read(CLUSTER).objects if settings.is_ours(o)}
     assert left == {"reviews-50-50.policy"}

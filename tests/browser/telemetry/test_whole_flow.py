@@ -83,7 +83,7 @@ def answers_in(page: Page, urls: list[str]) -> float:
 
 def test_judge_see_change_and_undo(page: Page, locust_ui: str, payments: None) -> None:
     # With the playbook, which deploys the sample.
-    done = lab.playbook("apply_policy.yml", traffic_policy_entry="egress-allowed")
+    done = lab.playbook("apply_policy.yml", lab_entry="egress-allowed")
     assert done.returncode == 0, done.stdout[-2000:]
     lab.apply("reviews-80-20")
     before = rules()

@@ -1,0 +1,70 @@
+"""Which entries `make verify` judges on a cluster, and which it skips, with the reason."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests import ending
+from loadtests.entries import entry
+
+UNREACHABLE = "pods of this cluster cannot reach the external service of their sample"
+NO_IMAGE = "the image of their sample is built locally, and no lab_registry was given"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a run judges.
+
+    :param judged: entry -> the namespace of its sample
+    :param skipped: reason -> entries
+    """
+
+    judged: Mapping[str, str]
+    skipped: Mapping[str, Sequence[str]]
+
+
+def choose(namespaces: Mapping[str, str], unreachable: Collection[str], without_image: Collection[str]) -> Choice:
+    """Skip what cannot run on the cluster.
+
+    :param namespaces: entry -> the namespace of its sample
+    :param unreachable: samples whose external service is out of reach of the cluster's pods
+    :param without_image: samples whose image does not reach the cluster's nodes
+    """
+    reasons = {
+        name: UNREACHABLE if namespace in unreachable else NO_IMAGE
+        for name, namespace in namespaces.items()
+        if namespace in {*unreachable, *without_image}
+    }
+    skipped: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        skipped.setdefault(reason, []).append(name)
+    return Choice({name: namespace for name, namespace in namespaces.items() if name not in reasons}, skipped)
+
+
+def main() -> int:
+    """``python -m loadtests.entries.choice``: the choice as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--entries", default="", help="those asked for, separated by commas; all if empty")
+    parser.add_argument("--samples", type=Path, required=True, help="folder of the samples")
+    parser.add_argument("--no-external-services", action="store_true", help="pods cannot reach containers of this machine")
+    parser.add_argument("--without-image", default="", help="samples whose image does not reach the nodes, separated by commas")
+    given = parser.parse_args()
+    asked = given.entries.split(",") if given.entries else entry.names()
+    if unknown := [name for name in asked if name not in entry.names()]:
+        print(f"{', '.join(unknown)} was given; accepted: names that make catalogue lists", file=sys.stderr)
+        return 1
+    external = {file.parent.name for file in given.samples.glob("*/outside.yml")} if given.no_external_services else set()
+    namespaces = {name: entry.load(name).question.namespace for name in entry.names() if name in asked}
+    choice = choose(namespaces, external, given.without_image.split(","))
+    skipped = [f"not judged, because {reason}: {', '.join(names)}" for reason, names in choice.skipped.items()]
+    print(json.dumps({"namespaces": choice.judged, "skipped": skipped}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(ending.guarded(main))

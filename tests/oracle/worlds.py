@@ -239,7 +239,7 @@ COPIES = st.one_of(
 )
 ASIDE = some(
     {
-        "name": st.just("route"), "timeout": st.sampled_from(SECONDS), "retries": RETRIES, "headers": HEADERS,
+        "name": st.just("route"), "timeout": st.sampled_from(SECONDS), "headers": HEADERS,
         "corsPolicy": CORS,
     },
     most=2,
@@ -247,21 +247,25 @@ ASIDE = some(
 BOTH = st.builds(lambda delay, abort: {"delay": delay, "abort": abort}, DELAY, ABORT)
 FAULT = st.one_of(DELAY.map(lambda d: {"delay": d}), ABORT.map(lambda a: {"abort": a}), BOTH)
 FORWARDED = st.builds(
-    lambda legs, aside, fault, rewrite, copies: {"route": legs, **aside, **fault, **rewrite, **copies},
+    lambda legs, aside, fault, rewrite, copies, retries: {"route": legs, **aside, **fault, **rewrite, **copies, **retries},
     LEGS, ASIDE, seldom("fault", FAULT), seldom("rewrite", REWRITE), weighted((2, st.just({})), (1, COPIES)),
+    weighted((1, st.just({})), (1, RETRIES.map(lambda found: {"retries": found}))),
 )  # fmt: skip
 ANSWERED = st.one_of(REDIRECT.map(lambda to: {"redirect": to}), DIRECT.map(lambda answer: {"directResponse": answer}))
 OWN = weighted((4, FORWARDED), (1, ANSWERED))
 DELEGATED = st.builds(
-    lambda to, aside: {"delegate": to, **aside},
+    lambda to, aside, retries: {"delegate": to, **aside, **retries},
     one_of({"name": "part", "namespace": "shop"}, {"name": "part", "namespace": "shop"}, {"name": "part"}), ASIDE,
+    seldom("retries", RETRIES),
 )  # fmt: skip
 
 
 def routes(actions: Strategy, most: int) -> Strategy:
-    """HTTP routes of one VirtualService, each with up to two conditions."""
-    conditions = st.lists(MATCHES.filter(bool), max_size=2).map(lambda found: {"match": found} if found else {})
-    return st.lists(st.builds(lambda when, what: {**when, **what}, conditions, actions), min_size=1, max_size=most)
+    """HTTP routes of one VirtualService: each has one or two conditions, but for the last, which may take everything."""
+    conditions = st.lists(MATCHES.filter(bool), min_size=1, max_size=2).map(lambda found: {"match": found})
+    asked = st.lists(st.builds(lambda when, what: {**when, **what}, conditions, actions), max_size=most)
+    last = weighted((3, actions.map(lambda what: [what])), (1, st.just([])))
+    return st.builds(lambda some, one: [*some, *one], asked, last).filter(bool)
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------------

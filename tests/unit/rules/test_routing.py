@@ -561,6 +561,13 @@ def test_a_listener_with_a_port_of_its_own_is_unknown() -> None:
     assert unread(one) == ("Sidecar s: spec.egress[0].port.number",)
 
 
+def test_a_rule_with_capitals_is_not_taken_over_by_name() -> None:
+    capitals = rule("r", V1, hosts=["Reviews.shop.svc.cluster.local"])
+    for host, expected in (("*/*", "reviews/v1"), ("*/reviews.shop.svc.cluster.local", "reviews")):
+        scope = thing("Sidecar", "s", egress=[{"hosts": [host]}])
+        assert shares(routed(capitals, scope)) == {expected: 1.0}
+
+
 def test_a_rule_that_the_sidecar_does_not_take_over() -> None:
     elsewhere = rule("r", V1, hosts=["reviews.shop.svc.cluster.local"], namespace="other")
     assert shares(routed(elsewhere, sidecar("./*"))) == {"reviews": 1.0}

@@ -84,7 +84,8 @@ class Played(Cluster):
         pods = [pod_of(name, "reviews", version) for name, version in PODS.items()]
         if kinds == ("pods",):
             return [*pods, pod_of("productpage-0", "productpage", "v1")]
-        return [] if namespace else RULES
+        edits = len(list(Path(edited).glob("*"))) if (edited := os.environ.get("PLAYED_EDITS")) else 0
+        return [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES if not namespace]
 
     def ask(self, path: str, **query: str) -> dict[str, Any]:
         if propagation.NAME not in path:
@@ -243,6 +244,25 @@ def faults_of_expectations(results: Path) -> dict[str, Any]:
             vars(mesh_run)["entry"] = Namespace(names=entry.names, load=lambda _, question=broken: Namespace(question=question))
             told[f"{found.name} {part}"] = judge(results / found.name)
     return told
+
+
+def edited_while_it_is_watched(results: Path) -> dict[str, Any]:
+    """A run in which a rule is edited after a while."""
+    vars(mesh_run)["Cluster"] = Played
+    edits = results / "edits"
+    edits.mkdir()
+    os.environ["PLAYED_EDITS"] = str(edits)
+
+    def edit() -> None:
+        # The rules have been read before the first request.
+        while not any(arrived.values()):
+            gevent.sleep(0.1)
+        (edits / "one").touch()
+
+    gevent.spawn_later(0.5, edit)
+    # So slow that there is no verdict by then.
+    question.PACE = 5
+    return judge(results)
 
 
 def nobody_watches(results: Path) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = locust(results, "--web-host", "127.0.0.1", "--web-port", str(port))
-    environment = {**os.environ, "PLAYED_LATE": str(results / "late")}
+    (results / "edits").mkdir()
+    environment = {**os.environ, "PLAYED_LATE": str(results / "late"), "PLAYED_EDITS": str(results / "edits")}
     with subprocess.Popen(
         command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as run:
@@ -138,6 +139,17 @@ def test_stop_and_new_in_quick_succession_and_the_last_run_passes(page: Page) ->
     assert result["outcome"] == "PASS", result
     assert json.loads((page.results / "reviews-80-20/verdict.json").read_text())["n"] == result["n"]
     wait_for(lambda: page.state == "stopped", seconds=5)
+
+
+def test_a_rule_that_is_edited_starts_the_verdict_again(page: Page) -> None:
+    assert page.swarm(1)["success"]
+    wait_for(lambda: page.verdict["n"] > 100)
+    (page.results / "edits/one").touch()
+    wait_for(lambda: page.verdict["n"] < 100)
+    told = page.verdict
+    assert (told["outcome"], told["finished"]) == ("INCONCLUSIVE", False)
+    page.stop()
+    assert page.finished()["outcome"] == "INCONCLUSIVE"
 
 
 def test_a_run_that_is_stopped_while_it_waits_for_the_proxies_does_not_start(page: Page) -> None:

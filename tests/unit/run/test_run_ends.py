@@ -81,6 +81,12 @@ def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> No
         assert result | void(f"TypeError: {part} is broken") == result, name
 
 
+def test_a_rule_that_is_edited_makes_a_run_void_that_nobody_watches() -> None:
+    told = played("edited_while_it_is_watched")
+    reasons = ["a rule was edited while the run watched it"]
+    assert told | {"ended": True, "status": 2, "outcome": "VOID", "reasons": reasons} == told
+
+
 def test_no_more_is_sent_than_a_run_may_send_even_if_nobody_watches_it() -> None:
     result = played("nobody_watches")
     assert result["ended"] is False, "nothing else in the process ends it, only the guard"

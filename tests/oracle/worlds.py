@@ -177,10 +177,9 @@ ABORT = st.one_of(
 RETRIES = st.one_of(
     st.just({"attempts": 0}),
     st.fixed_dictionaries(
-    {"attempts": one_of(1, 3)},
+    {"attempts": one_of(1, 3), "retryOn": one_of("503,connect-failure", "429,504", "5xx", "gateway-error,reset", "")},
     optional={
         "perTryTimeout": st.sampled_from(SECONDS),
-        "retryOn": one_of("5xx", "503,connect-failure", "gateway-error,reset", "retriable-status-codes,429", ""),
         "retryRemoteLocalities": st.booleans(), "retryIgnorePreviousHosts": st.booleans(), "backoff": st.just("0.1s"),
     },
     ),

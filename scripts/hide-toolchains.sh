@@ -4,6 +4,6 @@
 set -euo pipefail
 mkdir -p "$1"
 for name in go gofmt java javac jar mvn node nodejs npm npx ruby gem cc c++ gcc g++ cargo rustc helm; do
-    printf '#!/bin/sh\necho "%s: the lab must not use the host's own" >&2\nexit 127\n' "$name" >"$1/$name"
+    printf '#!/bin/sh\necho "%s: the lab must not use the one of the host" >&2\nexit 127\n' "$name" >"$1/$name"
     chmod 0755 "$1/$name"
 done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,9 @@ class CallbackModule(CallbackBase):
         :raises SystemExit: unless all went well; Ansible has one status for all failed tasks, and none for work not done
         """
         self._ended.set()
-        ends = [start for _, start in self._phases[1:]] + [time.monotonic()]
+        begun = pairwise([*self._phases, ("", time.monotonic())])
         self._display.banner("PHASE TIMES")
-        for line in phase_table([(name, end - start) for (name, start), end in zip(self._phases, ends, strict=True)]):
+        for line in phase_table([(name, end - start) for (name, start), (_, end) in begun]):
             self._display.display(line)
         if stats.failures or stats.dark:
             raise SystemExit(self._failure)

@@ -209,7 +209,7 @@ def test_deletion_requires_the_name_and_lists_resources(cloud: Cloud) -> None:
 def test_the_api_refuses_a_wrong_key(cloud: Cloud) -> None:
     with Server(cloud) as server, pytest.raises(ack.AckError, match="SignatureDoesNotMatch"):
         ack.present(api(server, secret="wrong"), module())
-    assert cloud.refused == ["the signature does not fit"]
+    assert cloud.refused == ["the signature does not match"]
 
 
 def test_waiting_has_a_limit(cloud: Cloud) -> None:

@@ -13,7 +13,7 @@ from tests.unit.test_inputs import PROJECT
 
 def refuses(name: str, path: str) -> bool:
     done = subprocess.run(["sh", "-c", f"{name} version"], env={"PATH": path}, capture_output=True, text=True, check=False)
-    return done.returncode == 127 and "may not lean on" in done.stderr
+    return done.returncode == 127 and "must not use" in done.stderr
 
 
 def test_toolchains_refuse_and_others_do_not(tmp_path: Path) -> None:

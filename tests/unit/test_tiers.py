@@ -65,11 +65,14 @@ def test_a_stale_name_in_the_list_is_detected() -> None:
 
 
 def features(name: str) -> set[str]:
-    """What one entry covers: its sample, expectation function, kind of question, and kinds of client."""
+    """What one entry covers: its sample, expectation function kinds of security rules, question, and kinds of client."""
     found = entry.load(name)
+    rules = yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text())
+    guards = sorted({rule["kind"] for rule in rules if rule and rule["apiVersion"].startswith("security.istio.io/")})
     expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009
     return {
-        f"sample {found.question.namespace}", f"expectation {expects}", f"question {type(found.question).__name__}",
+        f"sample {found.question.namespace}", f"expectation {expects}",
+        *([f"{expects} of {' '.join(guards)}"] if guards else []), f"question {type(found.question).__name__}",
         f"far end {bool(getattr(found.question, 'server', None))}",
         *(f"client {type(traffic).__name__}" for traffic in found.traffic.values()),
     }  # fmt: skip

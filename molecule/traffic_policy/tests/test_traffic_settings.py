@@ -79,7 +79,7 @@ def test_istio_accepts_every_setting_and_it_can_be_undone(tmp_path: Path) -> Non
     )
     assert writes.MANAGER in {m["manager"] for m in written["metadata"]["managedFields"]}
     until = 60
-    while (found := changes.propagation(CLUSTER))[1] and until:
+    while (found := changes.stale_proxies(CLUSTER))[1] and until:
         until -= 1
     assert found[0] >= 7
     assert found[1] == []
@@ -112,7 +112,7 @@ def test_an_entry_removes_the_pages_rules(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     left = {o["metadata"]["labels"]["istio-lab/policy"] for o in changes.read(CLUSTER).objects if settings.is_ours(o)}
     assert left == {"reviews-50-50.policy"}
-    with pytest.raises(settings.RefusedError, match="has been changed since"):
+    with pytest.raises(settings.RefusedError, match="has changed since"):
         changes.undo(CLUSTER, history, "operator", 1)
 
 

@@ -18,7 +18,7 @@ from loadtests.clients.http import Fetch
 from loadtests.clients.tokens import TokenFetch
 from loadtests.entries import entry, policy
 from loadtests.entries.question import SECURITY, Contract, within
-from loadtests.mesh import writes
+from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
 from loadtests.rules.declared import Rules
@@ -29,7 +29,11 @@ from tests.oracle import protections
 
 KEY = "lab-tokens"
 CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
-CALLS = (("GET", "/books/1", {"x-user": "jane"}), ("POST", "/books/2/pages", {"x-user": "jason"}), ("GET", "/admin", {}))
+CALLS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("GET", "/books/1", {"x-user": "jane"}),
+    ("POST", "/books/2/pages", {"x-user": "jason"}),
+    ("GET", "/admin", {}),
+)
 ASKED = {
     f"{caller} {method} {app}{path}": (caller, app, method, path, headers)
     for caller in CALLERS for app in protections.APPS for method, path, headers in CALLS
@@ -166,7 +170,7 @@ def test_the_mesh_does_what_the_rules_are_read_to_say(cluster: Cluster, ports: M
         put(cluster, one.rules)
         questions = [(contract, traffic, contract.read(cluster)) for contract, traffic in asked(one)]
         first, _, rules = questions[0]
-        assert first.wait_in_step(cluster, rules, lab.SECONDS_TO_HOLD) == []
+        assert propagation.wait(cluster, rules.generation, first.applied_by, lab.SECONDS_TO_HOLD) == []
         for contract, traffic, rules in questions:
             found = disagreements(rules, contract, traffic, ports)
             wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]

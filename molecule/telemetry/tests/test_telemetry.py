@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,6 +41,10 @@ def query(expression: str) -> list[dict[str, Any]]:
 def count(expression: str) -> float:
     """The single number of an expression; 0 without a series."""
     return sum(float(series["value"][1]) for series in query(expression))
+
+
+def exists(expression: str) -> bool:
+    return count(expression) >= 1
 
 
 def settles(value: Callable[[], Any], wanted: Any) -> Any:
@@ -109,11 +114,11 @@ def test_a_series_names_both_ends_and_their_identities(split: None) -> None:
     }  # fmt: skip
     for labels in (sent, received):
         selector = ",".join(f'{name}="{value}"' for name, value in labels.items())
-        assert settles(lambda s=selector: count(f"count(istio_requests_total{{{s}}})") >= 1, True), query(
+        assert settles(partial(exists, f"count(istio_requests_total{{{selector}}})"), True), query(
             'istio_requests_total{destination_workload="reviews-v1"}'
         )
         took = f"sum(istio_request_duration_milliseconds_count{{{selector}}})"
-        assert settles(lambda t=took: count(t) >= 1, True)
+        assert settles(partial(exists, took), True)
     assert not query('{__name__=~"istio_.+",lab_cluster!=""}')
 
 
@@ -197,7 +202,7 @@ def test_every_dashboard_query_has_a_result(split: None) -> None:
         if title in may_be_empty:
             query(expression)
         else:
-            assert settles(lambda asked=expression: answered(asked), True), (title, expression)
+            assert settles(partial(answered, expression), True), (title, expression)
 
 
 def test_the_cluster_accepts_grafana_and_kiali() -> None:

@@ -11,6 +11,8 @@ from loadtests.rules.view import View
 MESH = "mesh"
 TABLES = frozenset(("headers", "withoutHeaders", "queryParams", "sourceLabels"))
 """Fields of a condition of which rule and delegate add up."""
+WRAPPED = frozenset(("mirrorPercent",))
+"""Numbers of which the API tells 0 from not set."""
 INHERITED = frozenset(
     (
         "name", "rewrite", "directResponse", "timeout", "retries", "fault", "mirror", "mirrorPercent", "mirrorPercentage",
@@ -73,7 +75,7 @@ class Layers(Mapping[str, Any]):
         """The part that sets a field; empty texts, zeros and empty lists are not set. Of those after it, it has no bearing."""
         found = None
         for part in self._of(key):
-            if found is None and key in part.view and (isinstance(value := part.view[key], View) or value):
+            if found is None and key in part.view and (isinstance(value := part.view[key], View) or value or key in WRAPPED):
                 found = part
             elif found is not None and key not in TABLES:
                 part.view.accept(key)

@@ -140,10 +140,13 @@ def _selected(rules: Sequence[Rule], here: Sequence[Service], port: int) -> list
 
 
 def _most_specific_rules(scope: Scope) -> dict[str, Rule]:
-    """Of each service that a rule is for: the rule with the most specific host; of several for one host, the first."""
+    """Of each service that a rule is for: the rule with the most specific host; of several for one host, the first.
+
+    As istiod, by the hosts as the rules write them: one with a capital is no service's here.
+    """
     by_name: dict[str, Rule] = {}
     for rule in scope.rules:
-        for name in rule.names:
+        for name in rule.written:
             by_name.setdefault(name, rule)
     chosen = {s.host: hosts.most_specific(by_name, s.host) for s in scope.services}
     return {host: by_name[name] for host, name in chosen.items() if name is not None}

@@ -20,12 +20,12 @@ from loadtests.rules.view import View
 class Rule:
     """A VirtualService for hosts.
 
-    :param names: the hosts in full
+    :param written: the hosts in full
     :param gateways: ``namespace/name`` each, and ``mesh``
     """
 
     item: View
-    names: tuple[str, ...]
+    written: tuple[str, ...]
     gateways: frozenset[str]
     export: frozenset[str]
 
@@ -38,6 +38,11 @@ class Rule:
     def title(self) -> str:
         """How messages name it."""
         return f"VirtualService {self.item['metadata']['name']}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its hosts in full, in lower case."""
+        return tuple(name.lower() for name in self.written)
 
     def part(self, view: View) -> Part:
         """Something that it says."""
@@ -60,9 +65,10 @@ class Branch:
 
 def _rule(item: View, mesh: Mesh) -> Rule:
     spec, owner = item["spec"], namespace_of(item)
+    written = tuple(hosts.long_name(str(name), owner, mesh.domain) for name in spec.get("hosts", []))
     return Rule(
         item,
-        tuple(hosts.long_name(str(name), owner, mesh.domain).lower() for name in spec.get("hosts", [])),
+        written,
         frozenset(gateway_name(str(name), owner) for name in spec.get("gateways") or [MESH]),
         frozenset(owner if one == OWN else one for one in exports(spec)) or frozenset((EVERYBODY,)),
     )

@@ -20,8 +20,8 @@ from loadtests.rules.calls import (
 
 DIGITS = 6
 """Envoy has percentages in parts of a million."""
-WITHOUT_EFFECT = "retriable-status-codes"
-"""Among ``retryOn``: Istio adds it wherever codes are listed, and without codes it means nothing."""
+WITHOUT_EFFECT = frozenset(("retriable-status-codes", ""))
+"""Among ``retryOn``: Istio adds the first after a comma wherever codes are listed; without codes it means nothing."""
 
 
 def asked(call: Call) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def plain(found: Routed, call: Call) -> Routed:
         redirect = dataclasses.replace(redirect, path=None if redirect.path == call.uri else redirect.path)
     retries = found.retries
     if retries:
-        names = tuple(sorted(set(retries.retry_on) - {WITHOUT_EFFECT}))
+        names = tuple(sorted(set(retries.retry_on) - WITHOUT_EFFECT))
         retries = dataclasses.replace(retries, retry_on=names) if retries.attempts else None
     return dataclasses.replace(
         found,

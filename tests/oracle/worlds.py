@@ -108,8 +108,10 @@ TARGETS = (
     Target("elsewhere.example.com", 9080, ""),
 )  # fmt: skip
 """What sidecars are asked for."""
-ENTRANCES = tuple(Target(host, 80, host) for host in ("shop.example.com", "bank.example.com", "other.example.org"))
-"""What the gateway is asked for."""
+ENTRANCES = tuple(
+    Target(host, 80, host) for host in ("shop.example.com", "bank.example.com", "shopexample.com", "other.example.org")
+)
+"""What the gateway is asked for; the third only looks as if ``*.example.com`` covered it."""
 
 
 # -- parts of rules ------------------------------------------------------------------------------------------------------
@@ -250,6 +252,14 @@ FORWARDED = st.builds(
     LEGS, ASIDE, seldom("fault", FAULT), seldom("rewrite", REWRITE), weighted((2, st.just({})), (1, COPIES)),
     weighted((1, st.just({})), (1, RETRIES.map(lambda found: {"retries": found}))),
 )  # fmt: skip
+REPLACED = st.builds(
+    lambda prefix, new, to: {
+        "match": [{"uri": {"prefix": prefix}}], "rewrite": {"uri": new}, "route": [{"destination": to}]
+    },
+    one_of("/a", "/a/", "/"), one_of("/new", "/new/", "/"),
+    one_of({"host": REVIEWS}, {"host": RATINGS, "port": {"number": 80}}),
+)  # fmt: skip
+"""A prefix and what takes its place."""
 ANSWERED = st.one_of(REDIRECT.map(lambda to: {"redirect": to}), DIRECT.map(lambda answer: {"directResponse": answer}))
 OWN = weighted((4, FORWARDED), (1, ANSWERED))
 DELEGATED = st.builds(
@@ -262,7 +272,9 @@ DELEGATED = st.builds(
 def routes(actions: Strategy, most: int) -> Strategy:
     """HTTP routes of one VirtualService: each has one or two conditions, but for the last, which may take everything."""
     conditions = st.lists(MATCHES.filter(bool), min_size=1, max_size=2).map(lambda found: {"match": found})
-    asked = st.lists(st.builds(lambda when, what: {**when, **what}, conditions, actions), max_size=most)
+    asked = st.lists(
+        weighted((5, st.builds(lambda when, what: {**when, **what}, conditions, actions)), (1, REPLACED)), max_size=most
+    )
     last = weighted((3, actions.map(lambda what: [what])), (1, st.just([])))
     return st.builds(lambda some, one: [*some, *one], asked, last).filter(bool)
 
@@ -398,8 +410,13 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
     if draw(one_of(True, False, False)):
         objects.append(draw(sidecars()))
     if any("delegate" in route for one in objects for route in one["spec"].get("http", [])):
-        spec: Object = {"http": draw(routes(OWN, most=2)), **draw(EXPORT)}
-        objects.append(named("VirtualService", "part", "shop", spec))
+        part: Object = {"http": draw(routes(OWN, most=2)), **draw(EXPORT)}
+        objects.append(named("VirtualService", "part", "shop", part))
+    entering = [one for one in objects if one["spec"].get("gateways") == [GATEWAY]]
+    if entering and draw(one_of(True, False)):
+        # The gateway merges rules of the same hosts: the older one's routes first, those that take everything last.
+        spec = {**entering[0]["spec"], "http": draw(routes(OWN, most=1))}
+        objects.append(named("VirtualService", "rule-9", "shop", spec, age=draw(one_of(2, 95))))
     gated = any(GATEWAY in one["spec"].get("gateways", []) for one in objects)
     if gated:
         hosts = draw(one_of(["*"], ["*"], ["*.example.com"], ["shop/*.example.com", "bank.example.com"], ["./*"]))

@@ -84,6 +84,14 @@ def when(route: Mapping[str, Any], **condition: Any) -> Object:
     return {**route, "match": [condition]}
 
 
+def test_a_host_with_a_capital_is_no_more_specific_than_a_wildcard() -> None:
+    """As istiod has it, where both rules are for the same service: the older one's routes come first."""
+    wildcard = rule("a", V1, hosts=["*.shop.svc.cluster.local"], created="2026-01-01T00:00:00Z")
+    capital = rule("b", V2, hosts=["Reviews.shop.svc.cluster.local"], created="2026-01-02T00:00:00Z")
+    assert [d.subset for d in routed(wildcard, capital).destinations] == ["v1"]
+    assert [d.subset for d in routed(capital).destinations] == ["v2"]
+
+
 def test_without_a_rule_the_service_answers() -> None:
     found = routed()
     assert found.destinations == (Destination("reviews.shop.svc.cluster.local", "", 80, 1.0),)
@@ -399,6 +407,7 @@ def test_time_outs() -> None:
         ({"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercentage": {"value": 12.5}}, [0.125]),
         ({"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercentage": {}}, []),
         ({"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercent": 7}, [0.07]),
+        ({"mirror": {"host": "reviews", "subset": "v3"}, "mirrorPercent": 0}, []),
         (
             {
                 "mirrors": [

@@ -57,6 +57,12 @@ def namespace_of(rule: Mapping[str, Any], otherwise: str = "") -> str:
     return str(rule["metadata"].get("namespace", otherwise))
 
 
+def age(rule: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The order in which istiod takes objects: by creation, name, namespace."""
+    metadata = rule["metadata"]
+    return str(metadata.get("creationTimestamp") or ""), str(metadata["name"]), namespace_of(rule)
+
+
 def generation(objects: Objects) -> str:
     """Changes whenever the spec of one of ``objects`` does, or one comes or goes."""
 

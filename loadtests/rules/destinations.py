@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.declared import NotModelledError, Objects, namespace_of, views_of
+from loadtests.rules.declared import NotModelledError, Objects, age, namespace_of, views_of
 from loadtests.rules.view import View
 
 BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")
@@ -37,11 +37,6 @@ def qualified(host: str, namespace: str, domain: str = "cluster.local") -> str:
     return host if "." in host or host == "*" else f"{host}.{namespace}.svc.{domain}"
 
 
-def covers_host(pattern: str, host: str) -> bool:
-    """Whether the host of a DestinationRule (``a.b``, ``*.b``, ``*``) covers a full host name."""
-    return host.endswith(pattern[1:]) if pattern.startswith("*") else host == pattern
-
-
 def service_namespace(host: str, domain: str = "cluster.local") -> str:
     """Namespace of a service by its full name; '' for a host that is not a service of the cluster."""
     parts = host.removesuffix(f".svc.{domain}").split(".")
@@ -51,12 +46,6 @@ def service_namespace(host: str, domain: str = "cluster.local") -> str:
 def named_rule(rule: View) -> str:
     """How messages name a DestinationRule."""
     return f"DestinationRule {rule['metadata']['name']}"
-
-
-def age(rule: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What istiod orders rules by: time of creation, name, namespace."""
-    metadata = rule["metadata"]
-    return str(metadata.get("creationTimestamp", "")), str(metadata["name"]), str(metadata.get("namespace", ""))
 
 
 def _exported(rule: View) -> frozenset[str]:
@@ -77,7 +66,7 @@ def _most_specific(rules: Sequence[View], host: str, otherwise: str, mesh: Mesh)
     of_host: dict[str, list[View]] = {}
     for rule in rules:
         name = qualified(rule["spec"]["host"], namespace_of(rule, otherwise), mesh.domain)
-        if covers_host(name, host):
+        if hosts.covers(name, host):
             of_host.setdefault(name, []).append(rule)
     best = max(of_host, key=lambda name: (not name.startswith("*"), len(name)), default="")
     return of_host.get(best, [])

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.level4 import tcp_branch
-from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, namespace_of, of_kind, one_for_each_host
+from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View
 from loadtests.rules.virtual import Branch, Rule, branches_for, first_taken, given_to
 from loadtests.rules.world import Taken, World

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.declared import NotModelledError, age, namespace_of
 from loadtests.rules.view import View
 
 HTTP, TCP, TLS, SNIFFED, UDP = "http", "tcp", "tls", "sniffed", "udp"
@@ -46,17 +46,6 @@ class Service:
     def of_kubernetes(self) -> bool:
         """Whether it is a Service, whose host nobody else can take."""
         return not self.entries
-
-
-def age(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The order in which istiod takes objects: by creation, name, namespace."""
-    metadata = item["metadata"]
-    return str(metadata.get("creationTimestamp") or ""), str(metadata["name"]), namespace_of(item)
-
-
-def namespace_of(item: Mapping[str, Any]) -> str:
-    """Namespace of an object."""
-    return str(item["metadata"].get("namespace", ""))
 
 
 def of_kind(objects: Iterable[View], kind: str) -> list[View]:

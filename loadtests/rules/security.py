@@ -11,8 +11,8 @@ from typing import Any
 
 from loadtests.rules.authorization import TRUST_DOMAIN, decided
 from loadtests.rules.calls import Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
-from loadtests.rules.destinations import age, applied_rules, qualified, settings
+from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
+from loadtests.rules.destinations import applied_rules, qualified, settings
 from loadtests.rules.promises import Request, named, serves
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.declared import NotModelledError, Objects, namespace_of, of_kind, views_of
-from loadtests.rules.destinations import age
+from loadtests.rules.declared import NotModelledError, Objects, age, namespace_of, of_kind, views_of
 from loadtests.rules.view import View
 
 ROOT_NAMESPACE = "istio-system"

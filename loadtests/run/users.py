@@ -23,7 +23,7 @@ class MeshUser(FastHttpUser):
     turn: ClassVar[Any] = itertools.count()
 
     def on_start(self) -> None:
-        """Take a traffic class; log in if it has a user."""
+        """Take a traffic class."""
         self.entry: Entry = load(self.environment.parsed_options.entry)
         # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
         self.wait_time = MethodType(constant_throughput(self.entry.question.pace), self)

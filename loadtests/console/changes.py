@@ -1,6 +1,6 @@
 """Previews, applies and undoes changes to rules, and keeps their history.
 
-A change is checked first: by the lab itself, by a dry run in the API server (with Istio's validation), and by the analyzer.
+A change is checked first: by a dry run in the API server, with Istio's validation, and by Istio's analyzer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import yaml
 
 from loadtests.console import account, drafts, effects
 from loadtests.console.settings import RefusedError, Service
-from loadtests.entries import policy
 from loadtests.entries.question import GATEWAY
-from loadtests.mesh import propagation, writes
+from loadtests.mesh import analysis, propagation, writes
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.mesh.writes import Change
-from loadtests.rules.declared import Objects, generation, of_kind
+from loadtests.rules.declared import Objects, generation
 
 SENTINEL = f"{propagation.NAME}-settings"
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
@@ -130,37 +129,16 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     state = read(cluster)
     found = drafts.changes(state.objects, state.service(service), asked)
     after = [c.after for c in found if c.after]
-    ours = {(c.object["kind"], c.object["metadata"]["name"]) for c in found}
-    subsets = [o for o in of_kind(state.objects, "DestinationRule") if ("DestinationRule", o["metadata"]["name"]) not in ours]
-    if contradictions := policy.contradictions_with(cluster, [*after, *subsets]):
-        raise RefusedError("; ".join(contradictions))
     found = writes.ordered(found)
     try:
         writes.try_out(account.of(cluster), found, state.objects)
     except RefusedByServerError as error:
         raise RefusedError(str(error)) from error
-    others = [o for o in state.objects if (o["kind"], o["metadata"]["name"]) not in ours]
-    warnings = (*effects.without_effect(state.service(service), asked), *analyzed(cluster, after, others))
+    analyzed = analysis.analyze(cluster, after, beside=state.objects, replaced=[c.before for c in found if c.before])
+    if analyzed.errors:
+        raise RefusedError(f"istioctl analyze: {'; '.join(analyzed.errors)}")
+    warnings = (*effects.without_effect(state.service(service), asked), *analyzed.warnings)
     return Plan(tuple(found), warnings, tuple(state.objects))
-
-
-def analyzed(cluster: Cluster, objects: Objects, others: Objects) -> tuple[str, ...]:
-    """Warnings of ``istioctl analyze`` for ``objects``, together with the namespace's ``others``.
-
-    The analyzer reads only these objects. To read the cluster, it would need access to all of it, even the mesh's Secrets.
-
-    :raises RefusedError: if it finds an error in one of ``objects``
-    """
-    if not objects:
-        return ()
-    given = yaml.safe_dump_all([*objects, *others])
-    reported = json.loads(cluster.istioctl("analyze", "--use-kube=false", "--output", "json", "-", stdin=given) or "[]")
-    ours = {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
-    about = [m for m in reported or [] if m.get("origin", "").split(" ports", 1)[0] in ours]
-    found = {level: [f"{m['code']} {m['message']}" for m in about if m["level"] == level] for level in ("Error", "Warning")}
-    if found["Error"]:
-        raise RefusedError(f"istioctl analyze: {'; '.join(found['Error'])}")
-    return tuple(found["Warning"])
 
 
 def stale_proxies(cluster: Cluster) -> tuple[int, list[str]]:

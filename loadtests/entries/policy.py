@@ -15,32 +15,16 @@ import yaml
 
 from loadtests import ending
 from loadtests.entries import entry
-from loadtests.mesh import propagation
+from loadtests.mesh import analysis, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.mesh.writes import KINDS, Change, ConflictError, apply, key, ordered, state, try_out
-from loadtests.rules import precheck
-from loadtests.rules.declared import Objects, of_kind
 
 LABEL = "istio-lab/policy"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class RefusedError(Exception):
-    """The rules cannot be held; nothing was changed. The message says why."""
-
-
-def contradictions_with(cluster: Cluster, objects: Objects) -> list[str]:
-    """Every contradiction in ``objects``, given what is in the cluster now; empty when they can be held.
-
-    :raises ClusterError: if the cluster does not answer
-    """
-    there = cluster.items("services", "pods", "gateways.networking.istio.io")
-    try:
-        services, pods, gateways = (of_kind(there, kind) for kind in ("Service", "Pod", "Gateway"))
-        found = precheck.check(objects, services, pods, gateways, cluster.namespace)
-    except (KeyError, TypeError) as error:
-        found = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
-    return list(dict.fromkeys(found))
+    """The rules are invalid; nothing was changed. The message says why."""
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -107,24 +91,24 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
         :mod:`loadtests.console.access` ran); all by those of ``cluster`` if None
     :return: what was changed, in words; empty when all was so already
     :raises KeyError: if there is no such entry
-    :raises RefusedError: if its rules cannot be held, or the API server does not take them; nothing was changed
+    :raises RefusedError: if the API server, Istio's validation or Istio's analyzer calls them invalid; nothing was changed
     :raises ClusterError: if the cluster does not answer, or fails on the way; the message says which rules apply
     """
     found = entry.load(name)
-    objects = read(catalogue / name / f"{variant}.yaml")
-    if contradictions := contradictions_with(cluster, objects):
-        raise RefusedError("; ".join(contradictions))
-    wanted, live = labelled(objects, f"{name}.{variant}"), cluster.items(*KINDS)
+    wanted, live = labelled(read(catalogue / name / f"{variant}.yaml"), f"{name}.{variant}"), cluster.items(*KINDS)
     ours = {key(rule) for rule in wanted}
     if foreign := [" ".join(key(rule)) for rule in live if key(rule) in ours and not owner(rule)]:
         raise RefusedError(f"{', '.join(foreign)} exists already and is not the lab's (no label {LABEL}): delete it first")
-    changes = plan([rule for rule in live if owner(rule)], wanted)
+    before = [rule for rule in live if owner(rule)]
+    changes = plan(before, wanted)
     try:
         try_out(writer or cluster, changes, live)
     except RefusedByServerError as error:
         raise RefusedError(str(error)) from error
     except ConflictError as error:
         raise ConflictError(f"{error}; nothing was changed") from error
+    if errors := analysis.analyze(cluster, wanted, replaced=before).errors:
+        raise RefusedError(f"istioctl analyze: {'; '.join(errors)}")
     done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
     return done + apply(writer or cluster, renewed(changes), live)
 
@@ -138,7 +122,10 @@ def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
 
 
 def main() -> int:
-    """0 when the rules apply, with a line for each change; 1 when they were refused, nothing changed; 2 for anything else."""
+    """0 when the rules apply, 1 when they were refused and nothing was changed, 2 for anything else.
+
+    It prints a line for each change, and the analyzer's findings to standard error.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("entry")
     parser.add_argument("--kubeconfig", required=True)
@@ -162,6 +149,8 @@ def main() -> int:
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
+    for finding in analysis.in_force(cluster):
+        print(finding, file=sys.stderr)
     late = wait(cluster, options.entry, options.wait) if options.wait else []
     if late:
         print(f"the proxies do not hold the rules after {options.wait:.0f} s: {'; '.join(late)}", file=sys.stderr)

@@ -53,10 +53,13 @@ VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3"}
 
 
 def path_of(kind: str, namespace: str) -> str:
-    """Where the API server lists a kind, given as kubectl takes it: ``pods``, ``virtualservices.networking.istio.io``."""
+    """Where the API server lists a kind, given as kubectl takes it: ``pods``, ``virtualservices.networking.istio.io``.
+
+    :param namespace: '' for all of them
+    """
     plural, _, group = kind.partition(".")
     version = VERSIONS.get(f"{group}/{plural}", "v1")
-    return f"/{f'apis/{group}' if group else 'api'}/{version}/namespaces/{namespace}/{plural}"
+    return f"/{f'apis/{group}' if group else 'api'}/{version}/{f'namespaces/{namespace}/' if namespace else ''}{plural}"
 
 
 _IMPORTING = threading.Lock()
@@ -131,9 +134,20 @@ class Cluster:
 
         :raises ClusterError: if the cluster does not answer, or refuses
         """
+        return self._listed(kinds, namespace or self.namespace)
+
+    def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
+        """Objects of the given kinds in all namespaces.
+
+        :raises RefusedByServerError: if this account may list them in some only
+        :raises ClusterError: if the cluster does not answer
+        """
+        return self._listed(kinds, "")
+
+    def _listed(self, kinds: Sequence[str], namespace: str) -> list[dict[str, Any]]:
         found = []
         for kind in kinds:
-            told = self.ask(path_of(kind, namespace or self.namespace))
+            told = self.ask(path_of(kind, namespace))
             # Items of a list of a built-in kind do not name it.
             named = {"apiVersion": told["apiVersion"], "kind": told["kind"].removesuffix("List")}
             found += [named | item for item in told["items"]]

@@ -21,7 +21,7 @@ from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTE
 
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER, Counts, Question
-from loadtests.mesh import observed, propagation, sources, versions
+from loadtests.mesh import analysis, observed, propagation, sources, versions
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
 from loadtests.reports import report
@@ -64,6 +64,8 @@ class Subject:
     """Pods that answer -> version; empty where answers carry their own label."""
     stale: tuple[str, ...] = ()
     """Proxies without the rules, in words."""
+    findings: tuple[str, ...] = ()
+    """What Istio's analyzer says of the namespace's rules."""
     baseline: Baseline | None = None
     """None until counting starts."""
 
@@ -116,7 +118,8 @@ def read_subject(options: Namespace) -> Subject:
     """
     question = entry.load(options.entry).question
     cluster = Cluster(options.kubeconfig, question.namespace)
-    found = Subject(question, cluster, question.read(cluster), question.pods(cluster))
+    rules, pods = question.read(cluster), question.pods(cluster)
+    found = Subject(question, cluster, rules, pods, findings=analysis.in_force(cluster))
     if found.rules.declared.broken:
         return found
     stale = propagation.wait(cluster, found.rules.generation, question.applied_by, PROPAGATION_SECONDS)
@@ -238,6 +241,11 @@ class MeshRun:
         return bool(getattr(runner, "cpu_warning_emitted", False) or getattr(runner, "worker_cpu_warning_emitted", False))
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has no bearing on the verdict, and should be known."""
+        return (*(self.subject.findings if self.subject else ()), *self.workers.remarks)
+
+    @property
     def void_reasons(self) -> tuple[str, ...]:
         """Why the run cannot be judged; empty if it can."""
         saturated = ["the generator was saturated: take fewer users, or --processes"] if self.saturated else []
@@ -252,7 +260,7 @@ class MeshRun:
             entry=self.options.entry, verdict=self.verdict, beginning=self.beginning, finished=self.finished,
             pending=self.watcher is not None and not self.finished and self.verdict.outcome is not Outcome.VOID,
             generator=f"saturated ({traffic})" if self.saturated else f"not saturated ({traffic})",
-            margin=self.subject.rules.declared.margin if self.subject else 0.0, remarks=self.workers.remarks,
+            margin=self.subject.rules.declared.margin if self.subject else 0.0, remarks=self.remarks,
         )  # fmt: skip
 
     def observation(self, subject: Subject, other: Counts) -> Observed:
@@ -439,7 +447,7 @@ class MeshRun:
         except Exception as error:  # any, likewise; what it began with lies there still
             self.fail(error)
             self.write(self.verdict, {})
-        reasons = "; ".join((*self.verdict.reasons, *self.workers.remarks))
+        reasons = "; ".join((*self.verdict.reasons, *self.remarks))
         log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, reasons)
 
     def last_verdict(self, subject: Subject | None) -> Verdict:
@@ -469,7 +477,7 @@ class MeshRun:
         rules = self.subject.rules if self.subject else None
         return report.facts_of(
             self.options.entry, self.started, self.options.seed, rules.declared.margin if rules else 0.0,
-            rules.generation if rules else "", running, self.workers.remarks,
+            rules.generation if rules else "", running, self.remarks,
         )  # fmt: skip
 
     @property

@@ -169,18 +169,28 @@ def test_a_rule_that_somebody_edits_during_the_dry_run_is_a_conflict_and_nothing
         ("a: [", "ParserError"),
         ("just words", "an object without kind or name: just words"),
         ("{kind: Gateway, metadata: {}}", "an object without kind or name"),
-        ("{kind: VirtualService, metadata: {name: v}, "
-         "spec: {http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}}",
-         "weights sum to 0"),
     ],
 )  # fmt: skip
-def test_contradictory_rules_are_refused_before_anything_is_changed(text: str, words: str, tmp_path: Path) -> None:
+def test_what_is_no_rule_is_refused_before_anything_is_changed(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "reviews-80-20").mkdir()
     (tmp_path / "reviews-80-20/policy.yaml").write_text(text)
     cluster = kept()
     with pytest.raises(policy.RefusedError, match=words):
         policy.put(cluster, "reviews-80-20", "policy", tmp_path)
     assert cluster.asked == []
+
+
+def test_rules_that_the_analyzer_calls_invalid_are_refused_and_nothing_is_changed() -> None:
+    cluster = kept(*BEFORE)
+    theirs = {"code": "IST0101", "level": "Error", "origin": "VirtualService bookinfo/theirs", "message": "not ours"}
+    ours = {**theirs, "origin": "VirtualService bookinfo/reviews spec.http", "message": "Referenced host+subset\nnot found"}
+    cluster.found.extend([theirs, ours])
+    with pytest.raises(policy.RefusedError, match=r"^istioctl analyze: IST0101 Referenced host\+subset not found$"):
+        put(cluster)
+    assert set(verbs(cluster)) == {"try"}
+    assert cluster.state() == kept(*BEFORE).state()
+    cluster.found[:] = [theirs, {**ours, "level": "Warning"}]
+    assert put(cluster), "a warning is no reason to refuse"
 
 
 def test_every_kind_in_the_catalogue_can_be_removed() -> None:

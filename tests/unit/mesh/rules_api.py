@@ -35,9 +35,21 @@ class Kept(Cluster):
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """(user, verb, name) of every write."""
     fails: list[Callable[[str, Mapping[str, Any]], str]] = field(default_factory=lambda: [nothing])
+    found: list[dict[str, Any]] = field(default_factory=list)
+    """The analyzer's findings."""
+    analyzed: list[str] = field(default_factory=list)
+    """What it was given."""
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
         return copy.deepcopy(self.others if "pods" in kinds else list(self.rules.values()))
+
+    def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
+        plurals = {kind.partition(".")[0] for kind in kinds}
+        return [o for o in (*self.others, *self.rules.values()) if f"{o['kind'].lower()}s" in plurals]
+
+    def istioctl(self, *arguments: str, stdin: str | None = None) -> str:
+        self.analyzed.append(stdin or "")
+        return json.dumps(self.found)
 
     def ask(self, path: str, **query: str) -> dict[str, Any]:
         if path in PATHS:

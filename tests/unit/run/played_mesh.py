@@ -87,6 +87,12 @@ class Played(Cluster):
         edits = len(list(Path(edited).glob("*"))) if (edited := os.environ.get("PLAYED_EDITS")) else 0
         return [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES if not namespace]
 
+    def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
+        return []
+
+    def istioctl(self, *arguments: str, stdin: str | None = None) -> str:
+        return "[]"
+
     def ask(self, path: str, **query: str) -> dict[str, Any]:
         if propagation.NAME not in path:
             return {"gitVersion": "v0"}
@@ -188,6 +194,7 @@ def judge(results: Path, fire: Any = None, wait: float = 15, **options: Any) -> 
     told = json.loads(file.read_text())
     return {
         "ended": ended, "status": environment.process_exit_code, "outcome": told["outcome"], "reasons": told["reasons"],
+        "remarks": told["facts"]["remarks"],
         "n": told["n"], "seconds": round(time.monotonic() - began, 1), "sent": sum(map(len, arrived.values())),
     }  # fmt: skip
 

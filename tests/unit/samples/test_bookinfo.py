@@ -53,25 +53,26 @@ def visits(traffic: Any, page: Page, count: int = 2) -> list[str]:
     return [traffic.visit(page) for _ in range(count)]
 
 
-FETCH = {"path": "/api", "label": lambda response: response.headers["user"]}
+def fetch(user: str = "") -> UserFetch:
+    return UserFetch("/api", label=lambda response: str(response.headers["user"]), user=user)
 
 
 def test_a_client_logs_in_once() -> None:
     page = Page()
-    assert visits(UserFetch(user="jason", **FETCH), page) == ["for jason", "for jason"]
+    assert visits(fetch("jason"), page) == ["for jason", "for jason"]
     assert page.asked == ["/login", "/api", "/api"]
 
 
 def test_a_client_without_a_user_does_not_log_in() -> None:
     page = Page()
-    assert visits(UserFetch(**FETCH), page) == ["for nobody", "for nobody"]
+    assert visits(fetch(), page) == ["for nobody", "for nobody"]
     assert page.asked == ["/api", "/api"]
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(503, "login: HTTP 503"), (0, ERROR)])
 def test_a_visit_whose_login_failed_is_nobody_elses(code: int, outcome: str) -> None:
     page = Page([code])
-    assert visits(UserFetch(user="jason", **FETCH), page) == [outcome, "for jason"]
+    assert visits(fetch("jason"), page) == [outcome, "for jason"]
     assert page.asked == ["/login", "/login", "/api"]
 
 

@@ -41,6 +41,7 @@ class Call:
     :param uri: the path; the query is separate
     :param headers: by lower-case name
     :param query: value of each parameter
+    :param varied: lower-case names of headers whose values differ from request to request
     """
 
     host: str
@@ -51,6 +52,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     scheme: str = "http"
+    varied: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

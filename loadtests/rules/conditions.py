@@ -12,6 +12,11 @@ from loadtests.rules.layers import Layers, gateway_name
 CLAIMS = "@request.auth.claims"
 """What names of headers begin with that stand for claims of a token."""
 
+UNASKED = ("accept", "accept-encoding", "connection", "content-length", "host", "user-agent", "x-request-id")
+"""Headers that clients and proxies send unasked ..."""
+UNASKED_PREFIXES = ("x-forwarded-", "x-envoy-", "x-b3-")
+"""... and what others of that sort begin with."""
+
 OF_THE_PROXY = (
     "name",
     "statPrefix",
@@ -73,23 +78,32 @@ def path_match(match: Mapping[str, str], uri: str, fold: bool) -> bool:
     return not match or text_match(match, uri, fold)
 
 
-def _named(condition: Layers, key: str, values: Mapping[str, str]) -> Iterator[tuple[Mapping[str, str], str | None]]:
+def is_known(header: str, call: Call) -> bool:
+    """Whether a call says what a header's value is, or that it has no such header.
+
+    :param header: in lower case
+    """
+    unasked = header in UNASKED or header.startswith(UNASKED_PREFIXES)
+    return header not in call.varied and (header in call.headers or not unasked)
+
+
+def _named(condition: Layers, key: str, call: Call) -> Iterator[tuple[Mapping[str, str], str | None]]:
     """Each match of a field by name, with the call's value.
 
-    :raises NotModelledError: if it is for a claim of a token, which no call tells
+    :raises NotModelledError: if the value is not known: a claim of a token, a header that is sent unasked
     """
     for name, table in condition.table(key).items():
-        if name.startswith(CLAIMS):
+        if name.startswith(CLAIMS) or (key != "queryParams" and not is_known(name.lower(), call)):
             raise NotModelledError(f"{condition.path_of(key)}.{name}")
-        yield table[name], values.get(name if key == "queryParams" else name.lower())
+        yield table[name], call.query.get(name) if key == "queryParams" else call.headers.get(name.lower())
 
 
 def holds(condition: Layers, call: Call) -> bool:
     """Whether a condition holds, apart from what ``is_for`` checks. What is not modelled stays unread, and counts as true."""
     fold = bool(condition.get("ignoreUriCase"))
-    parts = [present(match, value) for match, value in _named(condition, "headers", call.headers)]
-    parts += [without(match, value) for match, value in _named(condition, "withoutHeaders", call.headers)]
-    parts += [present(match, value) for match, value in _named(condition, "queryParams", call.query)]
+    parts = [present(match, value) for match, value in _named(condition, "headers", call)]
+    parts += [without(match, value) for match, value in _named(condition, "withoutHeaders", call)]
+    parts += [present(match, value) for match, value in _named(condition, "queryParams", call)]
     for key, value in (("method", call.method), ("authority", call.host), ("scheme", call.scheme)):
         if key in condition:
             parts.append(present(condition[key], value))

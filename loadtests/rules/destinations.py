@@ -95,7 +95,7 @@ def _candidates(rules: Sequence[View], host: str, caller: Caller, owner: str, me
 def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
     """Of rules for the same host: those for the caller's workload, of one selector, or else those for all workloads.
 
-    :raises NotModelledError: where istiod's merge depends on how the rules are exported
+    :raises NotModelledError: where istiod's merge depends on how the rules are exported, or the caller's labels are not known
     """
     special = [r for r in rules if "workloadSelector" in r["spec"]]
     general = [r for r in rules if "workloadSelector" not in r["spec"]]
@@ -103,7 +103,10 @@ def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
     if len(exports) > 1 or (special and any("." in to for to in exports)):
         raise NotModelledError(f"{named_rule(general[0])}: spec.exportTo")
     selectors = [dict(r["spec"]["workloadSelector"].get("matchLabels", {})) for r in special]
-    ours = next((s for s in selectors if s.items() <= dict(caller.labels).items()), None)
+    for rule, selector in zip(special, selectors, strict=True):
+        if caller.has(selector) is None:
+            raise NotModelledError(f"{named_rule(rule)}: spec.workloadSelector")
+    ours = next((s for s in selectors if caller.has(s)), None)
     return general if ours is None else [r for r, s in zip(special, selectors, strict=True) if s == ours]
 
 

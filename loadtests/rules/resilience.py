@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import factorial
 
-from loadtests.rules.actions import seconds
-from loadtests.rules.calls import Caller
+from loadtests.rules.actions import fault_of, retries_of, seconds
+from loadtests.rules.calls import Call, Retries
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares
-from loadtests.rules.destinations import applied_rules, qualified, settings
+from loadtests.rules.destinations import settings
+from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, named, only
+from loadtests.rules.retries import again
+from loadtests.rules.routing import accept_policies, find_route, send
 from loadtests.rules.view import View
+from loadtests.rules.virtual import Branch
 from loadtests.rules.workloads import applying, called_workload, spec_of, title
 
 UNLIMITED = 2**32 - 1
@@ -21,24 +27,81 @@ INSERTED = ("INSERT_BEFORE", "INSERT_FIRST")
 """Operations of an EnvoyFilter that put a filter in front of the one that routes."""
 
 
-def _settings(objects: Objects, request: Request) -> tuple[str, dict[str, View]]:
-    """How messages name the DestinationRule that applies to the request's calls, and the settings that it makes.
+@dataclass(frozen=True)
+class Led:
+    """How calls of a request come to the service that they are for.
 
-    :param request: the called service: ``app``, ``namespace``, ``port``; its caller: ``caller`` (labels), and
-        ``caller_namespace`` where it is another one
+    :param rule: how messages name the DestinationRule that applies to them
+    :param settings: that it makes, by name
+    :param retries: with the path of what says so
     """
-    namespace = str(request.get("namespace", ""))
-    caller = Caller(request.get("caller_namespace", namespace), request.get("caller", {}))
-    applied = applied_rules(objects, qualified(request["app"], namespace), caller)
-    return applied.rule or f"the rules of {request['app']}", settings(applied, request.get("port"))
+
+    rule: str
+    settings: dict[str, View]
+    retries: tuple[Retries, str]
+
+    def refuse_retries(self, status: int) -> None:
+        """Make sure that a call that is answered with a status is not tried again.
+
+        :raises NotModelledError: if it is
+        """
+        retries, path = self.retries
+        if retries.attempts and again(retries, status):
+            raise NotModelledError(path)
 
 
-def pooled(objects: Objects, request: Request) -> Shares:
+def _read_route(branch: Branch) -> tuple[Retries, str]:
+    """The retries of a route that sends all calls on as they are; what else it may do stays unread.
+
+    :raises NotModelledError: if it answers itself, injects faults, or gives each attempt a time
+    """
+    route = branch.route
+    for field in ("redirect", "directResponse"):
+        if field in route:
+            raise NotModelledError(route.path_of(field))
+    if not branch.is_http:
+        raise NotModelledError(route.path_of("route"))
+    fault = fault_of(route)
+    if fault and (fault.delay_share or fault.abort_share):
+        raise NotModelledError(route.path_of("fault"))
+    route.accept("name", "corsPolicy")
+    retries = retries_of(route)
+    if retries.per_try is not None:
+        raise NotModelledError(f"{route.path_of('retries')}.perTryTimeout")
+    return retries, route.path_of("retries")
+
+
+def _led(objects: Sequence[View], request: Request) -> Led:
+    """How calls come to the service that they are for.
+
+    :param request: ``call``; the service: ``app``, ``namespace``, ``port``
+    :raises BrokenPromiseError: if nothing takes the call
+    :raises NotModelledError: if rules do more with some of the calls than to send them to that service
+    """
+    call: Call = request["call"]
+    taken = find_route(objects, call)
+    where = f"{call.name}:{call.port}"
+    if taken.branch is None and taken.service is None:
+        raise BrokenPromiseError(f"{where} has no route for it")
+    retries, path = (retries_of(None), where) if taken.branch is None else _read_route(taken.branch)
+    sent = send(taken, with_mirrors=False)
+    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
+    for one in sent.destinations:
+        if one.share and (one.host, one.subset, one.port) != (host, "", request["port"]):
+            raise NotModelledError(f"calls to {where}" if taken.branch is None else taken.branch.route.path_of("route"))
+    accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
+    applied = sent.applied[host]
+    return Led(applied.rule or f"the rules of {request['app']}", settings(applied, request["port"]), (retries, path))
+
+
+def pooled(objects: Sequence[View], request: Request) -> Shares:
     """A connection pool under ``burst`` calls at once: as many are served as have a connection or may wait for one.
 
     :raises NotModelledError: if there may be fewer requests than calls at once
     """
-    (name, found), burst = _settings(objects, request), int(request["burst"])
+    # Calls that the pool turns away are never tried again, and the others are answered.
+    led, burst = _led(objects, request), int(request["burst"])
+    name, found = led.rule, led.settings
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in found:
             found[setting].accept()  # no answer fails, and all pods are alike
@@ -61,12 +124,14 @@ def _failures_until_ejection(detection: View) -> int:
     return min((limit for limit in limits if limit), default=0)
 
 
-def ejected(objects: Objects, request: Request) -> Shares:
+def ejected(objects: Sequence[View], request: Request) -> Shares:
     """Outlier detection over a ``row`` of calls to ``pods`` pods of which one always fails; ``later``: whether it comes back.
 
     :raises NotModelledError: if the pods do not take turns, or the ejected one is not back within seconds
     """
-    name, found = _settings(objects, request)
+    led = _led(objects, request)
+    name, found = led.rule, led.settings
+    led.refuse_retries(503)
     detection = found.get("outlierDetection")
     if not detection:
         raise BrokenPromiseError(f"{name} says nothing about outlier detection")
@@ -109,12 +174,16 @@ def _local_limits(objects: Objects, request: Request) -> list[View]:
     return found
 
 
-def limited(objects: Objects, request: Request) -> Shares:
+def limited(objects: Sequence[View], request: Request) -> Shares:
     """A local rate limit over a ``row`` of quick requests that starts with a full bucket of its own.
 
     :raises NotModelledError: if several limits apply, or one does not apply to all requests
     """
-    row, found = int(request["row"]), _local_limits(objects, request)
+    led, row, found = _led(objects, request), int(request["row"]), _local_limits(objects, request)
+    led.refuse_retries(429)
+    for setting in ("loadBalancer", "outlierDetection"):
+        if setting in led.settings:
+            led.settings[setting].accept()  # there is one pod, and a limit is not a failure of it
     if len(found) > 1:
         raise NotModelledError("several EnvoyFilters limit the rate of one workload")
     tokens = [row]
@@ -128,22 +197,22 @@ def limited(objects: Objects, request: Request) -> Shares:
         for limit in limits["descriptors"]:
             limit["token_bucket"].accept("tokens_per_fill", "fill_interval")
             limit.accept("entries")
-            if limit["entries"][0].get("value") == request["uri"]:
+            if limit["entries"][0].get("value") == request["call"].uri:
                 tokens.append(int(limit["token_bucket"]["max_tokens"]))
             else:
                 limit.accept()
     return {f"{min(tokens)} of {row} answered": 1.0}
 
 
-def _load_balancer(objects: Objects, request: Request) -> tuple[str, View]:
-    """How messages name the rule, and its load balancer; where no pod fails, none is ejected."""
-    name, found = _settings(objects, request)
-    if "outlierDetection" in found:
-        found["outlierDetection"].accept()
-    return name, found.get("loadBalancer", View({}))
+def _load_balancer(objects: Sequence[View], request: Request) -> tuple[str, View]:
+    """How messages name the rule, and its load balancer; where no pod fails, none is ejected, and nothing is tried again."""
+    led = _led(objects, request)
+    if "outlierDetection" in led.settings:
+        led.settings["outlierDetection"].accept()
+    return led.rule, led.settings.get("loadBalancer", View({}))
 
 
-def balanced(objects: Objects, request: Request) -> Shares:
+def balanced(objects: Sequence[View], request: Request) -> Shares:
     """A load balancer over a ``row`` of calls to ``pods`` pods: whether each pod gets as many of them."""
     (rule, balancer), row, pods = _load_balancer(objects, request), request["row"], request["pods"]
     name = balancer.get("simple", "")
@@ -154,7 +223,7 @@ def balanced(objects: Objects, request: Request) -> Shares:
     return only({"in turn": even, "not in turn": 1 - even})
 
 
-def stuck(objects: Objects, request: Request) -> Shares:
+def stuck(objects: Sequence[View], request: Request) -> Shares:
     """A hash of the request's ``header`` over a ``row`` of requests of one user: one pod, or one of ``pods`` each time.
 
     :raises NotModelledError: if another load balancer than RANDOM or ROUND_ROBIN stands in the place of the hash
@@ -170,7 +239,7 @@ def stuck(objects: Objects, request: Request) -> Shares:
     return {"one pod": alone, "several pods": 1 - alone}
 
 
-def uniform(objects: Objects, request: Request) -> Shares:
+def uniform(objects: Sequence[View], request: Request) -> Shares:
     """A load balancer over the pods of a StatefulSet, by name: each as often as any other."""
     rule, balancer = _load_balancer(objects, request)
     name = balancer.get("simple", "")

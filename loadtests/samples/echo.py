@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, Contract, enters
+from loadtests.rules.calls import Call, Caller
 from loadtests.rules.security import REFUSED, permitted
 
 
@@ -27,6 +29,18 @@ READ = {"method": "GET", "uri": "/", "authority": "echo:8080"}
 
 CALLED = {"namespace": "echo", "app": "echo", "port": 8080}
 """The workload that callers call."""
+
+
+def by_client(app: str, uri: str = "/") -> Call:
+    """A call that client makes."""
+    return Call(f"{app}:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri)
+
+
+def by_users(app: str, uri: str = "/") -> Call:
+    """A call of some user, named in the header ``x-user``, that enters by the ingress gateway."""
+    return replace(enters(f"{app}.lab.internal", "echo/echo", uri), varied=frozenset(("x-user",)))
+
+
 ENCRYPTED = Contract(
     namespace="echo",
     kinds=SECURITY,

@@ -153,8 +153,10 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
 
     question = entry.load(name).question
     # An entry may read workloads and services of its sample as well as its own rules.
-    samples = PROJECT.glob(f"samples/{question.namespace}/**/{question.namespace}.yaml")
-    there = [o for file in samples for o in objects(file) if o["kind"] in ("StatefulSet", "Deployment", "Service")]
+    samples = PROJECT.glob(f"samples/{question.namespace}/**/*.yaml")
+    kinds = ("StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
+    files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
+    there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there.append(EGRESS)
     declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
     assert declared.broken == ()

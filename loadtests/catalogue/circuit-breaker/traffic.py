@@ -3,9 +3,9 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import pooled
-from loadtests.samples.echo import CALLED
+from loadtests.samples.echo import CALLED, by_client
 
 BURST = 10
 
@@ -18,10 +18,10 @@ def told(response: Any) -> str:
 
 QUESTION = Contract(
     namespace="echo",
-    kinds=("destinationrules.networking.istio.io",),
+    kinds=ROUTING,
     promise=pooled,
     about_rate=True,
-    classes={"burst": {**CALLED, "caller": {"app": "client"}, "burst": BURST}},
+    classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST}},
     margin=0.15,
 )
 TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=told)}

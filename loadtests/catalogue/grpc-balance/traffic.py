@@ -1,17 +1,17 @@
 """Rows of twelve gRPC calls over one connection: does each of the three greeters get its turn?"""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import balanced
 from loadtests.samples.echo import turns
-from loadtests.samples.greeter import CALLED
+from loadtests.samples.greeter import CALLED, SAY_HELLO
 
 ROW, PODS = 12, 3
 
 QUESTION = Contract(
     namespace="greeter",
-    kinds=("destinationrules.networking.istio.io",),
+    kinds=ROUTING,
     promise=balanced,
-    classes={"row of calls": {**CALLED, "caller": {"app": "caller"}, "row": ROW, "pods": PODS}},
+    classes={"row of calls": {**CALLED, "call": SAY_HELLO, "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"row of calls": Fetch(f"/hello/{ROW}", "greeter.lab.internal", label=turns(ROW, PODS))}

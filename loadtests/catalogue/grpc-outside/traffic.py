@@ -1,15 +1,17 @@
 """A gRPC client outside the cluster says hello through the gateway; the response names the greeter that answered."""
 
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
 from loadtests.rules.resilience import uniform
-from loadtests.rules.workloads import BY_GATEWAY
-from loadtests.samples.greeter import CALLED, Hello
+from loadtests.samples.greeter import CALLED, SAY_HELLO, Hello
 
+HOST = "greeter-grpc.lab.internal"
 QUESTION = Contract(
     namespace="greeter",
-    kinds=("destinationrules.networking.istio.io", "statefulsets.apps"),
+    kinds=(*ROUTING, "statefulsets.apps"),
     promise=uniform,
-    classes={"hello": {**CALLED, **BY_GATEWAY, "stateful_set": "greeter"}},
+    classes={
+        "hello": {**CALLED, "call": enters(HOST, "greeter/greeter", SAY_HELLO.uri, "POST"), "stateful_set": "greeter"},
+    },
     proxies=(GATEWAY,),
 )
-TRAFFIC = {"hello": Hello("greeter-grpc.lab.internal")}
+TRAFFIC = {"hello": Hello(HOST)}

@@ -1,17 +1,17 @@
 """Rows of twelve calls from client to the three pods of pool: does each pod get its turn?"""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import balanced
-from loadtests.samples.echo import CALLED, turns
+from loadtests.samples.echo import CALLED, by_client, turns
 
 ROW, PODS = 12, 3
 
 QUESTION = Contract(
     namespace="echo",
-    kinds=("destinationrules.networking.istio.io",),
+    kinds=ROUTING,
     promise=balanced,
     about_rate=True,
-    classes={"row of calls": {**CALLED, "app": "pool", "caller": {"app": "client"}, "row": ROW, "pods": PODS}},
+    classes={"row of calls": {**CALLED, "app": "pool", "call": by_client("pool"), "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"row of calls": Fetch(f"/calls/{ROW}/pool/", "client.lab.internal", label=turns(ROW, PODS))}

@@ -3,12 +3,12 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch, Grows
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import ejected
-from loadtests.samples.echo import CALLED
+from loadtests.samples.echo import CALLED, by_client
 
 ROW, SECONDS = 20, 30
-SHAKY = {**CALLED, "app": "shaky", "caller": {"app": "client"}, "row": ROW, "pods": 2, "seconds": SECONDS}
+SHAKY = {**CALLED, "app": "shaky", "call": by_client("shaky"), "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
 def told(response: Any) -> str:
@@ -23,7 +23,7 @@ def ejections(response: Any) -> int:
 
 QUESTION = Contract(
     namespace="echo",
-    kinds=("destinationrules.networking.istio.io",),
+    kinds=ROUTING,
     promise=ejected,
     about_rate=True,
     classes={"row of calls": SHAKY, "taken back": {**SHAKY, "later": True}},

@@ -1,18 +1,21 @@
 """Rows of ten requests, one user and token bucket per row, on a path with a limit and on one without."""
 
 from loadtests.clients.http import Row
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import limited
-from loadtests.samples.echo import CALLED
+from loadtests.samples.echo import CALLED, by_users
 
 ROW = 10
 LIMIT = {**CALLED, "row": ROW}
 QUESTION = Contract(
     namespace="echo",
-    kinds=("envoyfilters.networking.istio.io", "deployments.apps"),
+    kinds=(*ROUTING, "envoyfilters.networking.istio.io", "deployments.apps"),
     promise=limited,
     about_rate=True,
-    classes={"limited path": {**LIMIT, "uri": "/limited"}, "free path": {**LIMIT, "uri": "/free"}},
+    classes={
+        "limited path": {**LIMIT, "call": by_users("echo", "/limited")},
+        "free path": {**LIMIT, "call": by_users("echo", "/free")},
+    },
     margin=0.1,
 )
 TRAFFIC = {

@@ -4,8 +4,8 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, Contract
-from loadtests.rules.calls import Call, Caller
 from loadtests.rules.retries import attempted
+from loadtests.samples.echo import by_client
 
 
 def told(response: Any) -> str:
@@ -15,20 +15,15 @@ def told(response: Any) -> str:
     return f"HTTP {answer['status']}" + (f" at attempt {body['attempt']}" if isinstance(body, dict) else "")
 
 
-def called(uri: str) -> Call:
-    """A call that client makes."""
-    return Call("echo:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri)
-
-
 QUESTION = Contract(
     namespace="echo",
     kinds=ROUTING,
     promise=attempted,
     about_rate=True,
     classes={
-        "fails twice": {"call": called("/attempts/3"), "wanted": 3},
-        "fails always": {"call": called("/attempts/99"), "wanted": 99},
-        "late once": {"call": called("/late/2"), "wanted": 2, "late_seconds": 1.0},
+        "fails twice": {"call": by_client("echo", "/attempts/3"), "wanted": 3},
+        "fails always": {"call": by_client("echo", "/attempts/99"), "wanted": 99},
+        "late once": {"call": by_client("echo", "/late/2"), "wanted": 2, "late_seconds": 1.0},
     },
 )
 TRAFFIC = {

@@ -3,10 +3,9 @@
 from typing import Any
 
 from loadtests.clients.http import Row
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ROUTING, Contract
 from loadtests.rules.resilience import stuck
-from loadtests.rules.workloads import BY_GATEWAY
-from loadtests.samples.echo import CALLED
+from loadtests.samples.echo import CALLED, by_users
 
 ROW, PODS = 6, 3
 
@@ -18,8 +17,8 @@ def told(responses: list[Any]) -> str:
 
 QUESTION = Contract(
     namespace="echo",
-    kinds=("destinationrules.networking.istio.io",),
+    kinds=ROUTING,
     promise=stuck,
-    classes={"user": {**CALLED, "app": "pool", **BY_GATEWAY, "header": "x-user", "row": ROW, "pods": PODS}},
+    classes={"user": {**CALLED, "app": "pool", "call": by_users("pool"), "header": "x-user", "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"user": Row("/", "pool.lab.internal", count=ROW, label=told)}

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from loadtests.entries import entry
 from loadtests.entries.question import Contract, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, placed
-from loadtests.rules.view import View, viewed
+from loadtests.rules.view import View, not_modelled, viewed
+from loadtests.samples.echo import by_client
+from loadtests.verdict import Declared
+from tests.lab import PROJECT
 
 
 def thing(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return {"kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def destination(**policy: Any) -> list[dict[str, Any]]:
-    return [thing("DestinationRule", "echo", host="echo", trafficPolicy=policy)]
+def in_echo(*objects: dict[str, Any]) -> list[View]:
+    """The objects in namespace echo, beside the services of its sample."""
+    services = [thing("Service", name, ports=[{"name": "http", "port": 8080}]) for name in ("echo", "pool")]
+    return viewed(placed([*objects, *services], "echo"))
 
 
-ASKED = {"namespace": "echo", "app": "echo", "port": 8080, "burst": 10, "row": 12, "pods": 3, "header": "x-user"}
+def destination(**policy: Any) -> list[View]:
+    return in_echo(thing("DestinationRule", "echo", host="echo", trafficPolicy=policy))
+
+
+ASKED = {
+    "namespace": "echo", "app": "echo", "port": 8080, "burst": 10, "row": 12, "pods": 3, "header": "x-user",
+    "call": by_client("echo"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -43,7 +58,7 @@ def test_ejections() -> None:
     asked = {**ASKED, "pods": 2, "seconds": 30}
     quick = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "1s"}
 
-    def detecting(percent: int | None, **more: Any) -> list[dict[str, Any]]:
+    def detecting(percent: int | None, **more: Any) -> list[View]:
         limit = {} if percent is None else {"maxEjectionPercent": percent}
         return destination(outlierDetection={**quick, **limit, **more}, loadBalancer={"simple": "ROUND_ROBIN"})
 
@@ -93,20 +108,108 @@ def test_limits_by_path(uri: str, outcome: str) -> None:
     limit = {"entries": [{"key": "path", "value": "/limited"}, {"key": "user"}], "token_bucket": {"max_tokens": 5}}
     switch = {"default_value": {"numerator": 100}}
     config = {"descriptors": [limit], "filter_enabled": switch, "filter_enforced": switch}
-    asked = {**ASKED, "uri": uri}
-    assert resilience.limited([limit_for("echo", config)], asked) == {outcome: 1.0}
-    assert resilience.limited([limit_for("ecko", config)], asked) == {"12 of 12 answered": 1.0}
-    assert resilience.limited([], asked) == {"12 of 12 answered": 1.0}
+    asked = {**ASKED, "call": by_client("echo", uri)}
+    assert resilience.limited(in_echo(limit_for("echo", config)), asked) == {outcome: 1.0}
+    assert resilience.limited(in_echo(limit_for("ecko", config)), asked) == {"12 of 12 answered": 1.0}
+    assert resilience.limited(in_echo(), asked) == {"12 of 12 answered": 1.0}
     with pytest.raises(NotModelledError, match="several"):
-        resilience.limited([limit_for("echo", config), limit_for("echo", config)], asked)
+        resilience.limited(in_echo(limit_for("echo", config), limit_for("echo", config)), asked)
     for change in ({"applyTo": "HTTP_ROUTE"}, {"match": {"context": "ANY"}}):
         with pytest.raises(NotModelledError, match=r"EnvoyFilter limit: spec\.configPatches\[0\]\.match"):
-            resilience.limited([limit_for("echo", config, **change)], asked)
+            resilience.limited(in_echo(limit_for("echo", config, **change)), asked)
 
 
 def test_fewer_requests_than_calls_at_once_are_not_modelled() -> None:
     with pytest.raises(NotModelledError, match="http2MaxRequests"):
         resilience.pooled(destination(connectionPool={"http": {"http2MaxRequests": 9}}), ASKED)
+
+
+TO_ECHO = {"route": [{"destination": {"host": "echo"}}]}
+POLICY: Any = {"loadBalancer": {"simple": "ROUND_ROBIN"}, "outlierDetection": {"maxEjectionPercent": 100}}
+ALL = {"percentage": {"value": 100}}
+Reads = Callable[[Sequence[View], dict[str, Any]], dict[str, float]]
+READERS: tuple[Reads, ...] = (resilience.pooled, resilience.balanced, resilience.ejected, resilience.limited)
+
+
+def unknown(read: Reads, *objects: dict[str, Any]) -> str:
+    """The fields for which a reader gives no answer; '' if it gives one."""
+    rule = thing("DestinationRule", "echo", host="echo", trafficPolicy=POLICY)
+    seen = in_echo(rule, *objects)
+    try:
+        read(seen, ASKED)
+    except NotModelledError as reason:
+        return str(reason)
+    return ", ".join(not_modelled(seen))
+
+
+def to_echo(*routes: dict[str, Any]) -> dict[str, Any]:
+    return thing("VirtualService", "echo", hosts=["echo"], http=list(routes))
+
+
+@pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ({**TO_ECHO, "fault": {"abort": {"httpStatus": 503, **ALL}}}, "[0].fault"),
+        ({**TO_ECHO, "fault": {"delay": {"fixedDelay": "1s", **ALL}}}, "[0].fault"),
+        ({"redirect": {"uri": "/new"}}, "[0].redirect"),
+        ({"directResponse": {"status": 418}}, "[0].directResponse"),
+        ({**TO_ECHO, "timeout": "1s"}, "[0].timeout"),
+        ({**TO_ECHO, "retries": {"attempts": 2, "perTryTimeout": "1s"}}, "[0].retries.perTryTimeout"),
+        ({**TO_ECHO, "rewrite": {"uri": "/"}}, "[0].rewrite.uri"),
+        ({**TO_ECHO, "mirror": {"host": "echo"}}, "[0].mirror.host"),
+        ({**TO_ECHO, "headers": {"request": {"set": {"x-user": "jane"}}}}, "[0].headers.request.set.x-user"),
+        ({"route": [{"destination": {"host": "pool"}}]}, "[0].route"),
+        ({"route": [{"destination": {"host": h}, "weight": 50} for h in ("echo", "pool")]}, "[0].route"),
+        ({**TO_ECHO, "match": [{"headers": {"user-agent": {"prefix": "curl"}}}]}, "[0].match[0].headers.user-agent"),
+    ],
+)
+def test_what_a_route_does_on_the_way_to_a_pool_is_not_ignored(read: Reads, route: dict[str, Any], path: str) -> None:
+    assert unknown(read, to_echo(route)).startswith(f"VirtualService echo: spec.http{path}")
+
+
+@pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
+def test_routes_that_only_lead_to_a_pool_or_are_for_other_calls_have_no_bearing(read: Reads) -> None:
+    other = {**TO_ECHO, "match": [{"uri": {"prefix": "/other"}}], "timeout": "1s"}
+    nobody = {**TO_ECHO, "fault": {"abort": {"httpStatus": 503}}, "name": "a", "retries": {"attempts": 0}}
+    spare = {"route": [{"destination": {"host": "echo"}, "weight": 1}, {"destination": {"host": "pool"}, "weight": 0}]}
+    pool = thing("DestinationRule", "pool", host="pool", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
+    for route in (TO_ECHO, nobody, spare):
+        assert unknown(read, to_echo(other, route), pool) == ""
+    assert unknown(read, thing("VirtualService", "pool", hosts=["pool"], http=[{"timeout": "1s"}])) == ""
+
+
+def test_retries_have_a_bearing_where_a_failure_is_tried_again() -> None:
+
+    def retried(on: str) -> dict[str, Any]:
+        return to_echo({**TO_ECHO, "retries": {"attempts": 2, "retryOn": on}})
+
+    path = "VirtualService echo: spec.http[0].retries"
+    for read, on, expected in (
+        (resilience.ejected, "5xx", path),
+        (resilience.ejected, "connect-failure", ""),
+        (resilience.limited, "429", path),
+        (resilience.limited, "5xx", ""),
+        (resilience.pooled, "5xx", ""),
+        (resilience.balanced, "5xx", ""),
+    ):
+        assert unknown(read, retried(on)) == expected, (read.__name__, on)
+
+
+def test_a_condition_on_a_header_that_differs_from_user_to_user_is_not_modelled() -> None:
+    asked = {**ASKED, "call": replace(by_client("echo"), varied=frozenset(("x-user",)))}
+    conditions: tuple[dict[str, Any], ...] = ({"headers": {"X-User": {"regex": ".+"}}}, {"withoutHeaders": {"x-user": {}}})
+    for condition in conditions:
+        rule = to_echo({**TO_ECHO, "match": [condition]}, TO_ECHO)
+        with pytest.raises(NotModelledError, match=r"http\[0\]\.match\[0\]\.\w+\.[xX]-[uU]ser"):
+            resilience.limited(in_echo(rule), asked)
+
+
+def test_which_rules_are_for_the_caller_has_to_be_known() -> None:
+    special = thing(
+        "DestinationRule", "special", host="echo", workloadSelector={"matchLabels": {"tier": "front"}}, trafficPolicy=POLICY
+    )
+    assert unknown(resilience.pooled, special) == "DestinationRule special: spec.workloadSelector"
 
 
 @pytest.mark.parametrize("name", ["circuit-breaker", "load-balancing", "outlier-detection", "sticky"])
@@ -125,16 +228,23 @@ def test_of_two_destination_rules_the_first_one_counts(name: str) -> None:
         metadata = {"name": rule_name, "namespace": "echo", "creationTimestamp": made, "uid": rule_name, "generation": 1}
         return {"kind": "DestinationRule", "metadata": metadata, "spec": {"host": host, "trafficPolicy": policy}}
 
-    first = rule("b", "2026-01-01", ours[name])
-    alone = question.promised([first]).declared
+    files = [PROJECT / "samples/echo" / file for file in ("echo.yaml", "ingress.yaml")]
+    sample = [o for file in files for o in yaml.safe_load_all(file.read_text()) if o["kind"] != "ServiceAccount"]
+    for o in sample:
+        o["metadata"]["uid"] = f"{o['kind']}/{o['metadata']['name']}"
+
+    def made(*rules: dict[str, Any]) -> Declared:
+        return question.promised([*rules, *sample]).declared
+
+    first, at_random = rule("b", "2026-01-01", ours[name]), {"loadBalancer": {"simple": "RANDOM"}}
+    alone = made(first)
     assert alone.shares
     assert not alone.broken
-    assert question.promised([first, rule("a", "2026-02-01", {"loadBalancer": {"simple": "RANDOM"}})]).declared == alone
-    elsewhere = rule("c", "2025-01-01", {"loadBalancer": {"simple": "RANDOM"}})
+    assert made(first, rule("a", "2026-02-01", at_random)) == alone
+    elsewhere = rule("c", "2025-01-01", at_random)
     elsewhere["metadata"]["namespace"] = "bookinfo"
-    assert question.promised([first, elsewhere]).declared == alone
-    other = question.promised([first, rule("a", "2025-01-01", {"loadBalancer": {"simple": "RANDOM"}})]).declared
-    assert other != alone
+    assert made(first, elsewhere) == alone
+    assert made(first, rule("a", "2025-01-01", at_random)) != alone
 
 
 def test_load_balancers() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from loadtests import ending
 from loadtests.entries import entry, policy
-from loadtests.mesh import explain
+from loadtests.mesh import analysis, explain
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.mesh.writes import ConflictError
 from loadtests.run import verify
@@ -59,6 +59,7 @@ POLICY = ["reviews-80-20", "--kubeconfig", "none", "--namespace", "bookinfo"]
 VERIFY = ["--kubeconfig", "none", "--results", "{results}", "--logs", "{results}", "--progress", "{results}/p"]
 EXPLAIN = ["bookinfo/reviews", "--kubeconfig", "none"]
 DOWN = ClusterError("GET /version: refused")
+APPLIED = [(policy, "put", lambda *_, **__: ["x created"]), (analysis, "in_force", lambda *_: ("istioctl analyze: a hint",))]
 # Program, arguments, input, and exit status.
 TABLE: list[tuple[str, list[str], Any, int]] = [
     ("reports.summary", SUMMARY, verdicts("PASS", "PASS"), 0),
@@ -70,15 +71,16 @@ TABLE: list[tuple[str, list[str], Any, int]] = [
     ("reports.summary", SUMMARY, verdicts(), 2),
     ("reports.summary", ["--results", "{results}"], verdicts("FAIL"), 0),
     ("reports.summary", SUMMARY, broken_report, 2),
-    ("entries.policy", POLICY, [(policy, "put", lambda *_, **__: ["x created"])], 0),
+    ("entries.policy", POLICY, APPLIED, 0),
     ("entries.policy", POLICY, [(policy, "put", raises(policy.RefusedError("weights sum to 90")))], 1),
     ("entries.policy", ["reviews-80-21", *POLICY[1:]], [], 1),
     ("entries.policy", POLICY, [(policy, "put", raises(DOWN))], 2),
     ("entries.policy", POLICY, [(policy, "put", raises(ConflictError("changed in the cluster since it was read")))], 2),
     ("entries.policy", POLICY, [(policy, "put", raises(TypeError("not foreseen")))], 2),
     ("entries.policy", [*POLICY, "--wait", "1"],
-     [(policy, "put", lambda *_, **__: []), (policy, "wait", lambda *_: ["the proxy of x"])], 2),
-    ("entries.policy", [*POLICY, "--wait", "1"], [(policy, "put", lambda *_, **__: []), (policy, "wait", raises(DOWN))], 2),
+     [*APPLIED[:1], (analysis, "in_force", lambda *_: ()), (policy, "wait", lambda *_: ["the proxy of x"])], 2),
+    ("entries.policy", [*POLICY, "--wait", "1"],
+     [*APPLIED[:1], (analysis, "in_force", lambda *_: ()), (policy, "wait", raises(DOWN))], 2),
     ("run.verify", ["--entries", "reviews-80-21", *VERIFY], [], 1),
     ("run.verify", ["--entries", "reviews-80-20", *VERIFY], [(verify.Judge, "wait_for_pods", raises(DOWN))], 2),
     ("run.verify", ["--entries", "reviews-80-20", *VERIFY],

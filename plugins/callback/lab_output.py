@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,19 @@ extends_documentation_fragment:
 """
 BARE = ("non-zero return code", "One or more items failed")
 """Messages that do not say why."""
+RAW = "kubernetes.core."
+"""Collection whose modules report what the API server or the Python client said."""
+
+
+def concise(message: str) -> str:
+    """A message of kubernetes.core with the API server's own message in place of its response, and without a traceback."""
+    message = message.removeprefix("Task failed: ").removeprefix("Module failed: ").partition(" Original traceback:")[0]
+    message = re.sub(r" HTTP response headers: .*?\}\)( HTTP response body)?", "", message)
+    before, found, after = message.partition('{"kind":"Status",')
+    if not found:
+        return message
+    status, _ = json.JSONDecoder().raw_decode(found + after)
+    return before + status.get("message", status.get("reason", "no reason given"))
 
 
 def reason(result: Mapping[str, Any]) -> str:
@@ -70,9 +85,10 @@ class CallbackModule(Default):
         why, name = reason(result.result), result.task.get_name()
         known = self._dump_results(dict(result.result))
         kept = self._log(f"{name}: {why}\n{known}")
-        # A message of the project's own says all; a command's last line needs to be told whose it is, and where the others are.
-        if why.startswith(BARE) or why != " ".join(str(result.result.get("msg", "")).split()):
-            why = f"{name}: {why}" + (f"; log: {kept}" if kept else "")
+        # A message of the project's own is complete; a command's or kubernetes.core's needs the task's name, and the log.
+        raw = result.task.action.startswith(RAW)
+        if raw or why.startswith(BARE) or why != " ".join(str(result.result.get("msg", "")).split()):
+            why = f"{name}: {concise(why) if raw else why}" + (f"; log: {kept}" if kept else "")
         self._display.display(f"[ERROR]: {why}", color=C.COLOR_ERROR, stderr=True)
         if ignore_errors:
             self._display.display("...ignoring", color=C.COLOR_SKIP)
@@ -81,6 +97,11 @@ class CallbackModule(Default):
         """Nothing: the line comes with the task's result, which has those of its items."""
         if self._display.verbosity:
             super().v2_runner_item_on_failed(result)
+
+    def _handle_exception(self, result: Any, use_stderr: bool = False) -> None:
+        """Nothing: a failure has its line, and a task that may fail (failed_when: false) is followed by one that says why."""
+        if self._display.verbosity:
+            super()._handle_exception(result, use_stderr)
 
     @staticmethod
     def _log(text: str) -> str:

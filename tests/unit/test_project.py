@@ -317,6 +317,25 @@ def test_small_files_are_written_once_and_are_private(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["choice"], "no half-written file is left"
 
 
+FORBIDDEN = '{"kind":"Status","apiVersion":"v1","status":"Failure","message":"services \\"a\\" is forbidden","code":403}'
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (f"Failed to apply object: {FORBIDDEN}", 'Failed to apply object: services "a" is forbidden'),
+        (
+            "Task failed: Module failed: 403 Reason: Forbidden HTTP response headers: HTTPHeaderDict({'Audit-Id': 'x'}) "
+            f'HTTP response body: {FORBIDDEN} Original traceback: File "client.py", line 54',
+            '403 Reason: Forbidden: services "a" is forbidden',
+        ),
+        ('"Deployment" "a": Timed out waiting on resource', '"Deployment" "a": Timed out waiting on resource'),
+    ],
+)
+def test_a_failure_of_kubernetes_core_becomes_the_servers_message(message: str, line: str) -> None:
+    assert plugin("callback", "lab_output").concise(message) == line
+
+
 def test_lines_that_a_log_receives_are_shown_once_and_whole(tmp_path: Path) -> None:
     lines_since = plugin("callback", "lab_progress").lines_since
     log = tmp_path / "verify.log"

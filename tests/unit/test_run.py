@@ -389,6 +389,7 @@ PLAYBOOKS = {
     "void": ("[{fail: {msg: 'mirror: VOID after 9 requests: FAIL was near; report: x'}}]", 2, "mirror: VOID after 9 requests"),
     "checked": ("[{assert: {that: false, fail_msg: 'still there: istiod'}}]", 2, "still there: istiod"),
     "rescued": ("[{block: [{assert: {that: false}}], rescue: [{debug: {msg: well}}]}]", 0, "Assertion failed"),
+    "awaited": ("[{name: Look, command: {argv: ['true']}, until: false, retries: 1, delay: 1, failed_when: false}]", 0, ""),
     "secret": ("[{name: Hide, command: {argv: [sh, -c, 'echo hush >&2; exit 1']}, no_log: true}]", 2, "Hide: "),
 }  # fmt: skip
 
@@ -408,6 +409,7 @@ def test_exit_status_and_message_of_a_playbook(name: str, tmp_path: Path) -> Non
         assert "Origin:" not in done.stderr
     else:
         assert errors == []
+        assert "[ERROR]" not in done.stdout
     if name == "failed":
         assert "stderr: 'denied the request: no such field'" in log.read_text()
         assert log.stat().st_mode & 0o777 == 0o600

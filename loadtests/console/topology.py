@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.asked import destinations_of, route_of, subset_of
+from loadtests.rules.asked import answered_by, route_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, of_kind
+from loadtests.rules.subsets import reached
 from loadtests.rules.view import View, viewed
 
 PROMETHEUS_SERVICE = "prometheus:9090"
@@ -84,10 +85,13 @@ def _shares_of(objects: Sequence[View], call: Call) -> dict[tuple[str, str], flo
     found: dict[tuple[str, str], float] = {}
     try:
         asked = route_of(objects, call)
-        for one in destinations_of(asked):
-            subset = subset_of(asked, one)
-            if version := subset.get("labels", {}).get("version", "") if subset is not None else "":
-                key = (one.host.partition(".")[0], str(version))
+        sent = answered_by(asked)
+        for one in sent.destinations:
+            versions = reached(objects, sent, one)
+            if len(versions) > 1:
+                return {}
+            for version in versions - {""}:
+                key = (one.host.partition(".")[0], version)
                 found[key] = found.get(key, 0.0) + one.share
     except (BrokenPromiseError, NotModelledError):
         return {}
@@ -140,7 +144,7 @@ def read(cluster: Cluster) -> list[Edge]:
 
     :raises ClusterError: if the cluster or its Prometheus does not respond
     """
-    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services")
+    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services", "pods")
     asked = (RATE, CONNECTIONS, P99)
     rates, refused, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in asked)
     return edges([*rates, *refused], quantiles, declared_shares(rules, cluster.namespace), cluster.namespace)

@@ -29,9 +29,9 @@ OUTBOUND = (
     "sidecars.networking.istio.io",
 )
 """Kinds that bear on calls to hosts outside."""
-ROUTING = (*OUTBOUND, "gateways.networking.istio.io", "services")
+ROUTING = (*OUTBOUND, "gateways.networking.istio.io", "services", "pods")
 """Kinds that routes are read from."""
-WORKLOADS = ("deployments.apps", "statefulsets.apps")
+WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods")
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (
     "peerauthentications.security.istio.io",

@@ -6,11 +6,12 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from loadtests.rules import subsets
 from loadtests.rules.calls import Call, Destination
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError
 from loadtests.rules.hosts import covers, names_of
 from loadtests.rules.layers import MESH, Layers
-from loadtests.rules.routing import find_route, send
+from loadtests.rules.routing import Sent, find_route, send
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.rules.virtual import Branch, branches_for
 from loadtests.rules.world import Taken
@@ -72,29 +73,45 @@ def _overruled(taken: Taken, branch: Branch) -> str:
     return ""
 
 
-def subset_of(asked: Asked, destination: Destination) -> View | None:
-    """What a DestinationRule says of a destination's subset; None for the whole service."""
-    return send(asked.taken, with_mirrors=False).applied[destination.host].subsets.get(destination.subset)
-
-
 def destinations_of(asked: Asked) -> tuple[Destination, ...]:
-    """Where a route sends its calls, if all of them are answered.
+    """Where a route sends its calls, if all of them are answered; errors are those of :func:`answered_by`."""
+    return answered_by(asked).destinations
+
+
+def versions_of(asked: Asked) -> dict[str, float]:
+    """Share of each version that a route's calls reach, if all of them are answered; '' for all of a service.
+
+    :raises BrokenPromiseError: if a destination is not there, or has no pods
+    :raises NotModelledError: if there are several services, for versions tell only those of one apart, or several versions
+        behind one subset
+    """
+    sent = answered_by(asked)
+    for number, one in enumerate(sent.destinations):
+        if one.host != sent.destinations[0].host:
+            raise NotModelledError(f"{asked.route.path_of('route')}[{number}].destination.host")
+    return subsets.shares_of(asked.taken.world.objects, sent)
+
+
+def answered_by(asked: Asked) -> Sent:
+    """Where a route sends its calls, and what is known of those hosts, if all calls are answered.
 
     A load balancer chooses among pods that answer alike; pools and ejections can turn requests away, and stay unread.
 
-    :raises BrokenPromiseError: if a destination is not there
+    :raises BrokenPromiseError: if a destination is not there, or has no pods
+    :raises NotModelledError: if it is not known whether it has pods
     """
     sent = send(asked.taken, with_mirrors=False)
     for host, applied in sent.applied.items():
         used = [d for d in sent.destinations if d.host == host]
-        ports, subsets = {d.port for d in used}, {d.subset for d in used}
+        ports, named = {d.port for d in used}, {d.subset for d in used}
         if applied.policy is not None:
             _accept_balancing(applied.policy, ports)
         for name, subset in applied.subsets.items():
-            subset.accept(*(("labels",) if name in subsets else ()))
+            subset.accept(*(("labels",) if name in named else ()))
             if isinstance(policy := subset.get("trafficPolicy"), View):
                 _accept_balancing(policy, ports)
-    return sent.destinations
+    subsets.refuse_empty(asked.taken.world.objects, sent)
+    return sent
 
 
 def _accept_balancing(policy: View, ports: Container[int]) -> None:

@@ -18,6 +18,10 @@ Shares = dict[str, float]
 """Share of each outcome, fractions of 1."""
 
 
+OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "apps.kubernetes.io/", "statefulset.kubernetes.io/")
+"""What labels begin with that controllers add to those of a pod template."""
+
+
 class BrokenPromiseError(Exception):
     """The rules make no promise for a request; the message says why."""
 
@@ -63,14 +67,26 @@ def age(rule: Mapping[str, Any]) -> tuple[str, str, str]:
     return str(metadata.get("creationTimestamp") or ""), str(metadata["name"]), namespace_of(rule)
 
 
+def is_running(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod runs, and is not about to end."""
+    return pod.get("status", {}).get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+
+
 def generation(objects: Objects) -> str:
-    """Changes whenever the spec of one of ``objects`` does, or one comes or goes."""
+    """Changes whenever the spec of one of ``objects`` does, or one comes or goes; of pods, what labels there are counts."""
 
     def version(metadata: Mapping[str, Any]) -> str:
         # Services have no generation.
         return str(metadata.get("generation") or metadata.get("resourceVersion", ""))
 
-    return ",".join(sorted(f"{o['kind']}/{o['metadata']['uid']}/{version(o['metadata'])}" for o in objects))
+    def labels(pod: Mapping[str, Any]) -> str:
+        # A pod that takes the place of another one, of the same Deployment or StatefulSet, changes no expectation.
+        given = pod["metadata"].get("labels", {}).items()
+        return " ".join(sorted(f"{name}={value}" for name, value in given if not name.startswith(OF_CONTROLLERS)))
+
+    pods = {f"Pod/{labels(pod)}" for pod in of_kind(objects, "Pod") if is_running(pod)}
+    others = [f"{o['kind']}/{o['metadata']['uid']}/{version(o['metadata'])}" for o in objects if o["kind"] != "Pod"]
+    return ",".join(sorted((*others, *pods)))
 
 
 def expectations(

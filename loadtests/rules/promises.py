@@ -12,20 +12,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadtests.rules import subsets
 from loadtests.rules.actions import (
     direct_response_of,
     fault_of,
-    mirrors_of,
     read_headers,
     redirect_of,
     rewrite_of,
     timeout_of,
 )
-from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, subset_of
-from loadtests.rules.calls import Call, Fault
+from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, versions_of
+from loadtests.rules.calls import Call, Destination, Fault
 from loadtests.rules.conditions import present
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
 from loadtests.rules.hosts import long_name
+from loadtests.rules.routing import send
 from loadtests.rules.view import View
 
 Request = Mapping[str, Any]
@@ -169,22 +170,29 @@ def timed_out(objects: Sequence[View], request: Request) -> Shares:
 def mirrored(objects: Sequence[View], request: Request) -> Shares:
     """Mirroring: 200 for clients, and at the mirror the percentage of requests that shall arrive there.
 
-    :param request: ``mirror``: host and subset of the pods that are asked what arrived, where ``at_server`` is set
-    :raises NotModelledError: if requests are not only mirrored there, but sent as well
+    :param request: ``mirror``: host and version of the pods that are asked what arrived, where ``at_server`` is set
+    :raises NotModelledError: if requests are not only mirrored there, but sent as well, or mirrored to other pods as well
     """
     call: Call = request["call"]
     asked = route_of(objects, call)
     domain = asked.taken.world.mesh.domain
     asked.route.accept(*INERT)
-    host, subset = request["mirror"]
-    there = (long_name(host, call.caller.namespace, domain), subset)
-    sent = [(d.host, d.subset) for d in destinations_of(asked) if d.share]
-    copies = [leg.share for leg in mirrors_of(asked.route, domain) if (leg.host, leg.subset) == there]
+    host, version = request["mirror"]
+    there = long_name(host, call.caller.namespace, domain)
+    destinations_of(asked)
+    sent = send(asked.taken)
+
+    def versions(legs: Sequence[Destination]) -> list[tuple[float, set[str]]]:
+        return [(d.share, subsets.reached(objects, sent, d)) for d in legs if d.share and d.host == there]
+
     if not request.get("at_server"):
         return {"HTTP 200": 1.0}
-    if len(copies) > 1 or any(one in (there, (there[0], "")) for one in sent):
-        raise NotModelledError(f"{asked.route.path_of('route')}: {host} {subset} is sent requests as well")
-    hit = sum(copies)
+    copies = [(share, found) for share, found in versions(sent.mirrors) if found & {version, ""}]
+    if len(copies) > 1 or any(found & {version, ""} for _, found in versions(sent.destinations)):
+        raise NotModelledError(f"{asked.route.path_of('route')}: {host} {version} is sent requests as well")
+    if any(found != {version} for _, found in copies):
+        raise NotModelledError(f"{asked.route.path_of('mirror')}: other pods than {host} {version} are sent copies as well")
+    hit = sum(share for share, _ in copies)
     return only({"arrived": hit, "did not arrive": 1 - hit})
 
 
@@ -202,18 +210,8 @@ def shared(objects: Sequence[View], request: Request) -> Shares:
 
 
 def connected(objects: Sequence[View], request: Request) -> Shares:
-    """Shares of a TCP route, by subset.
-
-    :raises NotModelledError: if it leads to several services
-    """
-    asked = route_of(objects, request["call"])
-    destinations = destinations_of(asked)
-    if len({d.host for d in destinations}) > 1:
-        raise NotModelledError(f"{asked.route.path_of('route')}: destinations of several services")
-    shares: Shares = {}
-    for one in destinations:
-        shares[one.subset] = shares.get(one.subset, 0.0) + one.share
-    return shares
+    """Shares of a TCP route, by version."""
+    return versions_of(route_of(objects, request["call"]))
 
 
 def fronted(objects: Sequence[View], request: Request) -> Shares:
@@ -228,15 +226,10 @@ def fronted(objects: Sequence[View], request: Request) -> Shares:
 
 
 def released(objects: Sequence[View], request: Request) -> Shares:
-    """Share of each release, named by the label ``version`` of its subset."""
+    """Share of each release, named by the label ``version`` of its pods."""
     asked = route_of(objects, request["call"])
     asked.route.accept(*INERT)
-    shares: Shares = {}
-    for one in destinations_of(asked):
-        subset = subset_of(asked, one)
-        version = one.subset if subset is None else str(subset["labels"]["version"])
-        shares[version] = shares.get(version, 0.0) + one.share
-    return shares
+    return versions_of(asked)
 
 
 def by_gateway(objects: Sequence[View], request: Request) -> Shares:

@@ -31,6 +31,7 @@ class Service:
 
     :param ports: number -> what is spoken there: one of HTTP, TCP, TLS, UDP, or SNIFFED where nobody says
     :param addresses: by which it may be called as well
+    :param selector: labels of its pods; empty where endpoints are not found by labels of pods
     :param entries: the specs of its ServiceEntries; none for a Service of Kubernetes
     """
 
@@ -40,6 +41,7 @@ class Service:
     export: frozenset[str]
     addresses: tuple[str, ...] = ()
     headless: bool = False
+    selector: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[View, ...] = field(default=(), compare=False)
 
     @property
@@ -86,6 +88,7 @@ def _kubernetes(item: View, domain: str) -> Service:
         export=frozenset(one.strip() for one in given.split(",") if one.strip()),
         addresses=tuple(a for a in (spec.get("clusterIP"),) if a and a != "None"),
         headless=spec.get("clusterIP") == "None",
+        selector=dict(spec.get("selector") or {}),
     )
 
 

@@ -18,10 +18,15 @@ from loadtests.rules.world import Taken, World
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a call goes, and what DestinationRules set together for each of those hosts."""
+    """Where a call goes, and what is known of each of those hosts.
+
+    :param services: that it is
+    :param applied: what DestinationRules set together for it
+    """
 
     destinations: tuple[Destination, ...] = ()
     mirrors: tuple[Destination, ...] = ()
+    services: Mapping[str, Service] = field(default_factory=dict)
     applied: Mapping[str, Applied] = field(default_factory=dict)
 
 
@@ -55,21 +60,20 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
         host = taken.service.host if taken.service is not None else ""
         legs, mirrors = [Leg(host, host, "", world.call.port, 1.0, f"Service {host}")] if host else [], []
     used = list(dict.fromkeys(leg.host for leg in (*legs, *mirrors)))
-    services = {host: next((s for s in taken.reachable if s.host == host), None) for host in used}
+    services = {one.host: one for one in reversed(taken.reachable) if one.host in used}
     chosen = {
         host: destinations.rules_for(world.objects, host, world.call.caller, world.mesh, service.namespace)
         for host, service in services.items()
-        if service is not None
     }
     destinations.accept_others(world.objects, [rule for rules in chosen.values() for rule in rules])
     applied = {host: destinations.merged(rules) for host, rules in chosen.items()}
     _accept_entries(world, used)
     sent, copied = (tuple(_destinations(taken, some, services, applied)) for some in (legs, mirrors))
-    return Sent(sent, copied, applied)
+    return Sent(sent, copied, services, applied)
 
 
 def _destinations(
-    taken: Taken, legs: Sequence[Leg], services: Mapping[str, Service | None], applied: Mapping[str, Applied]
+    taken: Taken, legs: Sequence[Leg], services: Mapping[str, Service], applied: Mapping[str, Applied]
 ) -> Iterator[Destination]:
     """The destinations as the proxy has them; one without a weight need not be there, for Istio leaves it out.
 
@@ -77,7 +81,7 @@ def _destinations(
     """
     for leg in legs:
         try:
-            yield _destination(taken, leg, services[leg.host], applied.get(leg.host))
+            yield _destination(taken, leg, services.get(leg.host), applied.get(leg.host))
         except BrokenPromiseError:
             if leg.share:
                 raise

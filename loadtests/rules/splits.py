@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadtests.rules.actions import read_headers
-from loadtests.rules.asked import destinations_of, route_of
+from loadtests.rules.asked import route_of, versions_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import (
     NotModelledError,
@@ -54,20 +54,18 @@ def split_of(objects: Sequence[View], call: Call) -> Shares:
     """Share of each version for one call.
 
     :raises BrokenPromiseError: if no rule routes it
-    :raises NotModelledError: if the route leads to several services, for versions tell only those of one apart
+    :raises NotModelledError: as :func:`versions_of` does, or if only a part of the calls goes to a subset
     """
     asked = route_of(objects, call)
     route = asked.route
     # No answer fails, so nothing is tried once more; a page of another origin asks for nothing here.
     route.accept("name", "retries", "corsPolicy")
-    shares: Shares = {}
     read_headers(route.get("headers", {}))
-    destinations = destinations_of(asked)
-    for number, one in enumerate(destinations):
-        if one.host != destinations[0].host:
-            raise NotModelledError(f"{route.path_of('route')}[{number}].destination.host")
-        shares[one.subset] = shares.get(one.subset, 0.0) + one.share
-    return shares
+    shares = versions_of(asked)
+    whole = shares.pop("", 0.0)
+    if whole and any(shares.values()):
+        raise NotModelledError(f"{route.path_of('route')}: a part of the calls goes to all versions")
+    return {"": whole} if whole else shares
 
 
 def promise(

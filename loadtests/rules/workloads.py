@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.declared import NotModelledError, Objects, age, namespace_of, of_kind, views_of
+from loadtests.rules.declared import OF_CONTROLLERS, NotModelledError, Objects, age, namespace_of, of_kind, views_of
 from loadtests.rules.view import View
 
 ROOT_NAMESPACE = "istio-system"
@@ -33,8 +33,6 @@ BY_GATEWAY = {"caller_namespace": ROOT_NAMESPACE, "caller": INGRESS_GATEWAY.labe
 INGRESS_PRINCIPAL = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
 SELECTORS = {"EnvoyFilter": ("workloadSelector", "labels"), "Sidecar": ("workloadSelector", "labels")}
 """Where kinds say which pods they are for; others in ``selector.matchLabels``."""
-ADDED = ("pod-template-hash", "controller-revision-hash", "apps.kubernetes.io/", "statefulset.kubernetes.io/")
-"""What Kubernetes adds to the labels of a pod template; Istio's own are of domains under istio.io."""
 
 
 def called_workload(objects: Objects, request: Mapping[str, Any]) -> Workload:
@@ -56,7 +54,7 @@ def called_workload(objects: Objects, request: Mapping[str, Any]) -> Workload:
 
 def _uncertain(label: str) -> bool:
     """Whether a pod may have a label that its template does not name."""
-    return label.startswith(ADDED) or "istio.io/" in label
+    return label.startswith(OF_CONTROLLERS) or "istio.io/" in label  # Istio's own are of domains under istio.io
 
 
 def selected(wanted: Mapping[str, str], workload: Workload, path: str) -> bool:

@@ -15,7 +15,7 @@ from loadtests.entries.question import Contract, Counts
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
-from loadtests.rules.asked import destinations_of, read_apart, route_of
+from loadtests.rules.asked import destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, of_kind
 from loadtests.rules.promises import INERT, only
@@ -82,7 +82,7 @@ def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:
         def read(seen: Sequence[View]) -> Shares:
             asked = route_of(seen, inside)
             asked.route.accept(*INERT)
-            return {d.subset: d.share for d in destinations_of(asked)}
+            return versions_of(asked)
 
         return read_apart(objects, read)
 

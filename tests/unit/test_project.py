@@ -22,6 +22,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from loadtests.console import access
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER
+from tests.unit import pods
 from tests.unit.test_bundle import FORMAT
 from tests.unit.test_inputs import PROJECT, plugin
 
@@ -157,7 +158,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     kinds = ("StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
     files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
-    there.append(EGRESS)
+    there += [EGRESS, *pods.of_workloads(there, question.namespace)]
     declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
     assert declared.broken == ()
     assert set(declared.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.console.topology import Edge, declared_shares, edges
+from tests.unit import pods
 
 PRINCIPAL = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-reviews"
 ENDS = {
@@ -69,8 +70,9 @@ def test_declared_shares_apply_to_requests_that_match_no_condition(host: str) ->
     subsets = [{"name": "old", "labels": {"version": "v1"}}, {"name": "new", "labels": {"version": "v3"}}]
     objects = [
         rule("VirtualService", hosts=[host], http=[marked, {"route": to}]),
-        rule("Service", ports=[{"name": "http", "port": 9080}]),
+        rule("Service", ports=[{"name": "http", "port": 9080}], selector={"app": "reviews"}),
         rule("DestinationRule", host=host, subsets=subsets),
+        *pods.versions("reviews", "v1", "v3"),
     ]
     assert declared_shares(objects, "bookinfo") == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
     assert declared_shares(objects[:2], "bookinfo") == {}

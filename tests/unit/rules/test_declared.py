@@ -15,18 +15,19 @@ from loadtests.rules.declared import Rules
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
 from loadtests.verdict import ERROR
+from tests.unit import pods
 
 QUESTION = Split("reviews", {"anonymous": {"headers": {}}, "jason": {"headers": {"end-user": "jason"}}}, "productpage")
 
 
 SERVICE = {
     "kind": "Service", "metadata": {"name": "reviews", "uid": "s", "resourceVersion": "1"},
-    "spec": {"ports": [{"name": "http", "port": 9080}]},
+    "spec": {"ports": [{"name": "http", "port": 9080}], "selector": {"app": "reviews"}},
 }  # fmt: skip
 
 
 def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
-    return question.promised([*objects, SERVICE])
+    return question.promised([*objects, SERVICE, *pods.versions("reviews", "v1", "v2", "v3")])
 
 
 def destination_rule(*subsets: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import NotModelledError, Rules
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Declared, Observed, Outcome, judge
+from tests.unit import pods
 
 REVIEWS = Split("reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage")
 
@@ -30,11 +31,15 @@ SUBSETS = rule(
 )
 
 
-SERVICES = [rule("Service", name, ports=[{"name": "http", "port": 9080}]) for name in ("reviews", "ratings", "other", "echo")]
+SERVICES = [
+    rule("Service", name, ports=[{"name": "http", "port": 9080}], selector={"app": name})
+    for name in ("reviews", "ratings", "other", "echo")
+]
+PODS = [one for app in ("reviews", "other") for one in pods.versions(app, "v1", "v2", "v3")]
 
 
 def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
-    return question.promised([*objects, *SERVICES])
+    return question.promised([*objects, *SERVICES, *PODS])
 
 
 def to(subset: str, weight: int | None = None, host: str = "reviews") -> dict[str, Any]:
@@ -211,7 +216,7 @@ def test_a_time_out_beside_a_fault_has_no_effect() -> None:
     request = {**asked, "slow_call": asked["call"]}
     delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
     route = {"fault": delay, "timeout": "0.5s", "retries": {"attempts": 2, "retryOn": "5xx"}, "route": [to("v1")]}
-    assert question.promise(viewed([reviews(route), SUBSETS, *SERVICES]), request) == {"HTTP 200 after 2 s": 1.0}
+    assert question.promise(viewed([reviews(route), SUBSETS, *SERVICES, *PODS]), request) == {"HTTP 200 after 2 s": 1.0}
 
 
 DETAILS = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}

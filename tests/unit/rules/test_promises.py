@@ -20,6 +20,7 @@ from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError
 from loadtests.rules.view import View, viewed
 from loadtests.verdict import Observed, Outcome, judge
+from tests.unit import pods
 
 
 def virtual_service(*routes: dict[str, Any], name: str = "ratings") -> dict[str, Any]:
@@ -33,19 +34,20 @@ TO = {"route": [{"destination": {"host": "ratings"}}]}
 JASON = {"match": [{"headers": {"end-user": {"exact": "jason"}}}]}
 SUBSETS = {
     "kind": "DestinationRule", "metadata": {"name": "ratings", "uid": "d", "generation": 1, "namespace": "bookinfo"},
-    "spec": {"host": "ratings", "subsets": [{"name": v} for v in ("v1", "v2", "v3")]},
+    "spec": {"host": "ratings", "subsets": [{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v3")]},
 }  # fmt: skip
 SERVICES = [
     {
         "kind": "Service", "metadata": {"name": name, "uid": name, "resourceVersion": "1", "namespace": "bookinfo"},
-        "spec": {"ports": [{"name": "http", "port": 9080}]},
+        "spec": {"ports": [{"name": "http", "port": 9080}], "selector": {"app": name}},
     }
     for name in ("ratings", "reviews")
 ]  # fmt: skip
+PODS = pods.versions("ratings", "v1", "v2", "v3")
 
 
 def given(*rules: dict[str, Any]) -> list[View]:
-    return viewed([*rules, SUBSETS, *SERVICES])
+    return viewed([*rules, SUBSETS, *SERVICES, *PODS])
 
 
 RATINGS, OF_REVIEWS = (Call(name, 9080, Caller("bookinfo"), f"/{name}/0") for name in ("ratings", "reviews"))
@@ -182,7 +184,7 @@ def weighted(port: int | None = None) -> dict[str, Any]:
 def test_releases_have_the_names_of_their_labels() -> None:
     subsets = [{"name": "v1", "labels": {"version": "v0.1"}}, {"name": "v2", "labels": {"version": "v0.2"}}]
     rule = {**SUBSETS, "spec": {"host": "ratings", "subsets": subsets}}
-    objects = viewed([virtual_service(weighted()), rule, *SERVICES])
+    objects = viewed([virtual_service(weighted()), rule, *SERVICES, *pods.versions("ratings", "v0.1", "v0.2")])
     assert promises.released(objects, ASKED) == {"v0.1": 0.25, "v0.2": 0.75}
 
 

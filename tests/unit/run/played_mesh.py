@@ -44,7 +44,11 @@ RULES = [
     {**o, "metadata": {**o["metadata"], "uid": "1", "generation": 1, "resourceVersion": "1"}}
     for o in [
         *yaml.safe_load_all((entry.CATALOGUE / "reviews-80-20/policy.yaml").read_text()),
-        {"kind": "Service", "metadata": {"name": "reviews"}, "spec": {"ports": [{"name": "http", "port": 9080}]}},
+        {
+            "kind": "Service",
+            "metadata": {"name": "reviews"},
+            "spec": {"ports": [{"name": "http", "port": 9080}], "selector": {"app": "reviews"}},
+        },
     ]
 ]
 PARTS = ("pods", "applied_by", "label")
@@ -85,7 +89,8 @@ class Played(Cluster):
         if kinds == ("pods",):
             return [*pods, pod_of("productpage-0", "productpage", "v1")]
         edits = len(list(Path(edited).glob("*"))) if (edited := os.environ.get("PLAYED_EDITS")) else 0
-        return [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES if not namespace]
+        rules = [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES if not namespace]
+        return [*rules, *(pods if "pods" in kinds else [])]
 
     def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
         return []

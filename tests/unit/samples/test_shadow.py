@@ -13,6 +13,7 @@ from loadtests.rules.declared import BrokenPromiseError, Rules, Shares, placed
 from loadtests.rules.view import viewed
 from loadtests.samples import shadow
 from loadtests.verdict import ERROR, Declared, Observed, Outcome, judge
+from tests.unit import pods
 from tests.unit.test_inputs import PROJECT
 
 PODS = {"reviews-normal-1": "normal", "reviews-shadow-1": "shadow", "ratings-normal-1": "normal", "mysqldb-shadow-0": "shadow"}
@@ -22,7 +23,7 @@ QUESTION: Any = entry.load("full-link").question
 def objects(variant: str = "policy") -> list[dict[str, Any]]:
     rules = list(yaml.safe_load_all((entry.CATALOGUE / f"full-link/{variant}.yaml").read_text()))
     sample = list(yaml.safe_load_all((PROJECT / "samples/shadow/shadow.yaml").read_text()))
-    return [*rules, *(o for o in sample if o["kind"] in ("Deployment", "Service"))]
+    return [*rules, *(o for o in sample if o["kind"] in ("Deployment", "Service")), *pods.of_workloads(sample, "shadow")]
 
 
 def linked(found: list[dict[str, Any]], visit: str) -> Shares:

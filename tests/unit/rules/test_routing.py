@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.rules import actions
 from loadtests.rules.calls import (
     Call,
     Caller,
@@ -381,7 +382,7 @@ def test_faults(fault: dict[str, Any], expected: Fault) -> None:
 @pytest.mark.parametrize(
     ("retries", "expected"),
     [
-        ({"attempts": 3, "perTryTimeout": "250ms", "backoff": "1s"}, Retries(3, 0.25, routed().retries.retry_on)),  # type: ignore[union-attr]
+        ({"attempts": 3, "perTryTimeout": "250ms", "backoff": "1s"}, Retries(3, 0.25, actions.RETRY_ON)),
         ({"attempts": 0, "retryOn": "5xx"}, Retries(0)),
         ({"perTryTimeout": "1s"}, Retries(0)),
         ({"attempts": 1, "retryOn": "5xx, 429"}, Retries(1, None, ("5xx", "retriable-status-codes", "429"))),

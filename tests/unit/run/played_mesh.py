@@ -17,6 +17,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import gevent
 import gevent.pywsgi
@@ -280,8 +281,8 @@ def edited_while_it_is_watched(results: Path) -> dict[str, Any]:
 def nobody_watches(results: Path) -> dict[str, Any]:
     """A run whose watcher does nothing."""
     vars(mesh_run)["Cluster"] = Played
-    mesh_run.MeshRun.watch = lambda self, subject: None  # type: ignore[method-assign]
-    return judge(results, max_requests=200, wait=4)
+    with mock.patch.object(mesh_run.MeshRun, "watch"):
+        return judge(results, max_requests=200, wait=4)
 
 
 def hangs(results: Path) -> dict[str, Any]:

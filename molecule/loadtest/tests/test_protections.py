@@ -1,4 +1,4 @@
-"""The lab's readers of security and resilience against the live mesh: generated rules, and real calls from every caller."""
+"""The lab's readers of security and resilience rules, compared with the live mesh: generated rules, calls from every caller."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ BROUGHT = Contract(
     },
 )  # fmt: skip
 LATER = ("taken back",)
-"""What is not asked: it takes half a minute."""
+"""Calls that are left out: they take half a minute."""
 PASSES = 3
-"""Visits of what hangs on how many calls are in flight; most must end as expected."""
+"""Visits for questions that depend on concurrent calls; most must end as expected."""
 
 
 class Client:
-    """What Fetch needs of a user, by the ports that are forwarded to callers, so that no policy is in the way to them."""
+    """What Fetch needs from a user, on ports forwarded to the callers, so that no policy applies on the path to them."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self._bases = {f"{name}.lab.internal": f"http://127.0.0.1:{port}" for name, port in ports.items()}
@@ -83,13 +83,13 @@ class Client:
     def request(self, method: str, path: str, headers: Mapping[str, str], **_: Any) -> Iterator[requests.Response]:
         base = self._bases.get(headers.get("Host", ""), lab.gateway_url())
         response = requests.request(method, base + path, headers=dict(headers), allow_redirects=False, timeout=30)
-        response.success = response.failure = lambda *_: None  # type: ignore[attr-defined] # as Locust's responses have them
+        response.success = response.failure = lambda *_: None  # type: ignore[attr-defined] # Locust's responses have these methods
         yield response
 
 
 @contextmanager
 def forwarded(pod: str) -> Iterator[int]:
-    """A local port that leads to port 8080 of a pod, past its sidecar."""
+    """A local port that is forwarded to port 8080 of a pod, bypassing its sidecar."""
     command = ["kubectl", "--kubeconfig", str(lab.KUBECONFIG), "-n", "echo", "port-forward", f"deployment/{pod}", ":8080"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -103,7 +103,7 @@ def forwarded(pod: str) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Namespace echo without rules of the catalogue, before and after."""
+    """The namespace echo without catalogue rules, before and after."""
     found = Cluster(str(lab.KUBECONFIG), "echo")
     ensure_signing_key(found, KEY)
     put(found, [])
@@ -119,7 +119,7 @@ def ports() -> Iterator[Mapping[str, int]]:
 
 
 def put(cluster: Cluster, rules: Sequence[dict[str, Any]]) -> None:
-    """Apply rules in place of those that the catalogue or this test applied before."""
+    """Replace the rules that the catalogue or this test applied before."""
     live = cluster.items(*writes.KINDS)
     owned = [rule for rule in live if policy.owner(rule)]
     writes.apply(cluster, policy.plan(owned, policy.labelled(rules, "oracle.policy")), live)
@@ -146,7 +146,7 @@ def is_expected(shares: Mapping[str, float], outcome: str) -> bool:
 
 
 def disagreements(rules: Rules, contract: Contract, traffic: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
-    """What came otherwise than expected, in words."""
+    """Unexpected outcomes, one line each."""
 
     def visit(name: str) -> str:
         shares, seen = rules.declared.shares[name], []
@@ -158,12 +158,12 @@ def disagreements(rules: Rules, contract: Contract, traffic: Mapping[str, Any], 
         return f"{name}: expected {' or '.join(shares)}, got {', '.join(wrong)}" if 2 * len(wrong) > len(seen) else ""
 
     names = [name for name in traffic if name in rules.declared.shares]
-    # What hangs on calls in flight is asked alone.
+    # Questions that depend on concurrent calls are asked one at a time.
     with ThreadPoolExecutor(max_workers=1 if contract.alone else 6) as pool:
         return [line for line in pool.map(visit, names) if line] + list(rules.declared.broken)
 
 
-def test_the_mesh_does_what_the_rules_are_read_to_say(cluster: Cluster, ports: Mapping[str, int]) -> None:
+def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping[str, int]) -> None:
     wrong: list[str] = []
     applied = expected = left_open = 0
     for one in protections.rounds():

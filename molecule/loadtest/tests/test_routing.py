@@ -1,4 +1,4 @@
-"""The lab's reader of routing rules against istiod's own translation, over generated rules and calls."""
+"""The lab's reader of routing rules, compared with istiod's own translation over generated rules and calls."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests import tiers
 from tests.oracle import outcomes, program, worlds
 
 CALLS = 10
-"""In each world."""
+"""Calls in each world."""
 WORLDS, PAIRS = (26, 200) if tiers.is_core() else (260, 2000)
-"""Worlds that are generated, some of them twice; different pairs of rules and a call that have to be compared."""
+"""Generated worlds, some of them duplicates; distinct pairs of rules and call that must be compared."""
 UNKNOWN = 0.05
-"""Share of the calls that the reader may leave open."""
+"""Share of calls that the reader may leave UNKNOWN."""
 BROKEN, OPEN = "leads nowhere", "not modelled"
 
 
@@ -31,7 +31,7 @@ def oracle() -> Iterator[program.Oracle]:
 
 
 def read(world: worlds.World, call: Call) -> Routed | str:
-    """What the lab makes of a call: BROKEN or OPEN where it does not say."""
+    """The lab's expectation for a call; BROKEN or OPEN if there is none."""
     seen = viewed(world.objects)
     try:
         found = route_call(seen, call, world.mesh)
@@ -43,7 +43,7 @@ def read(world: worlds.World, call: Call) -> Routed | str:
 
 
 def kind(found: Routed | str) -> str:
-    """What sort of outcome it is, for the count of what has been compared."""
+    """The kind of outcome, to count what has been compared."""
     if isinstance(found, str):
         return found
     if found.no_route:

@@ -1,4 +1,4 @@
-"""Reading promises from rules."""
+"""Reading expectations from rules."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_weights_become_shares() -> None:
     assert not rules.whole_service
 
 
-def test_each_class_gets_the_first_route_that_takes_it() -> None:
+def test_each_class_gets_the_first_route_that_matches_it() -> None:
     objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
     shares = promise(QUESTION, objects).declared.shares
     assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
@@ -84,11 +84,11 @@ def test_each_class_gets_the_first_route_that_takes_it() -> None:
         ([virtual_service(("jason", [("v1", None)])), destination_rule("v1")], "anonymous: reviews:9080 has no route for it"),
     ],
 )
-def test_a_promise_that_cannot_be_held_is_broken(objects: list[dict[str, Any]], words: str) -> None:
+def test_an_expectation_that_cannot_be_met_is_broken(objects: list[dict[str, Any]], words: str) -> None:
     assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
 
 
-def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
+def test_an_edit_changes_the_generation_and_so_does_a_second_rule() -> None:
     base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
     edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
     second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
@@ -108,12 +108,12 @@ def test_an_edit_changes_the_generation_and_a_second_rule_does_too() -> None:
         ({"withoutHeaders": {"end-user": {"exact": "jason"}}}, {"headers": {"end-user": "jason"}}, False),
     ],
 )
-def test_matches_as_istio_does(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
+def test_matches_like_istio(condition: dict[str, Any], request_: dict[str, Any], expected: bool) -> None:
     part = Part(View(condition), View({"metadata": {"name": "reviews"}}))
     assert holds(Layers(part), Call("reviews", 9080, Caller("bookinfo"), **request_)) is expected
 
 
-def test_counts_go_by_version_and_strangers_stay_visible() -> None:
+def test_counts_are_by_version_and_unknown_versions_stay_visible() -> None:
     counts = {"anonymous": {"reviews-v1-a": 2, "reviews-v1-b": 3, "gone": 1, ERROR: 4}}
     versions = {"reviews-v1-a": "v1", "reviews-v1-b": "v1"}
     assert by_version(counts, versions, False) == {"anonymous": {"v1": 5, "unknown pod gone": 1, ERROR: 4}}
@@ -123,19 +123,21 @@ def test_counts_go_by_version_and_strangers_stay_visible() -> None:
 @pytest.mark.parametrize(
     ("counted", "loose", "share", "arrived"),
     [
-        (560, 80, 0.5, 500),  # the surplus is within what is loose
-        (620, 80, 0.5, 540),  # and here it is not, all of it
-        (430, 80, 0.5, 430),  # what is loose can only be too much
+        (560, 80, 0.5, 500),  # the surplus is within the uncertain part
+        (620, 80, 0.5, 540),  # here, part of the surplus exceeds it
+        (430, 80, 0.5, 430),  # the uncertain part can only be a surplus
         (1030, 80, 1.0, 1000),
-        (3, 80, 0.0, 3),  # where none may arrive, every one counts
+        (3, 80, 0.0, 3),  # where none may arrive, each one counts
         (0, 80, 0.5, 0),
     ],
 )
-def test_what_is_loose_at_the_far_end_rejects_no_true_declaration(counted: int, loose: int, share: float, arrived: int) -> None:
+def test_uncertain_counts_at_the_callee_reject_no_true_declaration(
+    counted: int, loose: int, share: float, arrived: int
+) -> None:
     assert arrived_of(1000, counted, loose, share) == arrived
 
 
-def test_an_access_log_tells_what_came_since_a_moment_if_it_reaches_back() -> None:
+def test_an_access_log_has_what_arrived_since_a_time_if_it_reaches_back_that_far() -> None:
     def line(second: int, cluster: str) -> str:
         start = f'[2026-11-21T18:00:{second:02}.500Z] "GET /reviews/0 HTTP/1.1" 200 - via_upstream - "-" 0 358 12 11 "-" "-"'
         return (
@@ -152,7 +154,7 @@ def test_an_access_log_tells_what_came_since_a_moment_if_it_reaches_back() -> No
     assert logged_since("", since) == 0
 
 
-def test_inbound_requests_leave_outbound_ones_out() -> None:
+def test_inbound_requests_exclude_outbound_ones() -> None:
     text = (
         'envoy_cluster_upstream_rq_total{cluster_name="inbound|9080||"} 12\n'
         'envoy_cluster_upstream_rq_total{cluster_name="outbound|9080||ratings"} 7\n'

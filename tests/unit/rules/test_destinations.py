@@ -45,11 +45,11 @@ NOTHING_BY_PORT = {"portLevelSettings": [{"port": {"number": 8080}, "loadBalance
     [
         ([], None),
         ([rule("a", 1)], 1),
-        # Of two, the older one sets the policy, whatever their names are; if as old, the first by name.
+        # Of two, the older one sets the policy, regardless of name; of equally old ones, the first by name.
         ([rule("a", 1, made="2026-02-01"), rule("b", 2, made="2026-01-01")], 2),
         ([rule("b", 2), rule("a", 1)], 1),
         ([rule("a"), rule("b", 2)], 2),
-        # An empty policy is one.
+        # An empty policy counts as a policy.
         ([rule("a", trafficPolicy={}), rule("b", 2)], None),
         ([rule("a", 1, host="*.echo.svc.cluster.local"), rule("b", 2)], 2),
         ([rule("a", 1, host="*"), rule("b", 2, host="*.svc.cluster.local")], 2),
@@ -57,7 +57,7 @@ NOTHING_BY_PORT = {"portLevelSettings": [{"port": {"number": 8080}, "loadBalance
         ([rule("a", 1, host="echo.echo"), rule("b", 2, host="pool")], None),
         ([rule("a", 1), rule("b", 2, **SELECTED)], 2),
         ([rule("a", 1), rule("b", 2, **OTHERS)], 1),
-        # Where there are only rules for others, those of other namespaces have no effect either.
+        # If all its rules are for other callers, those of other namespaces have no effect either.
         ([rule("b", 2, **OTHERS), rule("c", 3, **OF_ROOT)], None),
         ([rule("c", 3, **OF_ROOT)], 3),
         ([rule("c", 3, **OF_ROOT, exportTo=["."])], None),
@@ -66,22 +66,22 @@ NOTHING_BY_PORT = {"portLevelSettings": [{"port": {"number": 8080}, "loadBalance
         ([rule("c", 3, of="other", host=ECHO)], None),
         ([rule("a", 1, exportTo=["other"])], None),
         ([rule("a", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}, **BY_PORT})], 7),
-        # What a port's settings leave out is not inherited.
+        # A port does not inherit what its settings omit.
         ([rule("a", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}, **NOTHING_BY_PORT})], None),
     ],
 )
-def test_of_all_rules_those_of_the_nearest_namespace_and_most_specific_host_apply(
+def test_rules_of_the_nearest_namespace_and_the_most_specific_host_apply(
     rules: list[dict[str, Any]], limit: int | None
 ) -> None:
     assert connections(rules) == limit
 
 
-def test_a_host_goes_before_a_wildcard_of_the_same_length() -> None:
+def test_a_host_precedes_a_wildcard_of_the_same_length() -> None:
     rules = [rule("a", 1, host="*.echo.svc.cluster.local"), rule("b", 2, host="e")]
     assert connections(rules, host="e.echo.svc.cluster.local") == 2
 
 
-def test_a_caller_of_another_namespace_follows_its_own_rules_then_those_of_the_service_then_of_the_root() -> None:
+def test_a_caller_in_another_namespace_follows_its_own_rules_then_the_services_then_the_roots() -> None:
     theirs, ours, root = rule("a", 1), rule("b", 2, of="other", host=ECHO), rule("c", 3, **OF_ROOT)
     caller = Caller("other")
     assert connections([theirs, ours, root], caller) == 2
@@ -109,7 +109,7 @@ def subset(name: str, **policy: Any) -> dict[str, Any]:
         (NOTHING_BY_PORT, None),
     ],
 )
-def test_a_subset_overrides_setting_by_setting_and_its_port_all_of_them(own: dict[str, Any], limit: int | None) -> None:
+def test_a_subset_overrides_single_settings_and_a_port_all_of_them(own: dict[str, Any], limit: int | None) -> None:
     one = rule("a", 1, subsets=[subset("v2", connectionPool={"tcp": {"maxConnections": 9}}), subset("v1", **own)])
     seen = viewed([one])
     found = settings(applied_rules(seen, ECHO, CLIENT), 8080, "v1")
@@ -120,7 +120,7 @@ def test_a_subset_overrides_setting_by_setting_and_its_port_all_of_them(own: dic
     assert [path for path in not_modelled(seen) if "labels" not in path] == []
 
 
-def test_subsets_of_several_rules_add_up_and_the_first_of_a_name_counts() -> None:
+def test_subsets_of_several_rules_are_merged_and_the_first_of_each_name_applies() -> None:
     older = rule("a", 1, subsets=[subset("v1")], made="2026-01-01")
     newer = rule("b", 2, subsets=[subset("v1", loadBalancer={"simple": "RANDOM"}), subset("v2")], made="2026-02-01")
     found = applied_rules(viewed([newer, older]), ECHO, CLIENT)
@@ -131,7 +131,7 @@ def test_subsets_of_several_rules_add_up_and_the_first_of_a_name_counts() -> Non
     )
 
 
-def test_what_applies_and_is_not_read_stays_unread() -> None:
+def test_fields_that_apply_but_were_not_read_stay_unread() -> None:
     seen: list[View] = viewed([rule("a", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}, **BY_PORT})])
     settings(applied_rules(seen, ECHO, CLIENT), 8080)
     assert not_modelled(seen) == (

@@ -1,4 +1,4 @@
-"""Expectations of rules from public bug reports: what the mesh makes of them, or UNKNOWN with the path."""
+"""Expectations for rules from public bug reports: what the mesh does, or UNKNOWN with the field's path."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def test_weights_are_shares_of_their_sum(legs: list[dict[str, Any]], shares: dic
         ({"scheme": {"exact": "https"}}, None),
         ({"uri": {"exact": "/REVIEWS/1"}, "ignoreUriCase": True}, None),
         ({"withoutHeaders": {"x-none": {}}, "method": {"exact": "POST"}}, None),
-        # Whether productpage has that label, the request does not tell.
+        # The request does not show whether productpage has that label.
         ({"sourceLabels": {"tier": "front"}}, "match[0].sourceLabels.tier"),
         ({"sourceNamespace": "other"}, None),
     ],
 )
-def test_a_condition_holds_does_not_hold_or_is_unknown(condition: dict[str, Any], unknown: str | None) -> None:
+def test_a_condition_matches_does_not_match_or_is_unknown(condition: dict[str, Any], unknown: str | None) -> None:
     found = declared(reviews({"match": [condition], "route": [to("v3")]}, {"route": [to("v1")]}))
     if unknown is None:
         assert (dict(found.shares["anonymous"]), found.unknown) == ({"v1": 1.0}, {})
@@ -91,7 +91,7 @@ def test_a_condition_holds_does_not_hold_or_is_unknown(condition: dict[str, Any]
         assert found.unknown == {"anonymous": (f"VirtualService reviews: spec.http[0].{unknown}",)}
 
 
-def test_an_unknown_condition_does_not_matter_beside_one_that_fails_or_an_alternative_that_holds() -> None:
+def test_an_unknown_condition_does_not_matter_beside_a_failed_one_or_a_matching_alternative() -> None:
     strange = {"x-new": 1}
     for conditions, version in (
         ([{**strange, "method": {"exact": "PUT"}}], "v1"),
@@ -112,7 +112,7 @@ def test_no_field_of_a_route_is_ignored(field: str) -> None:
     assert f"anonymous: not modelled: VirtualService reviews: spec.http[0].{field}.a.b" in verdict.reasons
 
 
-def test_a_policy_of_the_service_that_can_turn_requests_away_is_unknown() -> None:
+def test_a_policy_of_the_service_that_can_reject_requests_is_unknown() -> None:
     limits = rule(
         "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
     )
@@ -122,7 +122,7 @@ def test_a_policy_of_the_service_that_can_turn_requests_away_is_unknown() -> Non
     assert declared(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
 
 
-def test_what_is_known_is_judged_beside_what_is_not() -> None:
+def test_known_classes_are_judged_beside_unknown_ones() -> None:
     expected = Declared({"known": {"v1": 1.0}}, unknown={"strange": ("VirtualService a: spec.b",)})
     few = judge(expected, Observed({"known": {"v1": 10}, "strange": {"v2": 10}}))
     many = judge(expected, Observed({"known": {"v1": 10_000}, "strange": {"v2": 10_000}}))
@@ -130,7 +130,7 @@ def test_what_is_known_is_judged_beside_what_is_not() -> None:
     assert [v.outcome for v in (few, many, wrong)] == [Outcome.INCONCLUSIVE, Outcome.UNKNOWN, Outcome.FAIL]
 
 
-def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
+def test_of_two_rules_for_one_host_only_the_older_applies() -> None:
     ours, canary = reviews({"route": [to("v1")]}), reviews(
         {"route": [to("v3")]}, name="reviews-canary", host="reviews.bookinfo.svc.cluster.local"
     )  # fmt: skip
@@ -144,13 +144,13 @@ def test_of_two_rules_for_one_host_the_older_counts_alone() -> None:
     assert declared(ours, canary).broken == (), "a gateway has rules of its own"
 
 
-def test_a_short_host_is_of_the_rules_own_namespace() -> None:
+def test_a_short_host_belongs_to_the_rules_own_namespace() -> None:
     elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
     found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).declared
     assert found.broken == ("anonymous: VirtualService reviews: no DestinationRule of reviews has a subset v1",)
     same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20)]})
     assert dict(declared(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
-    # Istio completes no name that has a dot.
+    # Istio does not complete a name that contains a dot.
     half = declared(reviews({"route": [to("v1", host="reviews.bookinfo")]}))
     assert half.broken == ("anonymous: VirtualService reviews: there is no service reviews.bookinfo",)
 
@@ -161,7 +161,7 @@ def test_a_split_between_two_hosts_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(("pattern", "taken"), [("*", True), (".*", True), ("(", None)])
-def test_expressions_of_headers(pattern: str, taken: bool | None) -> None:
+def test_regular_expressions_on_headers(pattern: str, taken: bool | None) -> None:
     question = Split("reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
     matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
     found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
@@ -191,7 +191,7 @@ TO_ECHO = Call("echo", 8080, Caller("echo"))
         ({"retryOn": "5xx"}, "HTTP 200 at attempt 3", "HTTP 200 at attempt 2"),
     ],
 )
-def test_only_what_retry_on_names_is_tried_again(retry_on: dict[str, str], twice: str, late: str) -> None:
+def test_only_what_retry_on_names_is_retried(retry_on: dict[str, str], twice: str, late: str) -> None:
     objects = viewed(echo(attempts=4, perTryTimeout="0.3s", **retry_on))
     assert retries.attempted(objects, {"call": TO_ECHO, "wanted": 3}) == {twice: 1.0}
     assert retries.attempted(objects, {"call": TO_ECHO, "wanted": 2, "late_seconds": 1.0}) == {late: 1.0}
@@ -204,12 +204,12 @@ def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
     assert (found.unknown, found.broken, len(found.shares)) == ({}, (), 3)
 
 
-def test_a_retry_condition_that_nobody_knows_is_unknown() -> None:
+def test_an_unknown_retry_condition_is_unknown() -> None:
     with pytest.raises(NotModelledError, match=r"retryOn: envoy-ratelimited"):
         retries.attempted(viewed(echo(attempts=4, retryOn="envoy-ratelimited")), {"call": TO_ECHO, "wanted": 3})
 
 
-def test_a_time_out_beside_a_fault_has_no_effect() -> None:
+def test_a_timeout_beside_a_fault_has_no_effect() -> None:
     question = entry.load("timeout").question
     assert isinstance(question, Contract)
     asked = question.classes["anonymous"]
@@ -250,9 +250,7 @@ def test_operations(operation: dict[str, Any], allowed: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("action", ["ALLOW", "DENY"])
-def test_a_condition_about_security_that_is_not_modelled_is_never_a_verdict(
-    part: dict[str, Any], path: str, action: str
-) -> None:
+def test_a_security_condition_that_is_not_modelled_never_gets_a_verdict(part: dict[str, Any], path: str, action: str) -> None:
     question = Contract(
         ("authorizationpolicies.security.istio.io",), security.permitted,
         {"call": {**DETAILS, "app": "a", "principal": "cluster.local/ns/a/sa/b", "uri": "/"}},
@@ -261,7 +259,7 @@ def test_a_condition_about_security_that_is_not_modelled_is_never_a_verdict(
     assert (found.shares, found.unknown) == ({}, {"call": (f"AuthorizationPolicy p: {path}",)})
 
 
-def test_a_custom_action_is_somebody_elses_decision() -> None:
+def test_a_custom_action_is_decided_by_its_provider() -> None:
     policy = rule("AuthorizationPolicy", "p", action="CUSTOM", provider={"name": "x"}, rules=[{}])
     with pytest.raises(NotModelledError, match="CUSTOM"):
         security.permitted([policy], {**DETAILS, "principal": ""})
@@ -297,7 +295,7 @@ def test_a_principal_has_an_issuer_and_a_subject(claims: dict[str, str] | None, 
         ({}, "/anything", True),
     ],
 )
-def test_a_path_of_the_implementations_own_kind(path: dict[str, str], uri: str, taken: bool) -> None:
+def test_an_implementation_specific_path(path: dict[str, str], uri: str, taken: bool) -> None:
     found = rule(
         "Ingress",
         "i",
@@ -322,7 +320,7 @@ def test_a_path_of_the_implementations_own_kind(path: dict[str, str], uri: str, 
         (["*/*.outside.internal"], None, True),
     ],
 )
-def test_a_host_is_reached_that_is_given_to_the_sidecar(hosts: list[str], exported: list[str] | None, reached: bool) -> None:
+def test_a_host_is_reachable_if_the_sidecar_imports_it(hosts: list[str], exported: list[str] | None, reached: bool) -> None:
     question = entry.load("egress-allowed").question
     known = rule(
         "ServiceEntry",
@@ -339,7 +337,7 @@ def test_a_host_is_reached_that_is_given_to_the_sidecar(hosts: list[str], export
     assert found.shares["at the server"] == {"arrived" if reached else "did not arrive": 1.0}
 
 
-def test_fields_that_nobody_has_read_are_named() -> None:
+def test_unread_fields_are_named() -> None:
     seen = View(rule("VirtualService", "v", a=1, b={"c": [{"d": 2, "e": {}}, 3]}))
     assert not_modelled([seen]) == (), "nobody has looked at it"
     assert seen["spec"]["a"] == 1
@@ -350,7 +348,7 @@ def test_fields_that_nobody_has_read_are_named() -> None:
     assert not_modelled([View({"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"a": 1, "b": 2}})]) == ()
 
 
-def test_an_alternative_that_holds_is_not_read_by_looking_at_the_others() -> None:
+def test_looking_at_other_alternatives_does_not_read_the_matching_one() -> None:
     others = {"method": {"exact": "PUT"}}
     found = declared(reviews({"match": [others, {"x-new": 1}], "route": [to("v3")]}, {"route": [to("v1")]}))
     assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].x-new",)}

@@ -1,4 +1,4 @@
-"""What Kubernetes' own ways in promise."""
+"""Expectations for Ingress and HTTPRoute."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_http_routes(match: dict[str, Any], uri: str, taken: bool) -> None:
     assert ingress.http_routed([http_route(match)], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 
-def test_an_http_route_takes_its_hosts_alone_and_all_paths_when_it_names_none() -> None:
+def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() -> None:
     assert ingress.http_routed([http_route()], REQUEST) == {"HTTP 200": 1.0}
     assert ingress.http_routed([http_route(hosts=["*.lab"])], REQUEST) == {"HTTP 200": 1.0}
-    # Other hosts are left to other rules of the gateway.
+    # Other hosts are up to other rules of the gateway.
     for routes in ([], [http_route(hosts=["b.lab"])], [route("r", TO_S, parents=[{**PARENT, "name": "other"}])]):
         with pytest.raises(BrokenPromiseError, match=r"no HTTPRoute of Gateway istio-system/ingress is for a\.lab"):
             ingress.http_routed(routes, REQUEST)
@@ -94,7 +94,7 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
 @pytest.mark.parametrize(
     ("routes", "outcome"),
     [
-        # Which rule takes it: exact, then the longest prefix, then expressions; method, headers, parameters; age; order.
+        # Precedence: exact path, longest prefix, regular expression; method, headers, query parameters; age; order.
         ([route("a", other_if(path("PathPrefix", "/a")), s_if(path("Exact", "/a")))], "HTTP 200"),
         ([route("a", s_if(path("Exact", "/a")), other_if(path("PathPrefix", "/a")))], "HTTP 200"),
         ([route("a", other_if(path("PathPrefix", "/")), s_if(path("PathPrefix", "/a")))], "HTTP 200"),
@@ -106,12 +106,12 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
         ([route("a", TO_OTHER, made="2026-02-01"), route("b", TO_S, made="2026-01-01")], "HTTP 200"),
         ([route("a", TO_OTHER), route("b", s_if(path("Exact", "/a")))], "HTTP 200"),
         ([route("a", TO_S, TO_OTHER)], "HTTP 200"),
-        # Routes of a less specific host do not count.
+        # Routes for a less specific host do not apply.
         ([route("a", s_if(path("Exact", "/b"))), route("b", TO_OTHER, hosts=["*.lab"])], "HTTP 404"),
         ([route("a", TO_OTHER, hosts=["*.lab"]), route("b", TO_S)], "HTTP 200"),
         ([route("a", TO_OTHER, hosts=["*.lab"]), route("b", TO_S, hosts=["*", HOST])], "HTTP 200"),
         ([route("a", TO_S, hosts=["b.lab", HOST]), route("b", TO_OTHER, hosts=["*"])], "HTTP 200"),
-        # Shares, and none at all.
+        # Weights, and no backend at all.
         ([route("a", A_OR_B)], None),
         ([route("a", NOBODY)], "HTTP 500"),
         ([route("a", {})], "HTTP 500"),
@@ -154,25 +154,25 @@ ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
 @pytest.mark.parametrize(
     ("ingresses", "outcome"),
     [
-        # The longest path, then an exact one, whatever the order; of those alike, that of the older Ingress.
+        # The longest path wins; of equal length, the exact one, in any order; of equal ones, the older Ingress's.
         ([an_ingress("i", ("Prefix", "/", OTHER), ("Prefix", "/a", S))], "HTTP 200"),
         ([an_ingress("i", ("Prefix", "/a", OTHER), ("Exact", "/a", S))], "HTTP 200"),
         ([an_ingress("i", ("Prefix", "/a", OTHER)), an_ingress("j", ("Exact", "/a", S))], "HTTP 200"),
         ([an_ingress("j", ALL), an_ingress("i", ("Prefix", "/", OTHER))], None),
         ([an_ingress("j", ALL, made="2026-01-01"), an_ingress("i", ("Prefix", "/", OTHER), made="2026-02-01")], "HTTP 200"),
-        # A path of no kind that takes everything is the last one.
+        # A catch-all path without a type comes last.
         ([an_ingress("i", (OWN, "/*", OTHER), ("Prefix", "/", S))], "HTTP 200"),
         ([an_ingress("i", (OWN, "/a/*", S))], "HTTP 200"),
         ([an_ingress("i", (OWN, "/.*", S))], "HTTP 200"),
-        # The most specific host alone.
+        # Only the most specific host.
         ([an_ingress("i", ("Exact", "/b", S)), an_ingress("j", ALL, host="*.lab")], "HTTP 404"),
         ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), host="")], "HTTP 200"),
         ([an_ingress("i", ("Exact", "/a", OTHER), host="*.lab"), an_ingress("j", ALL)], "HTTP 200"),
-        # Istio has no default backend; TLS is for HTTPS.
+        # Istio ignores the default backend; TLS only affects HTTPS.
         ([an_ingress("i", ("Exact", "/b", S), defaultBackend=S, tls=[{"hosts": [HOST], "secretName": "c"}])], "HTTP 404"),
         ([an_ingress("i", ("Prefix", "/", {"service": {"name": "s", "port": {"name": "http"}}}))], None),
         ([an_ingress("i", ("Prefix", "/", {"resource": {"kind": "Bucket", "name": "b"}}))], None),
-        # Other classes, and none, are for other controllers.
+        # Another class, or none, is for other controllers.
         ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), ingressClassName=None)], "HTTP 200"),
         ([an_ingress("i", ALL, ingressClassName="nginx")], None),
         ([an_ingress("i", ALL, new="field")], None),
@@ -182,7 +182,7 @@ def test_all_ingresses_together(ingresses: list[dict[str, Any]], outcome: str | 
     assert told(*ingresses, promise=ingress.ingress_routed, uri="/a") == outcome
 
 
-def test_a_host_that_no_ingress_is_for_is_left_to_other_rules() -> None:
+def test_a_host_without_an_ingress_is_left_to_other_rules() -> None:
     with pytest.raises(BrokenPromiseError, match=r"no Ingress is for a\.lab"):
         ingress.ingress_routed([an_ingress("i", ALL, host="b.lab")], REQUEST)
 

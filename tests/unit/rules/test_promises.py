@@ -1,4 +1,4 @@
-"""What rules promise for one request, by small objects."""
+"""What rules lead one to expect for a single request, on small objects."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_durations(text: str, expected: float) -> None:
     ("fault", "shares"),
     [
         ({"abort": {"httpStatus": 555, "percentage": {"value": 100}}}, {"HTTP 555": 1.0}),
-        # Without a percentage a fault hits nobody (istio/istio#36303).
+        # Without a percentage, a fault affects no request (istio/istio#36303).
         ({"abort": {"httpStatus": 555}}, {"HTTP 200": 1.0}),
         ({"abort": {"httpStatus": 555, "percentage": {}}}, {"HTTP 200": 1.0}),
         ({"abort": {"httpStatus": 500, "percentage": {"value": 20}}}, {"HTTP 500": 0.2, "HTTP 200": 0.8}),
@@ -76,7 +76,7 @@ def test_aborts(fault: dict[str, Any], shares: dict[str, float]) -> None:
     assert promises.aborted(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
 
 
-def test_a_fault_of_somebody_elses_route_is_not_promised() -> None:
+def test_a_fault_on_another_users_route_is_not_expected() -> None:
     rule = virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}}, TO)
     assert promises.aborted(given(rule), ASKED) == {"HTTP 200": 1.0}
     assert promises.aborted(given(rule), BY_JASON) == {"HTTP 555": 1.0}
@@ -100,14 +100,14 @@ def test_delays(share: int, shares: dict[str, float]) -> None:
         ("2s", 2.5, "reviews with stars after 2 s"),
     ],
 )
-def test_who_gives_up_first_when_ratings_are_late(delay: str, reviews_seconds: float, outcome: str) -> None:
+def test_which_caller_times_out_first_when_ratings_is_late(delay: str, reviews_seconds: float, outcome: str) -> None:
     rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay, "percentage": {"value": 100}}}})
     request = {**ASKED, "reviews_seconds": reviews_seconds, "page_seconds": 3.0, "page_attempts": 2}
     assert promises.page_delayed(given(rule), request) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(("limit", "outcome"), [("0.5s", "HTTP 504 after 1 s"), ("3s", "HTTP 200 after 2 s")])
-def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) -> None:
+def test_a_timeout_takes_effect_only_if_it_is_shorter(limit: str, outcome: str) -> None:
     objects = given(
         virtual_service({**TO, "timeout": limit}, name="reviews"),
         virtual_service({**TO, "fault": {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}}),
@@ -125,11 +125,11 @@ def test_time_outs_bite_only_where_they_are_shorter(limit: str, outcome: str) ->
         (TO, "HTTP 200"),
     ],
 )
-def test_the_gateways_own_answers(route: dict[str, Any], outcome: str) -> None:
+def test_the_gateways_own_responses(route: dict[str, Any], outcome: str) -> None:
     assert promises.answered(given(virtual_service(route)), ASKED) == {outcome: 1.0}
 
 
-def test_mirrors_promise_the_client_and_the_far_end() -> None:
+def test_mirrors_give_an_expectation_for_the_client_and_for_the_mirror() -> None:
     to = {"route": [{"destination": {"host": "ratings", "subset": "v1"}}]}
     copied = {**to, "mirror": {"host": "ratings", "subset": "v3"}}
     near = {**ASKED, "mirror": ("ratings", "v3")}
@@ -181,7 +181,7 @@ def weighted(port: int | None = None) -> dict[str, Any]:
     return {"route": [{"destination": {"host": "ratings", "subset": s, **to}, "weight": w} for s, w in legs]}
 
 
-def test_releases_have_the_names_of_their_labels() -> None:
+def test_releases_are_named_by_their_labels() -> None:
     subsets = [{"name": "v1", "labels": {"version": "v0.1"}}, {"name": "v2", "labels": {"version": "v0.2"}}]
     rule = {**SUBSETS, "spec": {"host": "ratings", "subsets": subsets}}
     objects = viewed([virtual_service(weighted()), rule, *SERVICES, *pods.versions("ratings", "v0.1", "v0.2")])
@@ -189,7 +189,7 @@ def test_releases_have_the_names_of_their_labels() -> None:
 
 
 def entered(name: str, port: int, protocol: str, **spec: Any) -> list[dict[str, Any]]:
-    """A Gateway, and a rule for what enters there."""
+    """A Gateway, and a rule for its traffic."""
     server = {"port": {"number": port, "name": "p", "protocol": protocol}, "hosts": ["*"]}
     return [
         {
@@ -221,7 +221,7 @@ def test_shares_of_connections() -> None:
         (False, {"request": {"set": {"x-by": "door"}}}, "HTTP 200"),
     ],
 )
-def test_the_way_by_a_gateway_needs_its_mark(led: bool, headers: dict[str, Any], outcome: str) -> None:
+def test_the_path_through_a_gateway_needs_its_header(led: bool, headers: dict[str, Any], outcome: str) -> None:
     gateway = {"destination": {"host": "reviews"}}
     marked = {"match": [{"gateways": ["door"]}], "route": TO["route"], "headers": headers}
     to_gateway = {"match": [{"gateways": ["mesh"]}], "route": [gateway if led else TO["route"][0]]}
@@ -235,7 +235,7 @@ def test_the_way_by_a_gateway_needs_its_mark(led: bool, headers: dict[str, Any],
     assert promises.by_gateway(given(door, rule), request) == {outcome: 1.0}
 
 
-def test_an_absent_rule_breaks_the_promise() -> None:
+def test_a_missing_rule_breaks_the_expectation() -> None:
     contract = Contract(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
     broken = contract.promised([virtual_service(TO, name="other"), *SERVICES]).declared
     assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
@@ -243,14 +243,14 @@ def test_an_absent_rule_breaks_the_promise() -> None:
 
 
 @pytest.mark.parametrize(("about_time", "outcome"), [(True, Outcome.PASS), (False, Outcome.FAIL)])
-def test_only_questions_about_time_take_a_few_strays_for_errors(about_time: bool, outcome: Outcome) -> None:
+def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, outcome: Outcome) -> None:
     contract = Contract(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
     rules = contract.promised([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
     assert judge(rules.declared, Observed(contract.label(counts, {}, rules))).outcome is outcome
 
 
-def test_the_catalogues_report_takes_only_new_verdicts(tmp_path: Path) -> None:
+def test_the_catalogue_report_contains_only_new_verdicts(tmp_path: Path) -> None:
     name = entry.names()[0]
     told = {"outcome": "PASS", "n": 7, "reasons": ["held"], "facts": {"started": "2026-01-01T00:00:00Z"}}
     (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""What rules about resilience, security and egress promise, case by case."""
+"""Expectations for resilience, security and egress rules, case by case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def thing(kind: str, name: str, **spec: Any) -> dict[str, Any]:
 
 
 def in_echo(*objects: dict[str, Any]) -> list[View]:
-    """The objects in namespace echo, beside the services of its sample."""
+    """The objects in namespace echo, with the services of its sample."""
     services = [thing("Service", name, ports=[{"name": "http", "port": 8080}]) for name in ("echo", "pool")]
     return viewed(placed([*objects, *services], "echo"))
 
@@ -69,7 +69,7 @@ def test_ejections() -> None:
     for limit in (None, 10, 49):
         assert resilience.ejected(detecting(limit), asked) == {"6 of 12 failed": 1.0}
         assert resilience.ejected(detecting(limit), {**asked, "later": True}) == {"does not grow": 1.0}
-    # An answer of 503 counts as an error of a gateway as well.
+    # A 503 response is also a gateway error.
     assert resilience.ejected(detecting(100, consecutiveGatewayErrors=2), asked) == {"at most 2 of 12 failed": 1.0}
     assert resilience.ejected(detecting(100, consecutive5xxErrors=0), asked) == {"6 of 12 failed": 1.0}
     assert resilience.ejected(detecting(100, minHealthPercent=50), asked) == {"at most 3 of 12 failed": 1.0}
@@ -119,7 +119,7 @@ def test_limits_by_path(uri: str, outcome: str) -> None:
             resilience.limited(in_echo(limit_for("echo", config, **change)), asked)
 
 
-def test_fewer_requests_than_calls_at_once_are_not_modelled() -> None:
+def test_fewer_requests_than_concurrent_calls_are_not_modelled() -> None:
     with pytest.raises(NotModelledError, match="http2MaxRequests"):
         resilience.pooled(destination(connectionPool={"http": {"http2MaxRequests": 9}}), ASKED)
 
@@ -132,7 +132,7 @@ READERS: tuple[Reads, ...] = (resilience.pooled, resilience.balanced, resilience
 
 
 def unknown(read: Reads, *objects: dict[str, Any]) -> str:
-    """The fields for which a reader gives no answer; '' if it gives one."""
+    """The fields that a reader does not model; '' if it models all of them."""
     rule = thing("DestinationRule", "echo", host="echo", trafficPolicy=POLICY)
     seen = in_echo(rule, *objects)
     try:
@@ -164,12 +164,12 @@ def to_echo(*routes: dict[str, Any]) -> dict[str, Any]:
         ({**TO_ECHO, "match": [{"headers": {"user-agent": {"prefix": "curl"}}}]}, "[0].match[0].headers.user-agent"),
     ],
 )
-def test_what_a_route_does_on_the_way_to_a_pool_is_not_ignored(read: Reads, route: dict[str, Any], path: str) -> None:
+def test_no_action_of_a_route_to_a_pool_is_ignored(read: Reads, route: dict[str, Any], path: str) -> None:
     assert unknown(read, to_echo(route)).startswith(f"VirtualService echo: spec.http{path}")
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
-def test_routes_that_only_lead_to_a_pool_or_are_for_other_calls_have_no_bearing(read: Reads) -> None:
+def test_routes_that_only_forward_to_a_pool_or_match_other_calls_do_not_matter(read: Reads) -> None:
     other = {**TO_ECHO, "match": [{"uri": {"prefix": "/other"}}], "timeout": "1s"}
     nobody = {**TO_ECHO, "fault": {"abort": {"httpStatus": 503}}, "name": "a", "retries": {"attempts": 0}}
     spare = {"route": [{"destination": {"host": "echo"}, "weight": 1}, {"destination": {"host": "pool"}, "weight": 0}]}
@@ -179,7 +179,7 @@ def test_routes_that_only_lead_to_a_pool_or_are_for_other_calls_have_no_bearing(
     assert unknown(read, thing("VirtualService", "pool", hosts=["pool"], http=[{"timeout": "1s"}])) == ""
 
 
-def test_retries_have_a_bearing_where_a_failure_is_tried_again() -> None:
+def test_retries_matter_if_a_failure_is_retried() -> None:
 
     def retried(on: str) -> dict[str, Any]:
         return to_echo({**TO_ECHO, "retries": {"attempts": 2, "retryOn": on}})
@@ -196,7 +196,7 @@ def test_retries_have_a_bearing_where_a_failure_is_tried_again() -> None:
         assert unknown(read, retried(on)) == expected, (read.__name__, on)
 
 
-def test_a_condition_on_a_header_that_differs_from_user_to_user_is_not_modelled() -> None:
+def test_a_condition_on_a_header_that_differs_between_users_is_not_modelled() -> None:
     asked = {**ASKED, "call": replace(by_client("echo"), varied=frozenset(("x-user",)))}
     conditions: tuple[dict[str, Any], ...] = ({"headers": {"X-User": {"regex": ".+"}}}, {"withoutHeaders": {"x-user": {}}})
     for condition in conditions:
@@ -205,7 +205,7 @@ def test_a_condition_on_a_header_that_differs_from_user_to_user_is_not_modelled(
             resilience.limited(in_echo(rule), asked)
 
 
-def test_which_rules_are_for_the_caller_has_to_be_known() -> None:
+def test_the_rules_for_the_caller_must_be_known() -> None:
     special = thing(
         "DestinationRule", "special", host="echo", workloadSelector={"matchLabels": {"tier": "front"}}, trafficPolicy=POLICY
     )
@@ -213,7 +213,7 @@ def test_which_rules_are_for_the_caller_has_to_be_known() -> None:
 
 
 @pytest.mark.parametrize("name", ["circuit-breaker", "load-balancing", "outlier-detection", "sticky"])
-def test_of_two_destination_rules_the_first_one_counts(name: str) -> None:
+def test_of_two_destination_rules_the_first_applies(name: str) -> None:
     question = entry.load(name).question
     (asked, *_) = question.classes.values()
     host = asked["app"]
@@ -255,7 +255,7 @@ def test_load_balancers() -> None:
         resilience.balanced(destination(loadBalancer={"simple": "LEAST_REQUEST"}), ASKED)
 
 
-def test_hashes_hold_only_by_the_header_that_is_sent() -> None:
+def test_consistent_hashing_needs_a_header_that_is_sent() -> None:
     def hashed(header: str) -> dict[str, float]:
         return resilience.stuck(destination(loadBalancer={"consistentHash": {"httpHeaderName": header}}), {**ASKED, "row": 3})
 
@@ -275,7 +275,7 @@ ECHO = {"namespace": "echo", "app": "echo", "port": 8080, "method": "GET", "uri"
 
 @pytest.mark.parametrize(
     ("mode", "with_sidecar", "without"),
-    # Sidecars send plain text to a callee that takes nothing else (automatic mutual TLS).
+    # Sidecars send plain text to a callee that accepts nothing else (automatic mutual TLS).
     [("STRICT", "HTTP 200", "refused"), ("PERMISSIVE", "HTTP 200", "HTTP 200"), ("DISABLE", "HTTP 200", "HTTP 200")],
 )
 def test_peer_authentication(mode: str, with_sidecar: str, without: str) -> None:
@@ -372,7 +372,7 @@ def of_billing(*objects: dict[str, Any]) -> list[View]:
         ),
     ],
 )
-def test_hosts_outside(objects: list[dict[str, Any]], reached: bool) -> None:
+def test_external_hosts(objects: list[dict[str, Any]], reached: bool) -> None:
     (outcome,) = egress.reached(of_billing(*objects), MSGD)
     assert outcome == ("HTTP 200" if reached else "HTTP 500 at http://msgd.outside.internal:9997/send")
     told = egress.reached(of_billing(*objects), {**MSGD, "at_server": True})
@@ -423,17 +423,17 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
         ([outside(exportTo=["istio-system"])], BLOCKED),
         ([elsewhere(outside(), "istio-system")], ARRIVES),
         ([elsewhere(outside(exportTo=["."]), "istio-system")], BLOCKED),
-        # Where it ends has to be where msgd is.
+        # The endpoint must be msgd's.
         ([outside(endpoints=[{"address": "10.0.0.1"}], resolution="STATIC")], None),
         ([outside(resolution="STATIC", workloadSelector={"labels": {"app": "x"}})], None),
         ([outside(ports=[{"number": 9997, "targetPort": 9998, "name": "http", "protocol": "HTTP"}])], None),
-        # TLS is not what msgd speaks.
+        # msgd does not use TLS.
         ([outside(), secured("DISABLE")], ARRIVES),
         ([outside(), secured("ISTIO_MUTUAL")], None),
         ([outside(), secured("SIMPLE")], None),
         ([secured("SIMPLE")], BLOCKED),
         ([outside(), elsewhere(secured("SIMPLE"), "other")], ARRIVES),
-        # The Sidecar that selects the caller counts, then the one of the namespace, then that of the root namespace.
+        # Precedence: the Sidecar that selects the caller, then the namespace's, then the root namespace's.
         (
             [thing("Sidecar", "a", **CLOSED), thing("Sidecar", "b", workloadSelector={"labels": {"app": "svcb"}}, **OPEN)],
             ARRIVES,
@@ -449,7 +449,7 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
         ([elsewhere(thing("Sidecar", "a", **OPEN), "istio-system")], ARRIVES),
         ([elsewhere(thing("Sidecar", "a", **OPEN), "istio-system"), thing("Sidecar", "b", **CLOSED)], BLOCKED),
         ([elsewhere(thing("Sidecar", "a", **OPEN), "other")], BLOCKED),
-        # What a rule makes of the calls.
+        # A rule that routes the calls.
         ([outside(), led(**TO_MSGD)], ARRIVES),
         ([outside(), led(match=[{"uri": {"prefix": "/other"}}], **TO_MSGD)], BLOCKED),
         ([outside(), led(fault={"abort": {"httpStatus": 503, "percentage": {"value": 100}}}, **TO_MSGD)], None),
@@ -457,7 +457,7 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
         ([outside(), outside(hosts=["other.internal"]), led(route=[{"destination": {"host": "other.internal"}}])], None),
     ],
 )
-def test_calls_to_hosts_outside(objects: list[dict[str, Any]], told: str | None) -> None:
+def test_calls_to_external_hosts(objects: list[dict[str, Any]], told: str | None) -> None:
     assert told_of_msgd(*objects) == told
 
 
@@ -469,7 +469,7 @@ def test_calls_to_hosts_outside(objects: list[dict[str, Any]], told: str | None)
         (443, "SIMPLE", "HTTP 200 over http"),
     ],
 )
-def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, outcome: str) -> None:
+def test_tls_originates_where_a_rule_for_the_port_sets_it(port: int, mode: str, outcome: str) -> None:
     call = Call("books.out", 80, Caller("billing", {"app": "details"}))
     request = {"call": call, "address": "api.svc", "plain": 8080, "secure": 8443}
 
@@ -489,7 +489,7 @@ def test_tls_is_made_where_a_rule_for_the_port_says_so(port: int, mode: str, out
             egress.book_fetched(of_billing(strange, rule), request)
 
 
-def test_identities_are_those_of_the_accounts_where_certificates_are_asked_for() -> None:
+def test_identities_are_the_accounts_if_certificates_are_required() -> None:
     request = {**ECHO, "deployment": "client"}
     strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
     client = thing("Deployment", "client", template={"spec": {"serviceAccountName": "c"}})

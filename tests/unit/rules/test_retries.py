@@ -1,4 +1,4 @@
-"""What rules about retries and time-outs promise, case by case."""
+"""Expectations for retries and timeouts, case by case."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def test_attempts_as_the_server_counts_them(attempts: int, wanted: int, outcome:
 
 
 @pytest.mark.parametrize(("limit", "attempt"), [("0.3s", 2), ("2s", 1)])
-def test_a_late_try_is_given_up_only_where_its_limit_is_shorter(limit: str, attempt: int) -> None:
+def test_a_slow_attempt_times_out_only_if_its_limit_is_shorter(limit: str, attempt: int) -> None:
     request = {"call": CALL, "wanted": 2, "late_seconds": 1.0}
     found = retries.attempted(retrying(attempts=4, perTryTimeout=limit, retryOn="5xx"), request)
     assert found == {f"HTTP 200 at attempt {attempt}": 1.0}
 
 
-def test_a_rule_without_retries_promises_none() -> None:
+def test_without_retries_none_are_expected() -> None:
     with pytest.raises(BrokenPromiseError, match="VirtualService echo says nothing about retries"):
         retries.attempted(ruled(), {"call": CALL, "wanted": 1})
 
 
-def test_attempts_that_are_not_set_are_none() -> None:
+def test_attempts_default_to_none() -> None:
     assert retries.attempted(retrying(retryOn="5xx"), {"call": CALL, "wanted": 2}) == {"HTTP 503 at attempt 1": 1.0}
 
 
-def test_a_time_out_beside_retries_is_unknown() -> None:
+def test_a_timeout_beside_retries_is_unknown() -> None:
     objects = ruled(retries={"attempts": 1, "retryOn": "5xx"}, timeout="1s")
     retries.attempted(objects, {"call": CALL, "wanted": 1})
     assert not_modelled(objects) == ("VirtualService echo: spec.http[0].timeout",)
@@ -66,10 +66,10 @@ def test_a_time_out_beside_retries_is_unknown() -> None:
     ("limit", "seconds", "outcome"),
     [("1s", 3, "out of time after 1 s"), ("1s", 0, "OK after 0 s"), ("0s", 3, "OK after 3 s"), ("5s", 3, "OK after 3 s")],
 )
-def test_time_outs_of_grpc(limit: str, seconds: int, outcome: str) -> None:
+def test_grpc_timeouts(limit: str, seconds: int, outcome: str) -> None:
     assert retries.grpc_timed_out(ruled(timeout=limit), {"call": CALL, "seconds": seconds}) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(("attempts", "outcome"), [(3, "OK at attempt 3"), (1, "UNAVAILABLE at attempt 2")])
-def test_retries_of_grpc(attempts: int, outcome: str) -> None:
+def test_grpc_retries(attempts: int, outcome: str) -> None:
     assert retries.grpc_attempted(retrying(attempts=attempts), {"call": CALL, "wanted": 3}) == {outcome: 1.0}

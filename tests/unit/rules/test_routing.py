@@ -1,4 +1,4 @@
-"""Where calls go: one rule or several, as istiod and Envoy make of them."""
+"""Where calls go, by one rule or several, as istiod and Envoy route them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CALL = Call("reviews", 80, CALLER)
 
 
 def routed(*objects: Object, call: Call = CALL, mesh: Mesh | None = None) -> Routed:
-    """What becomes of a call, with nothing left unread."""
+    """The routing of a call; fails if any field was left unread."""
     seen = viewed([*SERVICES, *objects])
     found = route_call(seen, call, mesh)
     assert not_modelled(seen) == ()
@@ -70,7 +70,7 @@ def unread(*objects: Object, call: Call = CALL) -> tuple[str, ...]:
 
 
 def shares(found: Routed) -> dict[str, float]:
-    """``host/subset`` in short -> share."""
+    """Abbreviated ``host/subset`` -> share."""
     assert found.no_route is None
     return {
         d.host.removesuffix(".svc.cluster.local").removesuffix(".shop") + (f"/{d.subset}" if d.subset else ""): d.share
@@ -86,14 +86,14 @@ def when(route: Mapping[str, Any], **condition: Any) -> Object:
 
 
 def test_a_host_with_a_capital_is_no_more_specific_than_a_wildcard() -> None:
-    """As istiod has it, where both rules are for the same service: the older one's routes come first."""
+    """As in istiod, when both rules cover the same service: the older rule's routes come first."""
     wildcard = rule("a", V1, hosts=["*.shop.svc.cluster.local"], created="2026-01-01T00:00:00Z")
     capital = rule("b", V2, hosts=["Reviews.shop.svc.cluster.local"], created="2026-01-02T00:00:00Z")
     assert [d.subset for d in routed(wildcard, capital).destinations] == ["v1"]
     assert [d.subset for d in routed(capital).destinations] == ["v2"]
 
 
-def test_without_a_rule_the_service_answers() -> None:
+def test_without_a_rule_the_service_responds() -> None:
     found = routed()
     assert found.destinations == (Destination("reviews.shop.svc.cluster.local", "", 80, 1.0),)
     assert found.retries == Retries(
@@ -130,35 +130,35 @@ NEW: Object = {"created": "2026-01-02T00:00:00Z"}
 @pytest.mark.parametrize(
     ("rules", "subset"),
     [
-        # The oldest counts alone, whatever it is called; then the first by name.
+        # Only the oldest applies, regardless of its name; of equally old ones, the first by name.
         ([rule("a", V1, **NEW), rule("b", V2, **OLD)], "v2"),
         ([rule("b", V2), rule("a", V1)], "v1"),
-        # A longer name of the same host is the same host.
+        # A short name and the full name denote the same host.
         ([rule("a", V1), rule("b", V2, hosts=["reviews.shop.svc.cluster.local"])], "v1"),
-        # What a namespace keeps for itself comes before what is for everybody.
+        # A rule that is private to the namespace precedes exported ones.
         ([rule("a", V1, **OLD), rule("b", V2, **NEW, **PRIVATE)], "v2"),
-        # The more specific host counts, whichever is older.
+        # The more specific host wins, regardless of age.
         ([rule("a", V1, hosts=["*.svc.cluster.local"], **OLD), rule("b", V2, **NEW)], "v2"),
         ([rule("a", V1, hosts=["*.svc.cluster.local"]), rule("b", V2, hosts=["*.shop.svc.cluster.local"])], "v2"),
-        # A rule of which the caller gets no route does not count.
+        # A rule without a route for the caller does not apply.
         ([rule("a", when(V1, sourceLabels={"app": "x"})), rule("b", V2)], "v2"),
         ([rule("a", when(V1, port=81)), rule("b", V2)], "v2"),
-        # One that has a route for it does, even if that route does not take the call.
+        # A rule with a route for the caller does, even if that route does not match the call.
         ([rule("a", when(V1, uri={"exact": "/x"}), V3), rule("b", V2)], "v3"),
-        # A wildcard does not take the place of a rule for the host whose routes are for others.
+        # A wildcard does not replace a rule for the host whose routes are for other callers.
         ([rule("a", when(V1, port=81)), rule("b", V2, hosts=["*"])], ""),
-        # Rules of a gateway, of another namespace for itself, and for nobody.
+        # Rules for a gateway, private to another namespace, and exported to nobody.
         ([rule("a", V1, gateways=["front"]), rule("b", V2)], "v2"),
         ([rule("a", V1, gateways=["front", "mesh"]), rule("b", V2)], "v1"),
         ([rule("a", V1, hosts=["reviews.shop.svc.cluster.local"], namespace="other", **PRIVATE), rule("b", V2)], "v2"),
         ([rule("a", V1, exportTo=["~"]), rule("b", V2)], "v2"),
         ([rule("a", V1, exportTo=["other"]), rule("b", V2)], "v2"),
         ([rule("a", V1, exportTo=["other", "shop"]), rule("b", V2)], "v1"),
-        # A short name is of the rule's own namespace.
+        # A short name belongs to the rule's own namespace.
         ([rule("a", V1, namespace="other"), rule("b", V2)], "v2"),
     ],
 )
-def test_which_rule_counts(rules: list[Object], subset: str) -> None:
+def test_which_rule_applies(rules: list[Object], subset: str) -> None:
     assert shares(routed(*rules)) == {f"reviews/{subset}" if subset else "reviews": 1.0}
 
 
@@ -197,7 +197,7 @@ def test_which_rule_counts(rules: list[Object], subset: str) -> None:
         ({"sourceNamespace": "other"}, False),
         ({"gateways": ["mesh", "front"]}, True),
         ({"gateways": ["front"]}, False),
-        # Beside gateways, labels of the caller are looked past.
+        # With gateways, the caller's labels are ignored.
         ({"gateways": ["mesh"], "sourceLabels": {"app": "x"}}, True),
     ],
 )
@@ -207,28 +207,28 @@ def test_conditions(condition: dict[str, Any], taken: bool) -> None:
     assert shares(found) == {f"reviews/{'v1' if taken else 'v2'}": 1.0}
 
 
-def test_a_label_that_nobody_knows_is_unknown() -> None:
+def test_a_condition_on_an_unknown_label_is_unknown() -> None:
     rules = [rule("r", when(V1, sourceLabels={"app": "page", "tier": "front"}), V2)]
     call = replace(CALL, caller=replace(CALLER, all_labels=False))
     assert unread(*rules, call=call) == ("VirtualService r: spec.http[0].match[0].sourceLabels.tier",)
     assert shares(routed(rule("r", when(V1, sourceLabels={"app": "x", "tier": "front"}), V2), call=call)) == {"reviews/v2": 1.0}
 
 
-def test_a_claim_of_a_token_is_unknown() -> None:
+def test_a_condition_on_a_claim_is_unknown() -> None:
     with pytest.raises(NotModelledError, match=r"VirtualService r: spec.http\[0\].match\[0\].headers"):
         routed(rule("r", when(V1, headers={"@request.auth.claims.group": {"exact": "a"}}), V2))
 
 
-def test_an_expression_that_is_none() -> None:
+def test_an_invalid_regular_expression() -> None:
     with pytest.raises(BrokenPromiseError, match="no regular expression"):
         routed(rule("r", when(V1, uri={"regex": "("}), V2))
 
 
-def test_what_is_not_modelled_of_the_route_that_counts_is_named() -> None:
+def test_fields_of_the_chosen_route_that_are_not_modelled_are_named() -> None:
     assert unread(rule("r", {**V1, "x-new": 1})) == ("VirtualService r: spec.http[0].x-new",)
     assert unread(rule("r", when(V1, **STRANGE))) == ("VirtualService r: spec.http[0].match[0].x-new",)
     assert unread(rule("r", V1, **STRANGE)) == ("VirtualService r: spec.x-new",)
-    # Of others, and of alternatives that are not needed, it has no bearing.
+    # They do not matter in other rules, or in alternatives that are not needed.
     assert unread(rule("a", V1), rule("b", V2, **STRANGE)) == ()
     assert unread(rule("r", {**V1, "match": [{"x-new": 1}, {"method": {"exact": "GET"}}]}, {**V2, "x-new": 1})) == ()
 
@@ -251,7 +251,7 @@ def test_contradictions(broken: Object, words: str) -> None:
 
 
 @pytest.mark.parametrize("nowhere", [to("reviews", "v4", 0), to("nobody", "", 0), to("details", "", 0, port=81)])
-def test_a_destination_without_a_weight_need_not_be_there(nowhere: Object) -> None:
+def test_a_destination_with_weight_0_need_not_exist(nowhere: Object) -> None:
     assert shares(routed(rule("r", {"route": [to("reviews", "v1", 1), nowhere]}))) == {"reviews/v1": 1.0}
 
 
@@ -263,7 +263,7 @@ def test_a_host_of_another_namespace() -> None:
 
 
 @pytest.mark.parametrize(("allow", "outcome"), [(True, NoRoute.PASSTHROUGH), (False, NoRoute.BLACKHOLE)])
-def test_a_host_that_nobody_knows(allow: bool, outcome: NoRoute) -> None:
+def test_an_unknown_host(allow: bool, outcome: NoRoute) -> None:
     for port in (80, 81):
         assert routed(call=replace(CALL, host="a.example", port=port), mesh=Mesh(allow_any=allow)).no_route == outcome
 
@@ -272,7 +272,7 @@ def test_a_rule_without_a_route_for_the_call() -> None:
     assert routed(rule("r", when(V1, uri={"exact": "/x"}))).no_route == NoRoute.NOT_FOUND
 
 
-def test_a_port_is_that_of_the_call_unless_the_rule_says_another() -> None:
+def test_a_destination_keeps_the_port_of_the_call_unless_the_rule_sets_one() -> None:
     two = service("two", "shop", {"name": "http-a", "port": 80}, {"name": "grpc", "port": 90})
     ninety = service("ninety", "shop", {"name": "http", "port": 90})
     for port, host, call_port in ((None, "two", 90), (80, "two", 80)):
@@ -290,7 +290,7 @@ def test_a_port_is_that_of_the_call_unless_the_rule_says_another() -> None:
         ({"name": "anything", "port": 3306}, [], {"db": 1.0}),
     ],
 )
-def test_connections_of_a_port_without_http(port: Object, objects: list[Object], expected: dict[str, float]) -> None:
+def test_connections_to_a_port_without_http(port: Object, objects: list[Object], expected: dict[str, float]) -> None:
     call = Call("db", port["port"], CALLER)
     http = rule("h", V1, hosts=["db"])
     assert shares(routed(service("db", "shop", port), http, *objects, call=call)) == expected
@@ -339,7 +339,7 @@ def test_tls_routes(routes: list[tuple[list[str], Object, str]], expected: str |
     assert shares(found) == ({f"reviews/{expected}": 1.0} if expected else {"db": 1.0})
 
 
-def test_a_server_name_that_no_tls_route_has_is_unknown() -> None:
+def test_a_server_name_without_a_tls_route_is_unknown() -> None:
     made = rule("t", hosts=["db"])
     led = {"match": [{"sniHosts": ["other.example"]}], "route": [to("reviews", "v1", port=80)]}
     with pytest.raises(NotModelledError, match=r"VirtualService t: spec\.tls"):
@@ -393,7 +393,7 @@ def test_retries(retries: dict[str, Any], expected: Retries) -> None:
     assert routed(rule("r", {**V1, "retries": retries})).retries == expected
 
 
-def test_time_outs() -> None:
+def test_timeouts() -> None:
     assert [routed(rule("r", {**V1, **more})).timeout for more in ({"timeout": "1.5s"}, {"timeout": "0s"}, {})] == [
         1.5,
         None,
@@ -495,7 +495,7 @@ def delegating(name: str = "d", namespace: str = "", **condition: Any) -> Object
         ({}, {"uri": {"prefix": "/a"}}, "v1"),
     ],
 )
-def test_a_delegate_has_its_say_within_the_rule_that_leads_to_it(
+def test_a_delegate_applies_within_the_route_that_refers_to_it(
     outer: dict[str, Any], inner: dict[str, Any], expected: str
 ) -> None:
     call = replace(CALL, uri="/a/b", headers={"x-user": "jason"})
@@ -503,7 +503,7 @@ def test_a_delegate_has_its_say_within_the_rule_that_leads_to_it(
     assert shares(routed(root, rule("d", when(V1, **inner), hosts=()), call=call)) == {f"reviews/{expected}": 1.0}
 
 
-def test_what_a_delegate_takes_over_and_what_it_says_itself() -> None:
+def test_what_a_delegate_inherits_and_what_it_sets_itself() -> None:
     root = rule("r", {**delegating(), "timeout": "1s", "retries": {"attempts": 7}})
     found = routed(root, rule("d", {**V1, "timeout": "2s"}, hosts=()))
     assert (found.timeout, found.retries and found.retries.attempts) == (2.0, 7)
@@ -545,12 +545,12 @@ BY_WILDCARD = rule("r", {"route": [to("ratings.other.svc.cluster.local")]}, host
         (["./*", "~other/*"], True),
     ],
 )
-def test_hosts_that_a_sidecar_takes_over(hosts: list[str], known: bool) -> None:
+def test_hosts_that_a_sidecar_imports(hosts: list[str], known: bool) -> None:
     found = routed(sidecar(*hosts, ingress=[{"port": {"number": 1}}], outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}))
     assert found.no_route == (None if known else NoRoute.BLACKHOLE)
 
 
-def test_which_sidecar_counts() -> None:
+def test_which_sidecar_applies() -> None:
     nothing: Object = {"outboundTrafficPolicy": {}}
     select: Object = {"workloadSelector": {"labels": {"app": "page"}}}
     others: Object = {"workloadSelector": {"labels": {"app": "x"}}}
@@ -566,19 +566,19 @@ def test_which_sidecar_counts() -> None:
     assert unread(sidecar("./*"), sidecar("other/*", name="z", **STRANGE)) == ()
 
 
-def test_a_listener_with_a_port_of_its_own_is_unknown() -> None:
+def test_a_listener_with_a_separate_port_is_unknown() -> None:
     one = thing("Sidecar", "s", egress=[{"hosts": ["./*"], "port": {"number": 80}}])
     assert unread(one) == ("Sidecar s: spec.egress[0].port.number",)
 
 
-def test_a_rule_with_capitals_is_not_taken_over_by_name() -> None:
+def test_a_rule_with_capitals_is_not_imported_by_name() -> None:
     capitals = rule("r", V1, hosts=["Reviews.shop.svc.cluster.local"])
     for host, expected in (("*/*", "reviews/v1"), ("*/reviews.shop.svc.cluster.local", "reviews")):
         scope = thing("Sidecar", "s", egress=[{"hosts": [host]}])
         assert shares(routed(capitals, scope)) == {expected: 1.0}
 
 
-def test_a_rule_that_the_sidecar_does_not_take_over() -> None:
+def test_a_rule_that_the_sidecar_does_not_import() -> None:
     elsewhere = rule("r", V1, hosts=["reviews.shop.svc.cluster.local"], namespace="other")
     assert shares(routed(elsewhere, sidecar("./*"))) == {"reviews": 1.0}
     assert shares(routed(rule("r", {"route": [to("ratings.other.svc.cluster.local")]}), sidecar("./*"))) == {
@@ -615,10 +615,10 @@ def test_a_service_entry_is_read_where_it_is_called() -> None:
     assert unread(entry("a.example", **STRANGE)) == ()
 
 
-def test_a_rule_for_a_host_outside() -> None:
+def test_a_rule_for_an_external_host() -> None:
     outside = rule("r", V1, hosts=["*.example"])
     assert shares(routed(entry("a.example"), outside, call=replace(CALL, host="a.example"))) == {"reviews/v1": 1.0}
-    # Of hosts that nobody knows, on port 80 alone.
+    # For unknown hosts, only on port 80.
     assert shares(routed(outside, call=replace(CALL, host="b.example"))) == {"reviews/v1": 1.0}
     other_port = service("x", "shop", {"name": "http", "port": 81})
     assert routed(other_port, outside, call=replace(CALL, host="b.example", port=81)).no_route == NoRoute.PASSTHROUGH
@@ -652,7 +652,7 @@ BOUND: dict[str, Any] = {"hosts": ["a.example"], "gateways": ["front"]}
         ("b.example", "*", False),
     ],
 )
-def test_hosts_that_a_gateway_and_a_rule_have_in_common(served: str, name: str, taken: bool) -> None:
+def test_hosts_common_to_a_gateway_and_a_rule(served: str, name: str, taken: bool) -> None:
     found = routed(gateway("front", served), rule("r", V1, hosts=[name], gateways=["front"]), call=ENTER)
     assert found.no_route == (None if taken else NoRoute.NOT_FOUND)
 
@@ -677,16 +677,16 @@ def test_names_of_gateways(name: str) -> None:
             "/a",
             "v2",
         ),
-        # Routes for everything come last, whichever rule they are of.
+        # Catch-all routes come last, regardless of their rule.
         ([rule("a", V1, **BOUND, **OLD), rule("b", when(V2, uri={"prefix": "/b"}), **BOUND, **NEW)], "/b", "v2"),
         ([rule("a", V1, **BOUND, **OLD), rule("b", V2, **BOUND, **NEW)], "/b", "v1"),
-        # A more specific host has routes of its own.
+        # A more specific host has only its own routes.
         (
             [rule("a", when(V1, uri={"prefix": "/a"}), **BOUND), rule("b", V2, hosts=["*.example"], gateways=["front"])],
             "/b",
             None,
         ),
-        # A rule for the mesh alone is not for the gateway.
+        # A rule for the mesh does not apply at the gateway.
         ([rule("a", V1, hosts=["a.example"]), rule("b", V2, **BOUND)], "/b", "v2"),
         (
             [rule("a", when(V1, gateways=["mesh"]), **{**BOUND, "gateways": ["mesh", "front"]}), rule("b", V2, **BOUND)],
@@ -726,12 +726,12 @@ def test_a_destination_behind_a_gateway_has_one_port() -> None:
 def test_plain_http_is_redirected_where_the_server_says_so() -> None:
     front = gateway("front", "a.example", tls={"httpsRedirect": True})
     assert routed(front, rule("r", V1, **BOUND), call=ENTER).redirect == Redirect(301, scheme="https")
-    # For a host without a rule, istiod keeps the namespace as a part of the host's name, which nobody asks for.
+    # Without a rule for the host, istiod keeps the namespace in the virtual host's domain, which no request has.
     alone = [gateway("front", host, tls={"httpsRedirect": True}) for host in ("a.example", "shop/a.example")]
     assert [routed(one, call=ENTER).no_route for one in alone] == [None, NoRoute.NOT_FOUND]
 
 
-def test_https_that_ends_at_the_gateway() -> None:
+def test_https_terminated_at_the_gateway() -> None:
     front = gateway("front", "a.example", number=443, protocol="HTTPS", tls={"mode": "SIMPLE", "credentialName": "c"})
     call = replace(ENTER, port=443, scheme="https")
     assert shares(routed(front, rule("r", V1, **BOUND), call=call)) == {"reviews/v1": 1.0}
@@ -740,7 +740,7 @@ def test_https_that_ends_at_the_gateway() -> None:
         routed(passed_on, rule("r", V1, **BOUND), call=call)
 
 
-def test_tcp_that_enters_by_a_gateway() -> None:
+def test_tcp_through_a_gateway() -> None:
     front = gateway("front", "*", number=31400, protocol="TCP")
     route = {"match": [{"port": 31400}], "route": [to("reviews", "v1", 80, 80), to("reviews", "v3", 20, 80)]}
     found = routed(front, tcp(route, hosts=["*"], gateways=["front"]), call=replace(ENTER, host="*", port=31400))

@@ -1,4 +1,4 @@
-"""Security rules: which of them apply to a workload, and what they say together."""
+"""Security policies: which ones apply to a workload, and their combined effect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request
 
 
 def outcome(*objects: dict[str, Any], **request: Any) -> str | None:
-    """The one outcome; None if it is UNKNOWN."""
+    """The only outcome; None if it is UNKNOWN."""
     found = asked(*objects, **request)
     assert not found.broken
     if found.unknown:
@@ -75,12 +75,12 @@ UNSURE: dict[str, Any] = {"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0
         ([policy("a", **ANYBODY), policy("b", "DENY", **CALLER)], DENIED),
         ([policy("a", **OTHERS), policy("b", **CALLER)], OK),
         ([policy("a", **OTHERS), policy("b", "DENY", **OTHERS)], DENIED),
-        # AUDIT and policies for the log only have no effect, and do not count as an ALLOW that nothing takes.
+        # AUDIT and dry-run policies have no effect, and do not count as an ALLOW that matches nothing.
         ([policy("a", "AUDIT", **ANYBODY)], OK),
         ([policy("a", **OTHERS, notes={"istio.io/dry-run": "true"})], OK),
         ([policy("a", "DENY", **ANYBODY, notes={"istio.io/dry-run": "true"})], OK),
         ([policy("a", "DENY", **ANYBODY, notes={"istio.io/dry-run": "false"})], DENIED),
-        # Which pods: all labels of the selector, as the pods have them.
+        # Which pods: those with all labels of the selector.
         ([policy("a", **OTHERS, **pods(app="ecko"))], OK),
         ([policy("a", **OTHERS, **pods(app="echo"))], DENIED),
         ([policy("a", **OTHERS, **pods(team="books"))], DENIED),
@@ -89,19 +89,19 @@ UNSURE: dict[str, Any] = {"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0
         ([policy("a", **OTHERS, selector={})], DENIED),
         ([policy("a", **OTHERS, **pods(**{"service.istio.io/canonical-name": "echo"}))], None),
         ([policy("a", **OTHERS, **pods(**{"pod-template-hash": "1"}))], None),
-        # Which namespaces: that of the workload, and the root namespace.
+        # Which namespaces: the workload's and the root namespace.
         ([policy("a", of="bookinfo", **NOBODY)], OK),
         ([policy("a", of=ROOT, **OTHERS, **pods(app="echo"))], DENIED),
         ([policy("a", of=ROOT, **OTHERS, **pods(app="pool"))], OK),
         ([policy("a", "DENY", of=ROOT, **CALLER)], DENIED),
         ([policy("a", of=ROOT, **ANYBODY), policy("b", **OTHERS)], OK),
-        # What is for the whole mesh is for the gateway as well, which knows no certificate of a client outside.
+        # A policy for the whole mesh also applies at the gateway, where external clients have no certificate.
         ([policy("a", of=ROOT, **CALLER)], None),
         ([policy("a", of=ROOT, **NOBODY)], None),
-        # What is attached to a Gateway or a waypoint has no effect on sidecars.
+        # A policy attached to a Gateway or a waypoint has no effect on sidecars.
         ([policy("a", **NOBODY, targetRefs=[{"kind": "Service", "name": "echo", "group": ""}])], OK),
         ([policy("a", **NOBODY, targetRef={"kind": "Gateway", "name": "g", "group": "gateway.networking.k8s.io"})], OK),
-        # What is not known matters only where the outcome depends on it.
+        # An unknown condition matters only if the outcome depends on it.
         ([policy("a", **UNSURE)], None),
         ([policy("a", "DENY", **UNSURE)], None),
         ([policy("a", **UNSURE), policy("b", **CALLER)], OK),
@@ -117,7 +117,7 @@ def test_policies_that_apply_to_the_called_pods(policies: list[dict[str, Any]], 
     assert outcome(ECHO, *policies) == told
 
 
-def test_a_policy_for_some_of_the_pods_or_for_labels_that_nobody_knows_is_unknown() -> None:
+def test_a_policy_for_some_of_the_pods_or_for_unknown_labels_is_unknown() -> None:
     canary = deployment(name="canary", version="v2")
     for objects in ([ECHO, canary], []):
         found = asked(*objects, policy("a", **OTHERS, **pods(version="v2")))
@@ -171,7 +171,7 @@ def test_sources(source: dict[str, Any], takes: bool | None) -> None:
     told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
     rules = [{"from": [{"source": source}]}]
     assert (outcome(ECHO, policy("a", rules=rules)), outcome(ECHO, policy("a", "DENY", rules=rules))) == told
-    # Beside an alternative that holds, what is not known has no bearing.
+    # An unknown condition does not matter beside an alternative that matches.
     both = [{"from": [{"source": source}, {"source": {"namespaces": ["echo"]}}]}]
     if takes is not None or "ipBlocks" in source:
         assert outcome(ECHO, policy("a", rules=both)) == OK
@@ -227,7 +227,7 @@ def test_operations(operation: dict[str, Any], takes: bool) -> None:
     assert outcome(ECHO, policy("a", "DENY", rules=rules)) == (DENIED if takes else OK)
 
 
-def test_a_path_is_compared_without_its_query() -> None:
+def test_a_path_is_matched_without_its_query() -> None:
     exact = policy("a", rules=[{"to": [{"operation": {"paths": ["/books"]}}]}])
     assert outcome(ECHO, exact, uri="/books?page=2") == OK
 
@@ -314,9 +314,9 @@ MINE = pods(app="echo")
         ([peer("a", "PERMISSIVE"), peer("b", "STRICT", **MINE)], OK, CLOSED),
         ([peer("a", "PERMISSIVE"), peer("b", "STRICT", **pods(app="pool"))], OK, OK),
         ([peer("a", "STRICT"), peer("b", "UNSET", **MINE)], OK, CLOSED),
-        # A selector in the root namespace selects nothing elsewhere.
+        # A selector in the root namespace selects no pods in other namespaces.
         ([peer("a", "STRICT", of=ROOT, **MINE)], OK, OK),
-        # On one level, the oldest counts.
+        # On each level, the oldest applies.
         ([peer("a", "STRICT", made="2026-02-01"), peer("b", "PERMISSIVE", made="2026-01-01")], OK, OK),
         ([peer("b", "STRICT", made="2026-01-01", **MINE), peer("a", "PERMISSIVE", **MINE, made="2026-02-01")], OK, CLOSED),
         # A port of the workload.
@@ -325,10 +325,10 @@ MINE = pods(app="echo")
         ([peer("a", "PERMISSIVE", **MINE, **port("STRICT"))], OK, CLOSED),
         ([peer("a", "STRICT", **MINE, **port("UNSET"))], OK, CLOSED),
         ([peer("a", "STRICT"), peer("b", None, **MINE, **port("DISABLE"))], OK, OK),
-        # A sidecar sends plain text where the callee, or its namespace, takes no TLS.
+        # A sidecar sends plain text if the callee, or its namespace, accepts no TLS.
         ([peer("a", "DISABLE")], OK, OK),
         ([peer("a", "DISABLE"), peer("b", "STRICT", **MINE)], NOT_SENT, CLOSED),
-        # A DestinationRule has the last word on what callers send.
+        # A DestinationRule decides what callers send.
         ([tls("DISABLE")], OK, OK),
         ([tls("DISABLE"), peer("a", "STRICT")], NOT_SENT, CLOSED),
         ([tls("ISTIO_MUTUAL"), peer("a", "STRICT")], OK, CLOSED),
@@ -348,7 +348,7 @@ def test_a_caller_that_sends_plain_text_has_no_identity() -> None:
         assert outcome(ECHO, *rules, policy("a", "DENY", **CALLER)) == OK
 
 
-def test_an_identity_is_shown_on_an_encrypted_connection_alone() -> None:
+def test_only_an_encrypted_connection_has_an_identity() -> None:
     strict, request = peer("a", "STRICT"), {**CALL, "deployment": "client"}
     client = deployment("client")
     told = {"spiffe://cluster.local/ns/echo/sa/client": 1.0}
@@ -393,17 +393,17 @@ X_TOKEN: Any = {"fromHeaders": [{"name": "x-token"}]}
         ([tokens("a", jwt(), **pods(app="ecko"))], DENIED, DENIED, DENIED, DENIED),
         ([tokens("a", jwt(), of="bookinfo")], DENIED, DENIED, DENIED, DENIED),
         ([tokens("a", jwt(), of=ROOT, **MINE)], OK, DENIED, "HTTP 401", OK),
-        # The gateway takes the token away.
+        # The gateway removes the token.
         ([tokens("a", jwt(), of=ROOT)], None, DENIED, None, None),
         ([tokens("a", jwt(), targetRefs=[{"kind": "Gateway", "name": "g"}])], DENIED, DENIED, DENIED, DENIED),
-        # A token where no rule looks is not seen.
+        # A token in a place that no rule reads is ignored.
         ([tokens("a", jwt(**X_TOKEN))], DENIED, DENIED, DENIED, DENIED),
         ([tokens("a", jwt(fromParams=["token"]))], DENIED, DENIED, DENIED, DENIED),
         ([tokens("a", jwt(fromCookies=["token"]))], DENIED, DENIED, DENIED, DENIED),
         ([tokens("a", jwt(fromHeaders=[{"name": "Authorization", "prefix": "Bearer "}]))], OK, DENIED, "HTTP 401", OK),
         ([tokens("a", jwt(fromHeaders=[{"name": "Authorization", "prefix": "JWT "}]))], None, DENIED, None, None),
         ([tokens("a", jwt(**X_TOKEN)), tokens("b", jwt())], OK, DENIED, "HTTP 401", OK),
-        # What is done with a token that was accepted has no bearing, but which keys it is verified by has.
+        # How an accepted token is forwarded does not matter, but the keys that verify it do.
         ([tokens("a", jwt(forwardOriginalToken=True, outputPayloadToHeader="x", timeout="5s"))], OK, DENIED, "HTTP 401", OK),
         ([tokens("a", {**jwt(), "jwksUri": "http://other/"})], None, DENIED, None, None),
         ([tokens("a", {"issuer": "https://t", "jwks": "{}"})], None, DENIED, None, None),
@@ -419,7 +419,7 @@ def test_tokens(
     assert brought(READERS, *authentications, claims={**TOKEN, "aud": "pool"}) == for_others
 
 
-def test_without_a_policy_only_bad_tokens_are_refused() -> None:
+def test_without_a_policy_only_invalid_tokens_are_refused() -> None:
     one = tokens("a", jwt("https://t", "echo"))
     assert [brought(one, claims=c) for c in (TOKEN, None, {**TOKEN, "sub": ""})] == [OK, OK, OK]
     assert brought(one, sound=False) == "HTTP 401"
@@ -444,7 +444,7 @@ def gateway(
         ([gateway("a", "MUTUAL", "b.lab"), gateway("b", "SIMPLE")], False),
         ([gateway("a", "MUTUAL", "*"), gateway("b", "SIMPLE", "*.lab"), gateway("c", "MUTUAL", "a.b.lab")], False),
         ([gateway("a", "SIMPLE", "*.lab"), gateway("b", "MUTUAL", "echo/a.lab")], True),
-        # Of two for one host, the first counts, and the other one not at all.
+        # Of two servers for the same host, only the first applies.
         ([gateway("b", "SIMPLE"), gateway("a", "MUTUAL")], True),
         ([gateway("a", "MUTUAL", "*.lab"), gateway("b", "SIMPLE", "*.lab", "a.lab")], True),
         ([gateway("a", "SIMPLE", number=9443), gateway("b", "MUTUAL")], True),
@@ -462,12 +462,12 @@ def test_servers_of_the_gateway(gateways: list[dict[str, Any]], refused: bool | 
         assert found.shares["call"] == {"the gateway refused the client" if refused else OK: 1.0}
 
 
-def test_a_host_that_no_gateway_serves_is_no_promise() -> None:
+def test_a_host_that_no_gateway_serves_has_no_expectation() -> None:
     with pytest.raises(BrokenPromiseError, match=r"no Gateway serves b\.lab with TLS on port 8443"):
         security.handshaken([gateway("a", "SIMPLE")], {"host": "b.lab", "port": 8443, "certificate": False})
 
 
-def test_the_names_of_what_is_not_modelled() -> None:
+def test_names_of_fields_that_are_not_modelled() -> None:
     found = asked(ECHO, policy("a", "CUSTOM", **ANYBODY, provider={"name": "x"}))
     assert found.unknown == {"call": ("AuthorizationPolicy a: spec.action CUSTOM",)}
     assert asked(ECHO, policy("a", **UNSURE)).unknown == {

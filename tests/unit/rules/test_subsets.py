@@ -1,4 +1,4 @@
-"""Subsets by the labels of pods: which version answers, whatever a subset is called."""
+"""Subsets by pod labels: which version responds, regardless of the subset's name."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ CANARY: dict[str, dict[str, str]] = {"stable": V1, "canary": V2}
     ("legs", "subsets", "shares"),
     [
         ({"stable": 90, "canary": 10}, CANARY, {"v1": 0.9, "v2": 0.1}),
-        # The names are those of versions, and wrong.
+        # Subsets named after the wrong versions.
         ({"v1": 75, "v2": 25}, {"v1": V2, "v2": V1}, {"v2": 0.75, "v1": 0.25}),
-        # Two that overlap.
+        # Overlapping subsets.
         ({"stable": 50, "canary": 30, "old": 20}, {**CANARY, "old": V1}, {"v1": 0.7, "v2": 0.3}),
         ({"stable": 1, "canary": 0}, CANARY, {"v1": 1.0, "v2": 0.0}),
-        # What is sent nothing need not have pods.
+        # A subset without traffic needs no pods.
         ({"stable": 1, "nobody": 0}, {**CANARY, "nobody": {"version": "v9"}}, {"v1": 1.0}),
         ({"": 1}, CANARY, {"": 1.0}),
         ({"": 1, "canary": 0}, CANARY, {"": 1.0}),
     ],
 )
-def test_shares_go_by_the_versions_of_pods(
+def test_shares_are_by_the_versions_of_pods(
     legs: dict[str, int], subsets: dict[str, dict[str, str]], shares: dict[str, float]
 ) -> None:
     found = judged(legs, subsets).declared
@@ -76,12 +76,12 @@ PENDING = {**pods.pod("reviews-v9", {"app": "reviews", "version": "v9"}), "statu
 
 
 @pytest.mark.parametrize("pod", [ENDING, PENDING, pods.pod("other", {"app": "other", "version": "v9"})])
-def test_a_subset_that_selects_no_running_pod_of_its_service_gets_no_answer(pod: dict[str, Any]) -> None:
+def test_a_subset_without_a_running_pod_of_its_service_gets_no_response(pod: dict[str, Any]) -> None:
     there = [*pods.versions("reviews", "v1"), pod]
     found = judged({"stable": 1, "gone": 1}, {"stable": V1, "gone": {"version": "v9"}}, *there).declared
     host = "reviews.bookinfo.svc.cluster.local"
     assert found.broken == (f"anonymous: subset gone of {host} selects no running pod, so calls to it get HTTP 503",)
-    # In questions about other things than versions, too.
+    # The same in questions that are not about versions.
     contract = viewed(objects({"gone": 1}, {"gone": {"version": "v9"}}, *there))
     with pytest.raises(BrokenPromiseError, match="selects no running pod"):
         promises.aborted(contract, {"call": CALL})
@@ -90,22 +90,22 @@ def test_a_subset_that_selects_no_running_pod_of_its_service_gets_no_answer(pod:
 @pytest.mark.parametrize(
     ("subset", "there"),
     [
-        # Which of the versions answers is up to the load balancer.
+        # The load balancer decides which version responds.
         ({"app": "reviews"}, ()),
         ({}, ()),
         ({}, (pods.pod("reviews", {"app": "reviews"}),)),
-        # istiod adds labels of the place where a pod runs.
+        # istiod adds labels for the pod's locality.
         ({"topology.kubernetes.io/zone": "a"}, ()),
-        # Pods of a namespace that was not read.
+        # Pods in a namespace that was not read.
         (V1, pods.versions("reviews", "v1", namespace="other")),
     ],
 )
-def test_what_is_not_known_of_pods_is_not_guessed(subset: dict[str, str], there: Any) -> None:
+def test_unknown_pod_labels_are_not_guessed(subset: dict[str, str], there: Any) -> None:
     found = judged({"some": 1}, {"some": subset}, *there).declared
     assert (found.shares, found.unknown) == ({}, {"anonymous": (WHERE,)})
 
 
-def test_endpoints_that_labels_do_not_select_are_not_known() -> None:
+def test_endpoints_not_selected_by_labels_are_unknown() -> None:
     made = objects({"some": 1}, {"some": V1})
     del made[0]["spec"]["selector"]
     assert SPLIT.promised(made).declared.unknown == {"anonymous": (WHERE,)}
@@ -122,7 +122,7 @@ def test_a_split_between_a_subset_and_the_whole_service_is_not_judged_by_version
     ("subset", "arrived"),
     [({"version": "v3"}, 1.0), (V2, 0.0), ({"version": "v9"}, 0.0), ({"app": "reviews"}, None), ({}, None)],
 )
-def test_copies_arrive_where_the_labels_of_the_mirror_lead(subset: dict[str, str], arrived: float | None) -> None:
+def test_copies_arrive_at_the_pods_that_the_mirrors_labels_select(subset: dict[str, str], arrived: float | None) -> None:
     made = viewed(objects({"one": 1}, {"one": V1, "v3": subset}, mirror={"host": "reviews", "subset": "v3"}))
     request = {"call": CALL, "mirror": ("reviews", "v3"), "at_server": True}
     if arrived is None:
@@ -139,7 +139,7 @@ def test_copies_to_a_whole_service_arrive_at_any_of_its_pods() -> None:
         promises.mirrored(made, {"call": CALL, "mirror": ("reviews", "v3"), "at_server": True})
 
 
-def test_pods_that_take_the_place_of_others_are_no_edit_and_pods_of_another_version_are() -> None:
+def test_replaced_pods_are_no_edit_but_pods_of_another_version_are() -> None:
     def made(*there: dict[str, Any]) -> str:
         return generation(objects({"stable": 1}, CANARY, *there))
 

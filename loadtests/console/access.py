@@ -19,7 +19,7 @@ from typing import Any
 
 from loadtests import ending
 from loadtests.console import account, changes, topology
-from loadtests.entries import entry, policy
+from loadtests.entries import entry, policy, question
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.samples import billing
@@ -67,6 +67,9 @@ LOOK = (
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
 )  # fmt: skip
 """Rights in read-only namespaces and in namespaces with rules."""
+
+MESH = (Right(("configmaps",), ("get",), "the settings of the mesh, which bear on expectations", names=(question.SETTINGS,)),)
+"""More rights in read-only namespaces."""
 
 
 SENT_WITH = "credentials that entries send: client certificates, the token signing key"
@@ -145,7 +148,7 @@ def manifests(
         },
         _object("ServiceAccount", ACCOUNT, NAMESPACE),
         _role(NAME, judge(secrets)),
-        _role(f"{NAME}-reader", LOOK),
+        _role(f"{NAME}-reader", (*LOOK, *MESH)),
         _role(f"{NAME}-namespaces", everywhere(known)),
         _binding("ClusterRoleBinding", f"{NAME}-namespaces"),
         *(_binding("RoleBinding", f"{NAME}-reader", n) for n in READ_ONLY if n in namespaces),
@@ -159,6 +162,7 @@ def table() -> str:
     entries = [entry.load(name) for name in entry.names()]
     where = [
         *((right, "lab namespaces, istio-system, telemetry") for right in LOOK),
+        *((right, "istio-system, telemetry") for right in MESH),
         *((right, "lab namespaces with rules") for right in judge(secrets_of(entries))[len(LOOK) :]),
         *((right, "the whole cluster") for right in everywhere(namespaces_of(entries))),
     ]

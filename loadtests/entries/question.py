@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
-from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
-from loadtests.rules import declared, splits
+from loadtests.rules import declared, mesh_config, splits
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import Objects, Rules
 from loadtests.rules.view import View
@@ -40,6 +40,8 @@ SECURITY = (
     "deployments.apps",
 )
 """Kinds that bear on whether a call is encrypted, and on who may make it."""
+SETTINGS = "istio"
+"""The ConfigMap in the root namespace that has the settings of the mesh."""
 GATEWAY = ("istio-system", "istio-ingressgateway")
 PACE, UNHURRIED = 5, 2
 """Visits per second of each user."""
@@ -58,10 +60,20 @@ def enters(
 
 
 def rules_in(cluster: Cluster, kinds: Iterable[str]) -> list[dict[str, Any]]:
-    """Objects of the namespace, and rules of the root namespace; without what tells whether proxies have the rules."""
+    """Objects of the namespace, rules of the root namespace, and the settings of the mesh.
+
+    What tells whether proxies have the rules is left out.
+
+    :raises ClusterError: if the cluster does not answer, or refuses
+    """
     shared = [kind for kind in kinds if kind not in WORKLOADS]
     objects = cluster.items(*kinds) + cluster.items(*shared, namespace=ROOT_NAMESPACE)
-    return [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
+    rules = [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
+    settings = cluster.ask(f"{path_of('configmaps', ROOT_NAMESPACE)}/{SETTINGS}")
+    try:
+        return [*rules, mesh_config.as_object(settings)]
+    except ValueError as error:
+        raise ClusterError(str(error)) from error
 
 
 class Question(Protocol):

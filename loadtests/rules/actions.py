@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from loadtests.rules import hosts
-from loadtests.rules.calls import Call, DirectResponse, Fault, Redirect, Retries, Rewrite
+from loadtests.rules.calls import Call, DirectResponse, Fault, Mesh, Redirect, Retries, Rewrite
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
@@ -44,9 +44,13 @@ def timeout_of(route: Layers) -> float | None:
     return seconds(route.get("timeout", "")) or None
 
 
-def retries_of(route: Layers | None) -> Retries:
-    """What is tried again; Istio's own retries where there is no rule, or it does not say."""
-    given = None if route is None or "retries" not in route else route["retries"]
+def retries_of(route: Layers | None, mesh: Mesh) -> Retries:
+    """What is tried again; where there is no rule, or it does not say: what the mesh says, or Istio's own retries."""
+    given = mesh.retries
+    if route is not None and "retries" in route:
+        if given is not None:
+            given.accept()
+        given = route["retries"]
     if given is None:
         return Retries(ATTEMPTS, None, RETRY_ON)
     # They say when, and by which pod, something is tried again, not what.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from loadtests.rules.view import View
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -63,12 +65,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Mesh-wide settings that bear on routing (``meshConfig``), with Istio's defaults."""
+    """Mesh-wide settings that bear on routing (``meshConfig``), with Istio's defaults.
+
+    :param allow_any: ``outboundTrafficPolicy.mode`` is ALLOW_ANY: calls to unknown hosts pass
+    :param retries: ``defaultHttpRetryPolicy``, if it is set
+    """
 
     root_namespace: str = "istio-system"
     domain: str = "cluster.local"
     allow_any: bool = True
-    """``outboundTrafficPolicy.mode`` is ALLOW_ANY: calls to unknown hosts pass."""
+    retries: View | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

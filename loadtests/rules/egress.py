@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtests.rules.calls import Call, Mesh, NoRoute
+from loadtests.rules.calls import Call, NoRoute
 from loadtests.rules.declared import NotModelledError, Shares, views_of
 from loadtests.rules.destinations import settings
 from loadtests.rules.promises import Request, serves
-from loadtests.rules.routing import find_route, send
+from loadtests.rules.routing import accept_inert, find_route, send
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
 
-LAB = Mesh(allow_any=False)
-"""The lab's mesh: hosts that nobody has registered are blocked unless a Sidecar says otherwise."""
 EGRESS = ("istio-system", "istio-egressgateway")
 
 
@@ -39,13 +37,12 @@ def _way(objects: Sequence[View], call: Call) -> Way | None:
 
     :raises NotModelledError: if a rule leads it to another host, or does more with it
     """
-    taken = find_route(objects, call, LAB)
+    taken = find_route(objects, call)
     if taken.no_route is not None:
         send(taken)
         return Way() if taken.no_route == NoRoute.PASSTHROUGH else None
     sent = send(taken)
-    if taken.branch is not None:
-        taken.branch.route.accept("name", "corsPolicy", "retries")  # all attempts fail, or the first one does not
+    accept_inert(taken)  # of retries, all attempts fail, or the first one does not
     elsewhere = [d for d in sent.destinations if not serves(d.host, call.host) or d.port != call.port]
     if elsewhere or len(sent.destinations) != 1 or sent.mirrors or taken.redirect is not None:
         raise NotModelledError(f"what becomes of calls to {call.host} that rules lead elsewhere")

@@ -26,12 +26,10 @@ from loadtests.rules.calls import Call, Destination, Fault
 from loadtests.rules.conditions import present
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
 from loadtests.rules.hosts import long_name
-from loadtests.rules.routing import send
+from loadtests.rules.routing import accept_inert, send
 from loadtests.rules.view import View
 
 Request = Mapping[str, Any]
-INERT = ("name", "retries", "corsPolicy")
-"""Fields of a route that change nothing for a plain request that is answered."""
 NO_FAULT = Fault()
 
 
@@ -71,7 +69,7 @@ def answered(objects: Sequence[View], request: Request) -> Shares:
         return {f"HTTP {to.code} to {to.scheme or call.scheme}://{host}{to.path or call.uri}": 1.0}
     if own := direct_response_of(asked.route):
         return {f"HTTP {own.status}": 1.0}
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     destinations_of(asked)
     change = rewrite_of(asked.route, asked.condition, call)
     uri = call.uri if change is None or change.uri is None else change.uri
@@ -82,7 +80,7 @@ def answered(objects: Sequence[View], request: Request) -> Shares:
 
 def injected(asked: Asked) -> Fault:
     """A route's fault, beside which time-out and retries have no effect (the API's text of ``HTTPRoute.fault``)."""
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     destinations_of(asked)
     if "fault" in asked.route:
         asked.route.accept("timeout")
@@ -176,7 +174,7 @@ def mirrored(objects: Sequence[View], request: Request) -> Shares:
     call: Call = request["call"]
     asked = route_of(objects, call)
     domain = asked.taken.world.mesh.domain
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     host, version = request["mirror"]
     there = long_name(host, call.caller.namespace, domain)
     destinations_of(asked)
@@ -200,7 +198,7 @@ def shared(objects: Sequence[View], request: Request) -> Shares:
     """CORS: whether a page of ``origin`` may read the answer."""
     asked = route_of(objects, request["call"])
     destinations_of(asked)
-    asked.route.accept("name", "retries")
+    accept_inert(asked.taken, ("name",))
     policy = asked.route.get("corsPolicy", {})
     if isinstance(policy, View):
         policy.accept("allowMethods", "allowHeaders", "exposeHeaders", "maxAge", "allowCredentials")
@@ -217,7 +215,7 @@ def connected(objects: Sequence[View], request: Request) -> Shares:
 def fronted(objects: Sequence[View], request: Request) -> Shares:
     """Shares of an HTTP route by the names of the services that it leads to."""
     asked = route_of(objects, request["call"])
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     shares: Shares = {}
     for one in destinations_of(asked):
         name = one.host.partition(".")[0]
@@ -228,7 +226,7 @@ def fronted(objects: Sequence[View], request: Request) -> Shares:
 def released(objects: Sequence[View], request: Request) -> Shares:
     """Share of each release, named by the label ``version`` of its pods."""
     asked = route_of(objects, request["call"])
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     return versions_of(asked)
 
 
@@ -238,13 +236,13 @@ def by_gateway(objects: Sequence[View], request: Request) -> Shares:
     :param request: ``by``: host of the gateway; ``entering``: the call as it enters there
     """
     asked = route_of(objects, request["call"])
-    asked.route.accept(*INERT)
+    accept_inert(asked.taken)
     if {d.host for d in destinations_of(asked)} != {request["by"]}:
         return {"HTTP 200": 1.0}
 
     def mark(seen: Sequence[View]) -> str:
         entered = route_of(seen, request["entering"])
-        entered.route.accept(*INERT)
+        accept_inert(entered.taken)
         destinations_of(entered)
         changes = entered.route.get("headers", {})
         read_headers(changes)

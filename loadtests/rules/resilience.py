@@ -17,6 +17,7 @@ from loadtests.rules.routing import accept_policies, find_route, send
 from loadtests.rules.view import View
 from loadtests.rules.virtual import Branch
 from loadtests.rules.workloads import applying, called_workload, spec_of, title
+from loadtests.rules.world import Taken
 
 UNLIMITED = 2**32 - 1
 """What Istio takes for a limit of a connection pool that is not set."""
@@ -50,10 +51,10 @@ class Led:
             raise NotModelledError(path)
 
 
-def _read_route(branch: Branch) -> tuple[Retries, str]:
-    """The retries of a route that sends all calls on as they are; what else it may do stays unread.
+def _read_route(branch: Branch) -> None:
+    """Make sure that a route sends all calls on as they are; what else it may do stays unread.
 
-    :raises NotModelledError: if it answers itself, injects faults, or gives each attempt a time
+    :raises NotModelledError: if it answers itself, or injects faults
     """
     route = branch.route
     for field in ("redirect", "directResponse"):
@@ -65,10 +66,20 @@ def _read_route(branch: Branch) -> tuple[Retries, str]:
     if fault and (fault.delay_share or fault.abort_share):
         raise NotModelledError(route.path_of("fault"))
     route.accept("name", "corsPolicy")
-    retries = retries_of(route)
+
+
+def _retries(taken: Taken) -> tuple[Retries, str]:
+    """What is tried again, with the path of what says so.
+
+    :raises NotModelledError: if each attempt is given a time
+    """
+    route = taken.branch.route if taken.branch is not None else None
+    says = route is not None and "retries" in route
+    path = route.path_of("retries") if route is not None and says else "MeshConfig: defaultHttpRetryPolicy"
+    retries = retries_of(route, taken.world.mesh)
     if retries.per_try is not None:
-        raise NotModelledError(f"{route.path_of('retries')}.perTryTimeout")
-    return retries, route.path_of("retries")
+        raise NotModelledError(f"{path}.perTryTimeout")
+    return retries, path
 
 
 def _led(objects: Sequence[View], request: Request) -> Led:
@@ -83,7 +94,9 @@ def _led(objects: Sequence[View], request: Request) -> Led:
     where = f"{call.name}:{call.port}"
     if taken.branch is None and taken.service is None:
         raise BrokenPromiseError(f"{where} has no route for it")
-    retries, path = (retries_of(None), where) if taken.branch is None else _read_route(taken.branch)
+    if taken.branch is not None:
+        _read_route(taken.branch)
+    retries = _retries(taken)
     sent = send(taken, with_mirrors=False)
     host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
     for one in sent.destinations:
@@ -91,7 +104,7 @@ def _led(objects: Sequence[View], request: Request) -> Led:
             raise NotModelledError(f"calls to {where}" if taken.branch is None else taken.branch.route.path_of("route"))
     accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
     applied = sent.applied[host]
-    return Led(applied.rule or f"the rules of {request['app']}", settings(applied, request["port"]), (retries, path))
+    return Led(applied.rule or f"the rules of {request['app']}", settings(applied, request["port"]), retries)
 
 
 def pooled(objects: Sequence[View], request: Request) -> Shares:

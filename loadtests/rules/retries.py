@@ -46,7 +46,7 @@ def _retries(objects: Sequence[View], request: Request) -> Retries:
         raise BrokenPromiseError(f"{asked.branch.rule.title} says nothing about retries")
     destinations_of(asked)
     asked.route.accept("name", "corsPolicy")
-    return retries_of(asked.route)
+    return retries_of(asked.route, asked.taken.world.mesh)
 
 
 def _tries(retries: Retries, status: int | str) -> int:

@@ -10,6 +10,7 @@ from loadtests.rules.actions import Leg
 from loadtests.rules.calls import Call, Destination, Mesh, Routed
 from loadtests.rules.declared import BrokenPromiseError
 from loadtests.rules.destinations import Applied
+from loadtests.rules.mesh_config import accept_retries, mesh_of
 from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, services_of
 from loadtests.rules.view import View
 from loadtests.rules.virtual import accept_others, rules_of
@@ -35,7 +36,7 @@ def find_route(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
 
     Parameters and errors are those of :func:`route_call`.
     """
-    mesh = mesh or Mesh()
+    mesh = mesh or mesh_of(objects)
     world = World(tuple(objects), call, mesh, tuple(services_of(objects, mesh.domain)), tuple(rules_of(objects, mesh)))
     taken = entrances.taken(world) if call.caller.gateway else sidecars.taken(world)
     accept_others(world.rules, taken.branch)
@@ -110,6 +111,18 @@ def _accept_entries(world: World, used: Sequence[str]) -> None:
         entry.accept(*(NO_BEARING if any(entry is one for one in ours) else ()))
 
 
+def accept_inert(taken: Taken, fields: Sequence[str] = ("name", "corsPolicy")) -> None:
+    """Say that ``fields`` of a route, and retries, change nothing for a plain request that is answered."""
+    if taken.branch is None:
+        return
+    route, of_mesh = taken.branch.route, taken.world.mesh.retries
+    route.accept(*fields)
+    if "retries" in route:
+        accept_retries(route["retries"])
+        if of_mesh is not None:
+            of_mesh.accept()
+
+
 def accept_policies(sent: Sent) -> None:
     """Say that what DestinationRules set beside subsets has no bearing on where calls go."""
     for applied in sent.applied.values():
@@ -123,6 +136,7 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
     """What the mesh does with ``call``.
 
     :param objects: all rules and services of all namespaces that bear on it, each as the API gives it
+    :param mesh: settings of the mesh, if the objects do not say them
     :raises BrokenPromiseError: if the rules lead to something that is not there, or contradict themselves
     :raises NotModelledError: naming the field that is not modelled
     """
@@ -131,7 +145,7 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
     accept_policies(sent)
     done = Routed(sent.destinations, taken.redirect, no_route=taken.no_route, mirrors=sent.mirrors)
     if taken.service is not None and taken.service.ports[call.port] in (HTTP, SNIFFED):
-        return replace(done, retries=actions.retries_of(None))
+        return replace(done, retries=actions.retries_of(None, taken.world.mesh))
     if taken.branch is None or not taken.branch.is_http:
         return done
     route, condition = taken.branch.route, taken.branch.condition
@@ -140,7 +154,7 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
     direct = actions.direct_response_of(route) if redirect is None else None
     done = replace(done, redirect=redirect, direct_response=direct, fault=actions.fault_of(route))
     rewrite = actions.rewrite_of(route, condition, call)
-    timeout, retries = actions.timeout_of(route), actions.retries_of(route)
+    timeout, retries = actions.timeout_of(route), actions.retries_of(route, taken.world.mesh)
     if redirect is not None or direct is not None:
         return done
     return replace(done, timeout=timeout, retries=retries, rewrite=rewrite)

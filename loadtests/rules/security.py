@@ -13,6 +13,7 @@ from loadtests.rules.authorization import TRUST_DOMAIN, decided
 from loadtests.rules.calls import Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.destinations import applied_rules, qualified, settings
+from loadtests.rules.mesh_config import is_mtls_automatic
 from loadtests.rules.promises import Request, named, serves
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled
@@ -82,7 +83,7 @@ def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) ->
     if "loadBalancer" in found:
         found["loadBalancer"].accept()
     if "tls" not in found:
-        return "DISABLE" not in modes
+        return is_mtls_automatic(objects) and "DISABLE" not in modes
     mode = found["tls"].get("mode", "DISABLE")
     if mode not in ("DISABLE", "ISTIO_MUTUAL"):
         raise NotModelledError(f"{applied.rule}: {found['tls'].path_of('mode')}")

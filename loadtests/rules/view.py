@@ -13,7 +13,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 KINDS = frozenset(
     (
-        "AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress",
+        "AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress", "MeshConfig",
         "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "ServiceEntry", "Sidecar", "TCPRoute", "Telemetry",
         "TLSRoute", "VirtualService", "WasmPlugin", "WorkloadEntry", "WorkloadGroup",
     )

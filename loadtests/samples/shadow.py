@@ -18,7 +18,8 @@ from loadtests.mesh.sources import Counted, Counting, Pods, Source
 from loadtests.rules.asked import destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, of_kind
-from loadtests.rules.promises import INERT, only
+from loadtests.rules.promises import only
+from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View
 from loadtests.verdict import ERROR
 
@@ -68,7 +69,7 @@ def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:
     """
     call: Call = request["call"]
     entered = route_of(objects, call)
-    entered.route.accept(*INERT)
+    accept_inert(entered.taken)
     destinations_of(entered)
     marked = headers_after(call.headers, entered.route.get("headers", {}).get("request", {}))
     forwarded = {name: value for name, value in marked.items() if name in FORWARDED}
@@ -81,7 +82,7 @@ def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:
 
         def read(seen: Sequence[View]) -> Shares:
             asked = route_of(seen, inside)
-            asked.route.accept(*INERT)
+            accept_inert(asked.taken)
             return versions_of(asked)
 
         return read_apart(objects, read)

@@ -352,3 +352,11 @@ def test_looking_at_other_alternatives_does_not_read_the_matching_one() -> None:
     others = {"method": {"exact": "PUT"}}
     found = declared(reviews({"match": [others, {"x-new": 1}], "route": [to("v3")]}, {"route": [to("v1")]}))
     assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].x-new",)}
+
+
+def test_a_time_for_each_attempt_may_cut_an_answer_off() -> None:
+    own = {"attempts": 2, "retryOn": "5xx", "perTryTimeout": "10ms"}
+    found = declared(reviews({"route": [to("v1")], "retries": own}))
+    assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].retries.perTryTimeout",)}
+    for inert in ({**own, "attempts": 0}, {"attempts": 2, "retryOn": "5xx", "backoff": "1s"}):
+        assert declared(reviews({"route": [to("v1")], "retries": inert})).unknown == {}

@@ -352,8 +352,11 @@ def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
 MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}), "/send")}
 
 
+BLOCKING = thing("MeshConfig", "istio", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"})
+
+
 def of_billing(*objects: dict[str, Any]) -> list[View]:
-    return viewed(placed(objects, "billing"))
+    return viewed(placed([*objects, BLOCKING], "billing"))
 
 
 @pytest.mark.parametrize(
@@ -387,9 +390,10 @@ def outside(**spec: Any) -> dict[str, Any]:
 def told_of_msgd(*objects: dict[str, Any]) -> str | None:
     """Whether calls arrive; None if it is UNKNOWN."""
     question = Contract((), egress.reached, {"call": {**MSGD, "at_server": True}}, namespace="billing")
-    for number, one in enumerate(objects):
+    every = [*objects, BLOCKING]
+    for number, one in enumerate(every):
         one["metadata"] |= {"uid": f"{number}", "generation": 1}
-    found = question.promised(objects).declared
+    found = question.promised(every).declared
     assert not found.broken
     return None if found.unknown else next(iter(found.shares["call"]))
 

@@ -1,0 +1,98 @@
+"""Settings of the whole mesh (``meshConfig``): those that bear on expectations, and the short lists of those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from loadtests.rules.calls import Mesh
+from loadtests.rules.view import View
+
+KIND = "MeshConfig"
+INERT = (
+    "accessLogEncoding", "accessLogFile", "accessLogFormat", "connectTimeout", "defaultProviders", "disableEnvoyListenerLog",
+    "dnsRefreshRate", "enableEnvoyAccessLogService", "enablePrometheusMerge", "enableTracing", "extensionProviders",
+    "hboneIdleTimeout", "tcpKeepalive",
+)  # fmt: skip
+"""Settings about logs, traces, metrics, and connections that nobody uses; providers have an effect where a rule names them."""
+INERT_IN_PROXIES = (
+    "binaryPath", "concurrency", "configPath", "discoveryAddress", "drainDuration", "extraStatTags", "fileFlushInterval",
+    "fileFlushMinSizeKb", "holdApplicationUntilProxyStarts", "image", "meshId", "proxyStatsMatcher", "readinessProbe",
+    "serviceCluster", "statsCompression", "terminationDrainDuration", "tracing",
+)  # fmt: skip
+"""Likewise, of ``defaultConfig``."""
+DEFAULTS: Mapping[str, Sequence[Any]] = {
+    "defaultDestinationRuleExportTo": (["*"],),
+    "defaultServiceExportTo": (["*"],),
+    "defaultVirtualServiceExportTo": (["*"],),
+    "enableAutoMtls": (True,),
+    "inboundTrafficPolicy": ({"mode": "PASSTHROUGH"},),
+    "ingressClass": ("istio",),
+    "ingressControllerMode": ("STRICT",),
+    "ingressService": ("istio-ingressgateway",),
+    "localityLbSetting": ({"enabled": True},),
+    "protocolDetectionTimeout": ("0s",),
+    "rootNamespace": ("istio-system",),
+    "trustDomain": ("cluster.local",),
+}
+"""Values that say what istiod does, and the lab expects, anyway."""
+EMPTY: Sequence[Any] = (None, "", {}, [])
+RETRIES = ("attempts", "backoff", "retryIgnorePreviousHosts", "retryOn", "retryRemoteLocalities")
+"""What says when something is tried again: without a bearing where no answer fails, and read where one does."""
+
+
+def as_object(config_map: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as an object like that of a rule.
+
+    :param config_map: ``istio`` of the root namespace
+    :raises ValueError: if they are no YAML
+    """
+    try:
+        mesh, networks = (yaml.safe_load(config_map.get("data", {}).get(key, "")) or {} for key in ("mesh", "meshNetworks"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"ConfigMap {config_map['metadata']['name']}: {' '.join(str(error).split())}") from error
+    beside = {"meshNetworks": networks["networks"]} if networks.get("networks") else {}
+    return {"kind": KIND, "metadata": config_map["metadata"], "spec": {**mesh, **beside}}
+
+
+def mesh_of(objects: Sequence[View]) -> Mesh:
+    """The settings that bear on routing; Istio's defaults where the objects say none.
+
+    Settings without a bearing are accepted. What is left of the others stays unread.
+    """
+    spec = _spec_of(objects)
+    if spec is None:
+        return Mesh()
+    _accept(spec, (*INERT, *(name for name, values in DEFAULTS.items() if spec.data.get(name) in values)))
+    if isinstance(config := spec.get("defaultConfig"), View):
+        _accept(config, INERT_IN_PROXIES)
+    retries, outside = spec.get("defaultHttpRetryPolicy"), spec.get("outboundTrafficPolicy")
+    if isinstance(retries, View):
+        accept_retries(retries)
+    modes = {"ALLOW_ANY": True, "REGISTRY_ONLY": False}
+    allow_any = True
+    if isinstance(outside, View) and outside.data.get("mode") in modes:
+        allow_any = modes[outside["mode"]]
+    return Mesh(allow_any=allow_any, retries=retries if isinstance(retries, View) else None)
+
+
+def accept_retries(retries: View) -> None:
+    """Say that retries have no bearing where no answer fails; a time for each attempt may cut one off, and stays unread."""
+    retries.accept(*RETRIES, *(() if int(retries.data.get("attempts", 0)) > 0 else ("perTryTimeout",)))
+
+
+def is_mtls_automatic(objects: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a proxy encrypts what the callee takes encrypted, where no DestinationRule says."""
+    spec = _spec_of(objects)
+    return spec is None or bool(spec.get("enableAutoMtls", True))
+
+
+def _spec_of(objects: Sequence[Mapping[str, Any]]) -> View | None:
+    spec = next((o["spec"] for o in objects if o["kind"] == KIND), None)
+    return View(spec) if spec is not None and not isinstance(spec, View) else spec
+
+
+def _accept(settings: View, inert: Sequence[str]) -> None:
+    settings.accept(*inert, *(name for name, value in settings.data.items() if value in EMPTY))

@@ -101,7 +101,7 @@ IGNORED: dict[str, dict[str, str]] = {
     "LOCUST_*": {"LOCUST_USERS": "1", "LOCUST_HEADLESS": "0", "LOCUST_RUN_TIME": "1s", "LOCUST_SKIP_MONKEY_PATCH": "1"},
     "PYTHONPATH": {"PYTHONPATH": "/usr/lib/python3/dist-packages", "PYTHONHOME": "/usr"},
     "PYTHONWARNINGS": {"PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
-    "PYTHONSTARTUP": {"PYTHONSTARTUP": "/nowhere", "PYTHONUSERBASE": "/tmp/base", "PYTHONBREAKPOINT": "x"},  # noqa: S108
+    "PYTHONSTARTUP": {"PYTHONSTARTUP": "/nowhere", "PYTHONUSERBASE": "/tmp/base", "PYTHONBREAKPOINT": "x"},  # noqa: S108 - never used
     "PIP_USER": {"PIP_USER": "1"},
     "PIP_TARGET": {"PIP_TARGET": "/nowhere/elsewhere", "PIP_PREFIX": "/nowhere", "PIP_ROOT": "/nowhere"},
     "PIP_REQUIRE_VIRTUALENV": {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_PYTHON": "/nowhere"},

@@ -69,7 +69,7 @@ def features(name: str) -> set[str]:
     found = entry.load(name)
     rules = yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text())
     guards = sorted({rule["kind"] for rule in rules if rule and rule["apiVersion"].startswith("security.istio.io/")})
-    expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009
+    expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009 - a Question need not have it
     return {
         f"sample {found.question.namespace}", f"expectation {expects}",
         *([f"{expects} of {' '.join(guards)}"] if guards else []), f"question {type(found.question).__name__}",

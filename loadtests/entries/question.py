@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
-from loadtests.rules import declared, mesh_config, splits
+from loadtests.rules import declared, gateway_api, mesh_config, splits
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import Objects, Rules
 from loadtests.rules.view import View
@@ -22,14 +22,17 @@ from loadtests.verdict import MARGIN, Declared
 
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
+ROUTES = tuple(f"{kind.lower()}s.{gateway_api.GROUP}" for kind in gateway_api.ROUTES)
+"""Routes of the Gateway API."""
 OUTBOUND = (
     "virtualservices.networking.istio.io",
     "destinationrules.networking.istio.io",
     "serviceentries.networking.istio.io",
     "sidecars.networking.istio.io",
+    *ROUTES,
 )
 """Kinds that bear on calls to hosts outside."""
-ROUTING = (*OUTBOUND, "gateways.networking.istio.io", "services", "pods")
+ROUTING = (*OUTBOUND, "gateways.networking.istio.io", f"gateways.{gateway_api.GROUP}", "services", "pods")
 """Kinds that routes are read from."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods")
 """Kinds that are no rules: only those of a question's own namespace matter."""

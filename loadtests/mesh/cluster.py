@@ -52,13 +52,19 @@ VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3"}
 """API versions that are not v1, by group and plural."""
 
 
-def path_of(kind: str, namespace: str) -> str:
+OPTIONAL, OPTIONAL_VERSIONS = ".gateway.networking.k8s.io", ("v1", "v1alpha2")
+"""An API group that a cluster need not have, and versions of its kinds, of which an old cluster serves another one."""
+EMPTY = {"apiVersion": "v1", "kind": "List", "items": list[Any]()}
+
+
+def path_of(kind: str, namespace: str, version: str = "") -> str:
     """Where the API server lists a kind, given as kubectl takes it: ``pods``, ``virtualservices.networking.istio.io``.
 
     :param namespace: '' for all of them
+    :param version: the one that the lab reads the kind in, if empty
     """
     plural, _, group = kind.partition(".")
-    version = VERSIONS.get(f"{group}/{plural}", "v1")
+    version = version or VERSIONS.get(f"{group}/{plural}", "v1")
     return f"/{f'apis/{group}' if group else 'api'}/{version}/{f'namespaces/{namespace}/' if namespace else ''}{plural}"
 
 
@@ -130,14 +136,14 @@ class Cluster:
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
-        """Objects of the given kinds in the namespace.
+        """Objects of the given kinds in the namespace; of the Gateway API none, where the cluster does not have it.
 
         :raises ClusterError: if the cluster does not answer, or refuses
         """
         return self._listed(kinds, namespace or self.namespace)
 
     def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
-        """Objects of the given kinds in all namespaces.
+        """Objects of the given kinds in all namespaces; of the Gateway API none, where the cluster does not have it.
 
         :raises RefusedByServerError: if this account may list them in some only
         :raises ClusterError: if the cluster does not answer
@@ -147,11 +153,21 @@ class Cluster:
     def _listed(self, kinds: Sequence[str], namespace: str) -> list[dict[str, Any]]:
         found = []
         for kind in kinds:
-            told = self.ask(path_of(kind, namespace))
+            told = self._list(kind, namespace)
             # Items of a list of a built-in kind do not name it.
             named = {"apiVersion": told["apiVersion"], "kind": told["kind"].removesuffix("List")}
             found += [named | item for item in told["items"]]
         return found
+
+    def _list(self, kind: str, namespace: str) -> dict[str, Any]:
+        """The list of a kind, in the first of its versions that the cluster serves."""
+        for version in OPTIONAL_VERSIONS if kind.endswith(OPTIONAL) else ():
+            try:
+                return self.ask(path_of(kind, namespace, version))
+            except RefusedByServerError as error:
+                if error.code != 404:
+                    raise
+        return EMPTY if kind.endswith(OPTIONAL) else self.ask(path_of(kind, namespace))
 
     def there(self) -> bool:
         """Whether the namespace is in the cluster.

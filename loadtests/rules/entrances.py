@@ -9,6 +9,7 @@ from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.gateway_api import is_of_gateway_api, refuse_for_gateway
 from loadtests.rules.level4 import tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View
@@ -103,9 +104,16 @@ def _all_names(server: Server) -> list[str]:
     return [str(text).lower().rpartition("/")[2] for text in server.view.get("hosts", [])]
 
 
+def _gateways(world: World) -> list[View]:
+    return [g for g in of_kind(world.objects, "Gateway") if not is_of_gateway_api(g)]
+
+
 def _servers(world: World) -> list[Server]:
-    """The servers of all Gateways that select the pod by which the call enters, the oldest Gateway first."""
-    every = of_kind(world.objects, "Gateway")
+    """The servers of all Gateways that select the pod by which the call enters, the oldest Gateway first.
+
+    :raises NotModelledError: if a route of the Gateway API could apply there
+    """
+    every = _gateways(world)
     ours = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == world.call.caller.gateway), None)
     if ours is None:
         raise BrokenPromiseError(f"no Gateway {world.call.caller.gateway} is in force")
@@ -118,6 +126,7 @@ def _servers(world: World) -> list[Server]:
     if not any(g is ours for g in selecting):
         raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
     ports = _ports(world, pod.labels)
+    refuse_for_gateway(world.objects, world.call, pod.labels, ports)
     found = []
     for gateway in selecting:
         for view in gateway["spec"].get("servers", []):
@@ -146,7 +155,7 @@ def _ports(world: World, labels: Mapping[str, str]) -> dict[int, int]:
 
 def _accept_servers(world: World, beside: Sequence[Server]) -> None:
     """Of servers that bear on the call, how TLS is ended has no bearing on where it goes; of the others, nothing has."""
-    for gateway in of_kind(world.objects, "Gateway"):
+    for gateway in _gateways(world):
         for view in gateway["spec"].get("servers", []):
             if any(s.gateway is gateway and s.view.path_of("") == view.path_of("") for s in beside):
                 view.accept("name")

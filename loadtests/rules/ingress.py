@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
+from loadtests.rules.gateway_api import ROUTES, refuse_beside
 from loadtests.rules.promises import Request, serves
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of, title
@@ -155,24 +156,14 @@ def _answer(way: Way, request: Request) -> Shares:
     return _backends_answer(way, rule.get("backendRefs") or [], request)
 
 
-def _refuse_other_kinds(objects: Objects) -> None:
-    """Make sure that there are no routes of kinds that are not modelled.
-
-    :raises NotModelledError: if there is one
-    """
-    for kind in ("GRPCRoute", "TCPRoute", "TLSRoute"):
-        for one in views_of(objects, kind):
-            raise NotModelledError(f"{title(one)}: spec.parentRefs")
-
-
 def http_routed(objects: Objects, request: Request) -> Shares:
     """HTTPRoutes for a host, path and method: an answer from behind them, or the gateway's 404.
 
     :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
     :raises BrokenPromiseError: if no route of the Gateway is for the host
-    :raises NotModelledError: if the request is led to another service
+    :raises NotModelledError: if the request is led to another service, or a route of another kind could apply
     """
-    _refuse_other_kinds(objects)
+    refuse_beside([o for kind in ROUTES for o in views_of(objects, kind)], request["gateway"], request["authority"])
     routes = sorted(views_of(objects, "HTTPRoute"), key=_age)
     of_host: dict[str, list[View]] = {}
     for route in routes:

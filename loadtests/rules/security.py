@@ -13,6 +13,7 @@ from loadtests.rules.authorization import TRUST_DOMAIN, decided
 from loadtests.rules.calls import Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.destinations import applied_rules, qualified, settings
+from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.mesh_config import is_mtls_automatic
 from loadtests.rules.promises import Request, named, serves
 from loadtests.rules.tokens import checked
@@ -179,8 +180,9 @@ def _servers(objects: Objects, request: Request) -> list[tuple[str, View]]:
     taken: set[str] = set()
     for gateway in sorted(views_of(objects, "Gateway"), key=age):
         spec = spec_of(gateway)
-        istio = "gateway.networking.k8s.io" not in str(gateway.get("apiVersion", ""))
-        if not istio or not selected(dict(spec.get("selector") or {}), INGRESS_GATEWAY, f"{title(gateway)}: spec.selector"):
+        if is_of_gateway_api(gateway) or not selected(
+            dict(spec.get("selector") or {}), INGRESS_GATEWAY, f"{title(gateway)}: spec.selector"
+        ):
             spec.accept()
             continue
         for server in spec.get("servers") or []:

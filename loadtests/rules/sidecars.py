@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute
 from loadtests.rules.declared import NotModelledError
+from loadtests.rules.gateway_api import refuse_for_services
 from loadtests.rules.layers import MESH
 from loadtests.rules.level4 import connected
 from loadtests.rules.registry import (
@@ -70,9 +71,11 @@ def _written(rule: Rule, world: World) -> list[str]:
 def taken(world: World) -> Taken:
     """What takes the call.
 
-    :raises NotModelledError: if the call is not of the protocol of its port
+    :raises NotModelledError: if the call is not of the protocol of its port, or a route of the Gateway API could apply to it
     """
     scope, call = scope_of(world), world.call
+    called = _service_called(world, scope.services)
+    refuse_for_services(world.objects, call, [called.host] if called is not None else [], world.mesh)
     found = Taken(world, _reachable(world, scope), scope.rules)
     here = [s for s in scope.services if call.port in s.ports]
     own = _service_called(world, here)

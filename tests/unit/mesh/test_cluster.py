@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -52,6 +52,31 @@ def test_a_missing_server_is_reported(tmp_path: Path) -> None:
 )
 def test_a_kind_is_listed_where_the_api_server_has_it(kind: str, path: str) -> None:
     assert cluster.path_of(kind, "bookinfo") == path
+
+
+@pytest.mark.parametrize(("served", "found"), [("v1", 1), ("v1alpha2", 1), ("", 0)])
+def test_a_cluster_need_not_have_the_gateway_api_nor_its_newest_version(
+    served: str, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: Cluster, path: str) -> dict[str, Any]:
+        if not served or path != f"/apis/gateway.networking.k8s.io/{served}/namespaces/bookinfo/tcproutes":
+            raise RefusedByServerError(f"GET {path}: HTTP 404", 404)
+        return {"apiVersion": "x", "kind": "TCPRouteList", "items": [{"metadata": {"name": "one"}}]}
+
+    monkeypatch.setattr(Cluster, "ask", ask)
+    asked = Cluster("kubeconfig", "bookinfo")
+    assert len(asked.items("tcproutes.gateway.networking.k8s.io")) == found
+    with pytest.raises(RefusedByServerError, match="virtualservices: HTTP 404"):
+        asked.items("virtualservices.networking.istio.io")
+
+
+def test_a_kind_that_may_not_be_read_is_not_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(self: Cluster, path: str) -> dict[str, Any]:
+        raise RefusedByServerError(f"GET {path}: HTTP 403", 403)
+
+    monkeypatch.setattr(Cluster, "ask", ask)
+    with pytest.raises(RefusedByServerError, match="HTTP 403"):
+        Cluster("kubeconfig", "bookinfo").items("tcproutes.gateway.networking.k8s.io")
 
 
 def test_every_kind_that_rules_may_have_is_listed_at_the_version_that_they_are_written_in() -> None:

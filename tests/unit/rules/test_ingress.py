@@ -86,6 +86,7 @@ def other_if(*matches: dict[str, Any]) -> dict[str, Any]:
     return {**TO_OTHER, "matches": list(matches)}
 
 
+NAMED = {"name": "g", "uid": "g", "generation": 1, "namespace": "bookinfo"}
 REMOVES = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}}
 A_OR_B: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 3}, {"name": "t", "port": 80}]}
 NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}]}
@@ -130,7 +131,12 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
         ([route("a", TO_S, parents=[{**PARENT, "sectionName": "http"}])], None),
         ([route("a", TO_S, parents=[{**PARENT, "name": "other", "sectionName": "http"}, PARENT])], "HTTP 200"),
         ([route("a", TO_S), route("b", TO_OTHER, parents=[{"kind": "Service", "group": "", "name": "s"}])], "HTTP 200"),
-        ([route("a", TO_S), {"kind": "GRPCRoute", "metadata": {"name": "g", "uid": "g", "generation": 1}, "spec": {}}], None),
+        # Routes of other kinds are not modelled beside those, where they could apply.
+        ([route("a", TO_S), {**route("g"), "kind": "GRPCRoute"}], None),
+        ([route("a", TO_S), {**route("g", hosts=["*.lab"]), "kind": "TLSRoute"}], None),
+        ([route("a", TO_S), {"kind": "TCPRoute", "metadata": NAMED, "spec": {"parentRefs": [PARENT]}}], None),
+        ([route("a", TO_S), {**route("g", hosts=["b.lab"]), "kind": "GRPCRoute"}], "HTTP 200"),
+        ([route("a", TO_S), {**route("g", parents=[{**PARENT, "name": "other"}]), "kind": "GRPCRoute"}], "HTTP 200"),
     ],
 )
 def test_all_routes_of_the_gateway_together(routes: list[dict[str, Any]], outcome: str | None) -> None:

@@ -1,0 +1,121 @@
+"""Routes of the Gateway API that could apply to a call which VirtualServices are read for: they are not modelled beside those.
+
+They are looked at from outside, as plain data: a route that cannot apply has no bearing, whatever it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from loadtests.rules import hosts
+from loadtests.rules.calls import Call, Mesh
+from loadtests.rules.declared import NotModelledError, namespace_of
+from loadtests.rules.view import View
+
+GROUP = "gateway.networking.k8s.io"
+ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
+NAME_LABEL = f"{GROUP}/gateway-name"
+"""Label of the pods that istiod deploys for a Gateway which asks for no address."""
+
+Parent = tuple[str, str, str, str]
+"""Group, kind, namespace and name of what a route is attached to."""
+
+
+def is_of_gateway_api(item: Mapping[str, Any]) -> bool:
+    """Whether a Gateway is one of the Gateway API, and not Istio's own kind."""
+    return str(item.get("apiVersion", "")).startswith(f"{GROUP}/")
+
+
+def parents_of(route: View) -> Iterator[tuple[Parent, int | None]]:
+    """What a route is attached to, each with the port that it is limited to, if any."""
+    for one in route.data["spec"].get("parentRefs") or []:
+        group, kind = str(one.get("group", GROUP)), str(one.get("kind", "Gateway"))
+        yield (group, kind, str(one.get("namespace") or namespace_of(route)), str(one["name"])), one.get("port")
+
+
+def _not_modelled(route: View) -> NotModelledError:
+    return NotModelledError(f"{route['kind']} {route['metadata']['name']}: spec.parentRefs")
+
+
+def is_for_host(route: View, host: str) -> bool:
+    """Whether a route's own host names, if it has any, have some in common with a host."""
+    names = route.data["spec"].get("hostnames") or []
+    return not names or any(hosts.overlap(str(name).lower(), host) for name in names)
+
+
+def _routes(objects: Iterable[View], kinds: Sequence[str] = ROUTES) -> list[View]:
+    return [o for o in objects if o["kind"] in kinds]
+
+
+def refuse_for_services(objects: Sequence[View], call: Call, services: Iterable[str], mesh: Mesh) -> None:
+    """Make sure that no route is attached to what a sidecar's call is for.
+
+    :param services: long names of the services that are called
+    :raises NotModelledError: if one could apply
+    """
+    called = set(services)
+    entries = {
+        (namespace_of(o), str(o["metadata"]["name"])): [str(name).lower() for name in o.data["spec"].get("hosts") or []]
+        for o in objects
+        if o["kind"] == "ServiceEntry"
+    }
+    for route in _routes(objects):
+        for (_, kind, namespace, name), port in parents_of(route):
+            named = f"{name}.{namespace}.svc.{mesh.domain}" in called
+            registered = any(hosts.covers(host, call.name) for host in entries.get((namespace, name), []))
+            if port in (None, call.port) and ((kind == "Service" and named) or (kind == "ServiceEntry" and registered)):
+                raise _not_modelled(route)
+
+
+def refuse_beside(objects: Sequence[View], gateway: tuple[str, str], host: str) -> None:
+    """Make sure that to a Gateway, for a host, nothing but HTTPRoutes is attached.
+
+    :param gateway: namespace and name
+    :raises NotModelledError: if a route of another kind could apply
+    """
+    for route in _routes(objects, ROUTES[1:]):
+        if is_for_host(route, host) and any(parent == (GROUP, "Gateway", *gateway) for parent, _ in parents_of(route)):
+            raise _not_modelled(route)
+
+
+def refuse_for_gateway(objects: Sequence[View], call: Call, labels: Mapping[str, str], ports: Mapping[int, int]) -> None:
+    """Make sure that no route enters by the same port of the same gateway pods for the host that is called.
+
+    :param labels: of the pods by which the call enters
+    :param ports: of the Services in front of them -> their own
+    :raises NotModelledError: if one could apply
+    """
+    gateways = {
+        (namespace_of(o), str(o["metadata"]["name"])): o for o in objects if o["kind"] == "Gateway" and is_of_gateway_api(o)
+    }
+    for route in _routes(objects):
+        for (group, kind, namespace, name), _ in parents_of(route):
+            if group == "" or kind in ("Service", "ServiceEntry") or not is_for_host(route, call.name):
+                continue
+            gateway = gateways.get((namespace, name)) if kind == "Gateway" else None
+            # Of one that is not known, everything is possible.
+            if gateway is None or (_may_share(gateway, objects, labels) and _may_listen(gateway, call, ports)):
+                raise _not_modelled(route)
+
+
+def _may_share(gateway: View, objects: Sequence[View], labels: Mapping[str, str]) -> bool:
+    """Whether a Gateway may be served by the pods with those labels."""
+    addresses = gateway.data["spec"].get("addresses") or []
+    if not addresses:
+        return labels.get(NAME_LABEL) == str(gateway["metadata"]["name"])
+    services = {f"{o['metadata']['name']}.{namespace_of(o)}": o for o in objects if o["kind"] == "Service"}
+    for address in addresses:
+        service = services.get(".".join(str(address.get("value", "")).split(".")[:2]))
+        if service is None or (service.data["spec"].get("selector") or {}).items() <= labels.items():
+            return True
+    return False
+
+
+def _may_listen(gateway: View, call: Call, ports: Mapping[int, int]) -> bool:
+    """Whether one of a Gateway's listeners may take the call, by port and host name."""
+    for listener in gateway.data["spec"].get("listeners") or []:
+        number, name = int(listener["port"]), str(listener.get("hostname") or "*").lower()
+        if ports.get(number, number) == ports.get(call.port, call.port) and hosts.overlap(name, call.name):
+            return True
+    return False

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from loadtests.rules.declared import NotModelledError, namespace_of
-from loadtests.rules.view import View, one_holds
-from loadtests.rules.workloads import spec_of, title
+from loadtests.rules.view import View, one_holds, title
+from loadtests.rules.workloads import spec_of
 
 Request = Mapping[str, Any]
 Holds = Callable[[str, str], bool]

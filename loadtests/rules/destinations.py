@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.declared import NotModelledError, Objects, age, namespace_of, views_of
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")
 """What settings of a port consist of; of these, they inherit nothing."""
@@ -32,20 +32,10 @@ class Applied:
     subsets: Mapping[str, View] = field(default_factory=dict)
 
 
-def qualified(host: str, namespace: str, domain: str = "cluster.local") -> str:
-    """The host of a DestinationRule in full: a name without a dot is a service of the rule's namespace."""
-    return host if "." in host or host == "*" else f"{host}.{namespace}.svc.{domain}"
-
-
 def service_namespace(host: str, domain: str = "cluster.local") -> str:
     """Namespace of a service by its full name; '' for a host that is not a service of the cluster."""
     parts = host.removesuffix(f".svc.{domain}").split(".")
     return parts[1] if host.endswith(f".svc.{domain}") and len(parts) == 2 else ""
-
-
-def named_rule(rule: View) -> str:
-    """How messages name a DestinationRule."""
-    return f"DestinationRule {rule['metadata']['name']}"
 
 
 def _exported(rule: View) -> frozenset[str]:
@@ -65,7 +55,7 @@ def _most_specific(rules: Sequence[View], host: str, otherwise: str, mesh: Mesh)
     """Those of ``rules`` that have the most specific of the hosts that cover ``host``."""
     of_host: dict[str, list[View]] = {}
     for rule in rules:
-        name = qualified(rule["spec"]["host"], namespace_of(rule, otherwise), mesh.domain)
+        name = hosts.long_name(rule["spec"]["host"], namespace_of(rule, otherwise), mesh.domain)
         if hosts.covers(name, host):
             of_host.setdefault(name, []).append(rule)
     best = max(of_host, key=lambda name: (not name.startswith("*"), len(name)), default="")
@@ -101,11 +91,11 @@ def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
     general = [r for r in rules if "workloadSelector" not in r["spec"]]
     exports = {_exported(r) for r in general}
     if len(exports) > 1 or (special and any("." in to for to in exports)):
-        raise NotModelledError(f"{named_rule(general[0])}: spec.exportTo")
+        raise NotModelledError(f"{title(general[0])}: spec.exportTo")
     selectors = [dict(r["spec"]["workloadSelector"].get("matchLabels", {})) for r in special]
     for rule, selector in zip(special, selectors, strict=True):
         if caller.has(selector) is None:
-            raise NotModelledError(f"{named_rule(rule)}: spec.workloadSelector")
+            raise NotModelledError(f"{title(rule)}: spec.workloadSelector")
     ours = next((s for s in selectors if caller.has(s)), None)
     return general if ours is None else [r for r, s in zip(special, selectors, strict=True) if s == ours]
 
@@ -128,7 +118,7 @@ def merged(rules: Sequence[View]) -> Applied:
     for rule in rules:
         if "trafficPolicy" in rule["spec"]:
             if policy is None:
-                name, policy = named_rule(rule), rule["spec"]["trafficPolicy"] or View({})
+                name, policy = title(rule), rule["spec"]["trafficPolicy"] or View({})
             else:
                 rule["spec"].accept("trafficPolicy")
         for subset in rule["spec"].get("subsets", []):
@@ -136,7 +126,7 @@ def merged(rules: Sequence[View]) -> Applied:
                 subset.accept()
             else:
                 subsets[subset["name"]] = subset
-    return Applied(name or (named_rule(rules[0]) if rules else ""), policy, subsets)
+    return Applied(name or (title(rules[0]) if rules else ""), policy, subsets)
 
 
 def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None = None, owner: str | None = None) -> Applied:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from loadtests.rules.calls import Call, NoRoute
 from loadtests.rules.declared import NotModelledError, Shares, views_of
 from loadtests.rules.destinations import settings
-from loadtests.rules.promises import Request, serves
+from loadtests.rules.hosts import covers
+from loadtests.rules.promises import Request
 from loadtests.rules.routing import accept_inert, find_route, send
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
@@ -43,7 +44,7 @@ def _way(objects: Sequence[View], call: Call) -> Way | None:
         return Way() if taken.no_route == NoRoute.PASSTHROUGH else None
     sent = send(taken)
     accept_inert(taken)  # of retries, all attempts fail, or the first one does not
-    elsewhere = [d for d in sent.destinations if not serves(d.host, call.host) or d.port != call.port]
+    elsewhere = [d for d in sent.destinations if not covers(d.host, call.host) or d.port != call.port]
     if elsewhere or len(sent.destinations) != 1 or sent.mirrors or taken.redirect is not None:
         raise NotModelledError(f"what becomes of calls to {call.host} that rules lead elsewhere")
     (to,) = sent.destinations

@@ -12,7 +12,7 @@ from loadtests.rules.declared import BrokenPromiseError, NotModelledError, names
 from loadtests.rules.gateway_api import is_of_gateway_api, refuse_for_gateway
 from loadtests.rules.level4 import tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, of_kind, one_for_each_host
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 from loadtests.rules.virtual import Branch, Rule, branches_for, first_taken, given_to
 from loadtests.rules.world import Taken, World
 
@@ -37,7 +37,7 @@ class Server:
     @property
     def title(self) -> str:
         """How messages name it."""
-        return f"Gateway {self.gateway['metadata']['name']}: {self.view.path_of('port')}"
+        return f"{title(self.gateway)}: {self.view.path_of('port')}"
 
     @property
     def protocol(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.declared import NotModelledError, namespace_of
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 GROUP = "gateway.networking.k8s.io"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
@@ -35,7 +35,7 @@ def parents_of(route: View) -> Iterator[tuple[Parent, int | None]]:
 
 
 def _not_modelled(route: View) -> NotModelledError:
-    return NotModelledError(f"{route['kind']} {route['metadata']['name']}: spec.parentRefs")
+    return NotModelledError(f"{title(route)}: spec.parentRefs")
 
 
 def is_for_host(route: View, host: str) -> bool:

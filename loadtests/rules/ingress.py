@@ -13,9 +13,10 @@ from functools import partial
 
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
 from loadtests.rules.gateway_api import ROUTES, refuse_beside
-from loadtests.rules.promises import Request, serves
-from loadtests.rules.view import View
-from loadtests.rules.workloads import spec_of, title
+from loadtests.rules.hosts import most_specific
+from loadtests.rules.promises import Request
+from loadtests.rules.view import View, title
+from loadtests.rules.workloads import spec_of
 
 TAKEN: Shares = {"HTTP 200": 1.0}
 NOT_TAKEN: Shares = {"HTTP 404": 1.0}
@@ -59,12 +60,6 @@ def _path(kind: str, value: str, uri: str) -> bool:
     if kind == "RegularExpression":
         return re.fullmatch(value, uri) is not None
     return uri == value if kind == "Exact" else below(value, uri)
-
-
-def _most_specific(hosts: Sequence[str], host: str) -> str | None:
-    """The host that takes a request: itself, the longest wildcard that covers it, or ``*``."""
-    covering = [h for h in hosts if serves(h, host)]
-    return max(covering, key=lambda h: (h == host, len(h)), default=None)
 
 
 def _first(ways: Sequence[Way]) -> Way | None:
@@ -168,10 +163,10 @@ def http_routed(objects: Objects, request: Request) -> Shares:
     of_host: dict[str, list[View]] = {}
     for route in routes:
         hosts = spec_of(route).get("hostnames") or ["*"]
-        best = _most_specific(hosts, request["authority"]) if _is_attached(route, request) else None
+        best = most_specific(hosts, request["authority"]) if _is_attached(route, request) else None
         if best is not None:
             of_host.setdefault(best, []).append(route)
-    host = _most_specific(list(of_host), request["authority"])
+    host = most_specific(of_host, request["authority"])
     ours = of_host.get(host or "", [])
     for route in routes:
         if not any(route is one for one in ours):
@@ -240,7 +235,7 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
                 of_host.setdefault(rule.get("host") or "*", []).append((one, rule))
             else:
                 rule.accept()
-    host = _most_specific(list(of_host), request["authority"])
+    host = most_specific(of_host, request["authority"])
     for name, rules in of_host.items():
         for _, rule in rules if name != host else []:
             rule.accept()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 MESH = "mesh"
 TABLES = frozenset(("headers", "withoutHeaders", "queryParams", "sourceLabels"))
@@ -43,7 +43,7 @@ class Part:
     @property
     def title(self) -> str:
         """How messages name the rule: ``VirtualService reviews``."""
-        return f"VirtualService {self.rule['metadata']['name']}"
+        return title(self.rule)
 
     @property
     def namespace(self) -> str:

@@ -45,12 +45,6 @@ def named(objects: Objects, kind: str, name: str) -> View:
     return spec
 
 
-def serves(pattern: str, host: str) -> bool:
-    """Whether a host as rules write it (``*``, ``*.lab``, ``ns/books.lab``) covers a host name."""
-    name = pattern.rpartition("/")[2]
-    return name in ("*", host) or (name.startswith("*.") and host.endswith(name[1:]))
-
-
 def only(shares: Shares) -> Shares:
     """Without outcomes of no share."""
     return {outcome: share for outcome, share in shares.items() if share > 0}

@@ -9,7 +9,7 @@ from typing import Any
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.declared import NotModelledError, age, namespace_of
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 HTTP, TCP, TLS, SNIFFED, UDP = "http", "tcp", "tls", "sniffed", "udp"
 PROTOCOLS = {
@@ -79,7 +79,7 @@ def _spoken(port: Mapping[str, Any]) -> str:
 def _kubernetes(item: View, domain: str) -> Service:
     spec, metadata = item["spec"], item["metadata"]
     if spec.get("type") == "ExternalName":
-        raise NotModelledError(f"Service {metadata['name']}: spec.externalName")
+        raise NotModelledError(f"{title(item)}: spec.externalName")
     given = str(metadata.get("annotations", {}).get(EXPORT, ""))
     return Service(
         host=f"{metadata['name']}.{namespace_of(item)}.svc.{domain}",
@@ -221,5 +221,5 @@ def selects(selector: Mapping[str, str], caller: Caller, item: View) -> bool:
     """
     held = caller.has(selector)
     if held is None:
-        raise NotModelledError(f"{item['kind']} {item['metadata']['name']}: spec.workloadSelector")
+        raise NotModelledError(f"{title(item)}: spec.workloadSelector")
     return held

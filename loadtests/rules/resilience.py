@@ -14,9 +14,9 @@ from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again
 from loadtests.rules.routing import accept_policies, find_route, send
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 from loadtests.rules.virtual import Branch
-from loadtests.rules.workloads import applying, called_workload, spec_of, title
+from loadtests.rules.workloads import applying, called_workload, spec_of
 from loadtests.rules.world import Taken
 
 UNLIMITED = 2**32 - 1

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadtests.rules.authorization import TRUST_DOMAIN, decided
-from loadtests.rules.calls import Caller
+from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
-from loadtests.rules.destinations import applied_rules, qualified, settings
+from loadtests.rules.destinations import applied_rules, settings
 from loadtests.rules.gateway_api import is_of_gateway_api
+from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic
-from loadtests.rules.promises import Request, named, serves
+from loadtests.rules.promises import Request, named
 from loadtests.rules.tokens import checked
-from loadtests.rules.view import View, not_modelled
+from loadtests.rules.view import View, not_modelled, title
 from loadtests.rules.workloads import (
     BY_GATEWAY,
     INGRESS_GATEWAY,
@@ -29,7 +30,6 @@ from loadtests.rules.workloads import (
     selected,
     selector_of,
     spec_of,
-    title,
 )
 
 REFUSED = "refused"
@@ -79,7 +79,7 @@ def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) ->
         return False
     namespace = str(request.get("namespace", ""))
     caller = Caller(request.get("caller_namespace", namespace), request.get("caller", {}))
-    applied = applied_rules(objects, qualified(request["app"], namespace), caller)
+    applied = applied_rules(objects, long_name(request["app"], namespace, Mesh().domain), caller)
     found = settings(applied, request.get("port"))
     if "loadBalancer" in found:
         found["loadBalancer"].accept()
@@ -200,8 +200,8 @@ def _most_specific(servers: Sequence[tuple[str, View]], host: str) -> tuple[str,
     """The server that takes a server name: the one with the longest host that covers it, an exact one first."""
 
     def rank(server: View) -> tuple[bool, int]:
-        covering = [name for h in server["hosts"] if serves(name := h.rpartition("/")[2], host)]
-        return max(((name == host, len(name)) for name in covering), default=(False, 0))
+        best = most_specific((h.rpartition("/")[2] for h in server["hosts"]), host) or ""
+        return best == host, len(best)
 
     best = max(servers, key=lambda one: rank(one[1]), default=None)
     for one in servers:

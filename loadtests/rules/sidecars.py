@@ -59,13 +59,9 @@ def scope_of(world: World) -> Scope:
     imports = imports_of(sidecar, caller.namespace)
     given = [s for s in world.services if is_given(s.export, s.namespace, caller.namespace) and imports.service(s)]
     given.sort(key=lambda s: not s.export or EVERYBODY in s.export)  # what is for this namespace comes first
-    rules = [r for r in given_to(world.rules, MESH, caller.namespace) if imports.rule(_written(r, world), r.namespace)]
+    # As istiod, by the hosts with the capitals that a rule writes.
+    rules = [r for r in given_to(world.rules, MESH, caller.namespace) if imports.rule(r.written, r.namespace)]
     return Scope(tuple(one_for_each_host(given, caller.namespace)), tuple(rules), any_allowed(sidecar, world.mesh))
-
-
-def _written(rule: Rule, world: World) -> list[str]:
-    """The hosts of a rule in full, with the capitals that it writes: as such they are compared with a Sidecar's."""
-    return [hosts.long_name(str(name), rule.namespace, world.mesh.domain) for name in rule.item["spec"].get("hosts", [])]
 
 
 def taken(world: World) -> Taken:

@@ -129,6 +129,11 @@ def written(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
+def title(item: Mapping[str, Any]) -> str:
+    """How messages name an object: ``VirtualService reviews``."""
+    return f"{item['kind']} {item['metadata']['name']}"
+
+
 def viewed(objects: Sequence[Mapping[str, Any]]) -> list[View]:
     """The same objects, each with new notes of its own."""
     return [View(o.data if isinstance(o, View) else o) for o in objects]
@@ -137,7 +142,7 @@ def viewed(objects: Sequence[Mapping[str, Any]]) -> list[View]:
 def not_modelled(objects: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Fields that nobody has read of the rules that were read: ``VirtualService reviews: spec.http[0].timeout``."""
     return tuple(
-        f"{o['kind']} {o['metadata']['name']}: {path}"
+        f"{title(o)}: {path}"
         for o in objects
         if isinstance(o, View) and o["kind"] in KINDS and o.touched and isinstance(o["spec"], View)
         for path in o["spec"].unread()

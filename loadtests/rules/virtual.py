@@ -13,7 +13,7 @@ from loadtests.rules.conditions import holds, is_for, takes_all
 from loadtests.rules.declared import NotModelledError, namespace_of
 from loadtests.rules.layers import INHERITED, MESH, Layers, Part, gateway_name
 from loadtests.rules.registry import EVERYBODY, NOBODY, OWN, exports, is_given, of_kind
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Rule:
     @property
     def title(self) -> str:
         """How messages name it."""
-        return f"VirtualService {self.item['metadata']['name']}"
+        return title(self.item)
 
     @property
     def names(self) -> tuple[str, ...]:

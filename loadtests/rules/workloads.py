@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtests.rules.declared import OF_CONTROLLERS, NotModelledError, Objects, age, namespace_of, of_kind, views_of
-from loadtests.rules.view import View
+from loadtests.rules.view import View, title
 
 ROOT_NAMESPACE = "istio-system"
 """Whose rules are for the whole mesh."""
@@ -75,11 +75,6 @@ def selected(wanted: Mapping[str, str], workload: Workload, path: str) -> bool:
     if len(found) > 1:
         raise NotModelledError(path)
     return found == {True}
-
-
-def title(rule: Mapping[str, Any]) -> str:
-    """How messages name a rule."""
-    return f"{rule['kind']} {rule['metadata']['name']}"
 
 
 def spec_of(rule: View) -> View:

@@ -1,4 +1,4 @@
-"""What an entry asks of the mesh: a split (which version answers) or a contract (what the answer is).
+"""What an entry asks of the mesh: a split (which version answers) or a response check (what the answer is).
 
 Both name the rules to read and the requests to send, never the numbers to expect. A run knows them by what they share.
 """
@@ -186,7 +186,7 @@ def within(outcome: str, bound: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Contract:
+class ResponseCheck:
     """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
 
     :param kinds: resources that bear on it, as kubectl names them; of rules, those of the root namespace are read as well

@@ -95,7 +95,7 @@ def versions_of(asked: Asked) -> dict[str, float]:
 def answered_by(asked: Asked) -> Sent:
     """Where a route sends its calls, and what is known of those hosts, if all calls are answered.
 
-    A load balancer chooses among pods that answer alike; pools and ejections can turn requests away, and stay unread.
+    A load balancer chooses among pods that answer alike; pools and ejections can reject requests, and stay unread.
 
     :raises BrokenPromiseError: if a destination is not there, or has no pods
     :raises NotModelledError: if it is not known whether it has pods

@@ -1,4 +1,4 @@
-"""What rules about hosts outside promise for one payment, outcome by outcome: pure functions for ``question.Contract``."""
+"""What rules about hosts outside promise for one payment, outcome by outcome: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Kubernetes' own ways in promise for one request, outcome by outcome: pure functions for ``question.Contract``.
+"""What Kubernetes' own ways in promise for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Of all HTTPRoutes of a Gateway, or all Ingresses, those for the most specific host that covers the request are merged, and
 their matches are put in an order of their own. What the service behind answers is known of some services only (``answers``).

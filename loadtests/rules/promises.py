@@ -1,4 +1,4 @@
-"""What routing rules promise for one call, outcome by outcome: pure functions for ``question.Contract``.
+"""What routing rules promise for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Each takes the objects that are in force and one request, whose ``call`` is a :class:`loadtests.rules.calls.Call`, and returns
 the share of every outcome, as ``clients.http.Fetch`` words it. Which rule takes the call, and its numbers, are read from the

@@ -1,4 +1,4 @@
-"""What rules about resilience and load promise, outcome by outcome: pure functions for ``question.Contract``."""
+"""What rules about resilience and load promise, outcome by outcome: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def pooled(objects: Sequence[View], request: Request) -> Shares:
 
     :raises NotModelledError: if there may be fewer requests than calls at once
     """
-    # Calls that the pool turns away are never tried again, and the others are answered.
+    # Calls that the pool rejects are never tried again, and the others are answered.
     led, burst = _led(objects, request), int(request["burst"])
     name, found = led.rule, led.settings
     for setting in ("loadBalancer", "outlierDetection"):
@@ -127,7 +127,7 @@ def pooled(objects: Sequence[View], request: Request) -> Shares:
     if int(http.get("http2MaxRequests", 0) or burst) < burst:
         raise NotModelledError(f"{name}: {http.path_of('http2MaxRequests')}")
     served = min(burst, connections + (int(http.get("http1MaxPendingRequests", 0)) or UNLIMITED))
-    return {f"{served} of {burst} served, {burst - served} turned away": 1.0}
+    return {f"{served} of {burst} served, {burst - served} rejected": 1.0}
 
 
 def _failures_until_ejection(detection: View) -> int:

@@ -1,4 +1,4 @@
-"""What rules about retries and time-outs promise for calls that fail, or are late: pure functions for ``question.Contract``."""
+"""What rules about retries and timeouts promise for calls that fail or are late: functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What security rules promise for one call, outcome by outcome: pure functions for ``question.Contract``.
+"""What security rules promise for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Each takes all objects that may bear on the called workload, of its namespace and of the root namespace. A request names that
 workload (``namespace``, ``app``, ``port``) and its caller.
@@ -98,7 +98,7 @@ def _connected(objects: Objects, request: Request) -> tuple[bool, bool]:
     return {"STRICT": encrypted_call, "DISABLE": not encrypted_call}.get(modes[1], True), encrypted_call
 
 
-def _turned_away(request: Request) -> Shares:
+def _refused(request: Request) -> Shares:
     return {NOT_SENT if request.get("sidecar", request.get("principal", "")) else REFUSED: 1.0}
 
 
@@ -149,7 +149,7 @@ def permitted(objects: Objects, request: Request) -> Shares:
     if not welcome:
         for policy in policies:
             spec_of(policy).accept()
-        return _turned_away(request)
+        return _refused(request)
     seen = {**request, "principal": request["principal"] if encrypted_call else ""}
     # What may be refused for a reason that is not modelled stays unread, and the verdict is UNKNOWN.
     return {"HTTP 403" if decided(policies, seen) is False else "HTTP 200": 1.0}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import OUTBOUND, Contract
+from loadtests.entries.question import OUTBOUND, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import reached
@@ -46,7 +46,7 @@ def sent_to_msgd(cluster: Cluster) -> int:
 
 TO_SVCB = Call("svcb:8080", 8080, Caller("billing", {"app": "svca"}, all_labels=False), "/notify/load")
 TO_MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send")}
-MSGD_REACHED = Contract(
+MSGD_REACHED = ResponseCheck(
     namespace="billing",
     kinds=OUTBOUND,
     promise=reached,

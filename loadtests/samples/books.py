@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loadtests.clients.http import Fetch, status
-from loadtests.entries.question import OUTBOUND, Contract
+from loadtests.entries.question import OUTBOUND, ResponseCheck
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import book_fetched
 
@@ -19,7 +19,7 @@ def call_received(response: Any) -> str:
     return f"{status(response)} {publisher}".rstrip()
 
 
-BOOK_FETCHED = Contract(
+BOOK_FETCHED = ResponseCheck(
     namespace="books",
     kinds=OUTBOUND,
     promise=book_fetched,

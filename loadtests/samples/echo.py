@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import SECURITY, Contract, enters
+from loadtests.entries.question import SECURITY, ResponseCheck, enters
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.security import REFUSED, permitted
 
@@ -41,7 +41,7 @@ def by_users(app: str, uri: str = "/") -> Call:
     return replace(enters(f"{app}.lab.internal", "echo/echo", uri), varied=frozenset(("x-user",)))
 
 
-ENCRYPTED = Contract(
+ENCRYPTED = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
     promise=permitted,

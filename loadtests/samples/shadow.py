@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtests.entries.question import Contract, Counts
+from loadtests.entries.question import Counts, ResponseCheck
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
@@ -149,7 +149,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class FullLink(Contract):
+class FullLink(ResponseCheck):
     """The whole path of marked traffic and of other traffic.
 
     :param stores: stars as formatted by ``stars`` -> version of the store that holds them

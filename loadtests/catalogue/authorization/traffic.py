@@ -1,12 +1,12 @@
 """Reads details through productpage, which is allowed, and straight from the gateway, which is not."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import permitted
 from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL
 
 READ = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=SECURITY,
     promise=permitted,
     classes={

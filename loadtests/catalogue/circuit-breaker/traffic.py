@@ -3,20 +3,20 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import pooled
 from loadtests.samples.echo import CALLED, by_client
 
 BURST = 10
 
 
-def told(response: Any) -> str:
+def outcome(response: Any) -> str:
     """Calls that were answered, and calls that the proxy counted as pool overflow."""
     answer = response.json()
-    return f"{answer['statuses'].count(200)} of {BURST} served, {answer['turned_away']} turned away"
+    return f"{answer['statuses'].count(200)} of {BURST} served, {answer['rejected']} rejected"
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=pooled,
@@ -24,4 +24,4 @@ QUESTION = Contract(
     classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST}},
     margin=0.15,
 )
-TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=told)}
+TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=outcome)}

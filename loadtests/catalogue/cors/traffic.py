@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import shared
 
 HOST = "api.lab.internal"
@@ -22,7 +22,7 @@ def preflight(origin: str) -> Fetch:
     return Fetch("/details/0", HOST, "OPTIONS", headers=headers, label=verdict_of_a_browser)
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=shared,
     classes={

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from loadtests.entries.question import GATEWAY, ROUTING, Contract
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck
 from loadtests.rules.calls import Caller
 from loadtests.rules.egress import EGRESS
 from loadtests.rules.promises import by_gateway
 from loadtests.samples.billing import PAY, TO_MSGD, paid, path_taken
 
 ENTERING = replace(TO_MSGD["call"], port=80, caller=Caller(EGRESS[0], {"istio": "egressgateway"}, "billing/egress"))
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="billing",
     kinds=ROUTING,
     promise=by_gateway,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import page_delayed
 from loadtests.samples.bookinfo import UserFetch, call
 
@@ -23,7 +23,7 @@ def shown(response: Any) -> str:
     return "reviews with stars" if "glyphicon-star" in page else "reviews alone"
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
     promise=page_delayed,

@@ -1,11 +1,11 @@
 """Times ratings through productpage as jason and anonymously; productpage's proxy injects the delay."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import delayed
 from loadtests.samples.bookinfo import UserFetch, call
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
     promise=delayed,

@@ -1,7 +1,7 @@
 """Requests paths that the HTTPRoute matches, and paths that it does not."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ROUTES, Contract
+from loadtests.entries.question import GATEWAY, ROUTES, ResponseCheck
 from loadtests.rules.ingress import http_routed
 
 HOST = "bookinfo.routes.lab.internal"
@@ -13,7 +13,7 @@ ASKED = {
     "beside a prefix": ("/api/v1/products-of-others", "GET"),
 }
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=ROUTES,
     promise=http_routed,
     classes={name: {**ASK, "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},

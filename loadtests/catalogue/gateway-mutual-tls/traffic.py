@@ -1,7 +1,7 @@
 """HTTPS through the gateway, one connection per request; the client verifies the certificate."""
 
 from loadtests.clients.secure import SecureFetch
-from loadtests.entries.question import GATEWAY, Contract
+from loadtests.entries.question import GATEWAY, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_tls
 from loadtests.rules.security import handshaken
@@ -15,7 +15,7 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
     return any(made)
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=("gateways.networking.istio.io",),
     promise=handshaken,

@@ -1,14 +1,14 @@
 """Rows of twelve gRPC calls over one connection: does each of the three greeters get its turn?"""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import balanced
 from loadtests.samples.echo import turns
 from loadtests.samples.greeter import CALLED, SAY_HELLO
 
 ROW, PODS = 12, 3
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
     promise=balanced,

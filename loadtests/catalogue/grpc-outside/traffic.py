@@ -1,11 +1,11 @@
 """A gRPC client outside the cluster says hello through the gateway; the response names the greeter that answered."""
 
-from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.resilience import uniform
 from loadtests.samples.greeter import CALLED, SAY_HELLO, Hello
 
 HOST = "greeter-grpc.lab.internal"
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=(*ROUTING, "statefulsets.apps"),
     promise=uniform,

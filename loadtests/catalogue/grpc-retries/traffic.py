@@ -1,13 +1,13 @@
 """Calls greeter with names for which it is UNAVAILABLE until the third, and until the sixth, attempt."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.retries import grpc_attempted
 from loadtests.samples.greeter import SAY_HELLO, code_and_attempt
 
 WANTED = {"third attempt": 3, "sixth attempt": 6}
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
     promise=grpc_attempted,

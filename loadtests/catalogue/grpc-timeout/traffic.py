@@ -1,13 +1,13 @@
 """Calls greeter with a name that it answers at once, and one that it answers after three seconds."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.retries import grpc_timed_out
 from loadtests.samples.greeter import SAY_HELLO, in_time
 
 SECONDS = {"at once": 0, "late": 3}
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
     promise=grpc_timed_out,

@@ -1,13 +1,13 @@
 """Makes client and auditor call echo, which reports the identity in each caller's certificate."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import identified
 from loadtests.samples.echo import CALLED, caller_shown
 
 CALLERS = ("auditor", "client")
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
     promise=identified,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import answered
 
 HOST = "shop.lab.internal"
@@ -14,7 +14,7 @@ def request(uri: str, method: str = "GET") -> dict[str, Any]:
     return {"call": enters(HOST, "bookinfo/ingress-rules", uri, method), "answers": ("/details/",)}
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=answered,
     classes={

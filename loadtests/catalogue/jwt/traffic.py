@@ -1,7 +1,7 @@
 """Sends tokens to echo: none, one with the wrong key, expired, for another audience, from another group, and the right one."""
 
 from loadtests.clients.tokens import HOUR, ISSUER, TokenFetch
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
 from loadtests.rules.security import token_accepted
@@ -24,7 +24,7 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
     return ensure_signing_key(cluster, KEY)
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=("requestauthentications.security.istio.io", *SECURITY),
     promise=token_accepted,

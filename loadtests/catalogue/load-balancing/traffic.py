@@ -1,13 +1,13 @@
 """Rows of twelve calls from client to the three pods of pool: does each pod get its turn?"""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import balanced
 from loadtests.samples.echo import CALLED, by_client, turns
 
 ROW, PODS = 12, 3
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=balanced,

@@ -1,7 +1,7 @@
 """Reads the reviews; v3's own proxy counts how many of the requests also arrive there."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.observed import inbound_requests, pods_of
 from loadtests.rules.promises import mirrored
@@ -16,7 +16,7 @@ def arrived_at_v3(cluster: Cluster) -> int:
     return sum(inbound_requests(cluster.proxy_metrics(pod)) for pod in pods)
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=mirrored,
     classes={"anonymous": MIRROR},

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch, Grows
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import ejected
 from loadtests.samples.echo import CALLED, by_client
 
@@ -11,7 +11,7 @@ ROW, SECONDS = 20, 30
 SHAKY = {**CALLED, "app": "shaky", "call": by_client("shaky"), "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
-def told(response: Any) -> str:
+def outcome(response: Any) -> str:
     """Failed calls in a row."""
     return f"{response.json()['statuses'].count(503)} of {ROW} failed"
 
@@ -21,7 +21,7 @@ def ejections(response: Any) -> int:
     return int(response.json()["ejections"])
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=ejected,
@@ -31,6 +31,6 @@ QUESTION = Contract(
 )
 TRAFFIC = {
     # With a pause after each call: a worker reports a failure to the proxy's main thread, which ejects the pod a moment later.
-    "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=told),
+    "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=outcome),
     "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=SECONDS),
 }

@@ -1,13 +1,13 @@
 """Rows of ten requests, one user and token bucket per row, on a path with a limit and on one without."""
 
 from loadtests.clients.http import Row
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import limited
 from loadtests.samples.echo import CALLED, by_users
 
 ROW = 10
 LIMIT = {**CALLED, "row": ROW}
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=(*ROUTING, "envoyfilters.networking.istio.io", "deployments.apps"),
     promise=limited,

@@ -1,10 +1,10 @@
 """Pays, and counts which release of svcb handled the call."""
 
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import released
 from loadtests.samples.billing import PAY, TO_SVCB, paid, release
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="billing",
     kinds=ROUTING,
     promise=released,

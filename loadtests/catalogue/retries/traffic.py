@@ -3,19 +3,19 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.retries import attempted
 from loadtests.samples.echo import by_client
 
 
-def told(response: Any) -> str:
+def outcome(response: Any) -> str:
     """Status, and the attempt that returned it."""
     answer = response.json()
     body = answer.get("body")
     return f"HTTP {answer['status']}" + (f" at attempt {body['attempt']}" if isinstance(body, dict) else "")
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=attempted,
@@ -27,7 +27,7 @@ QUESTION = Contract(
     },
 )
 TRAFFIC = {
-    "fails twice": Fetch("/call/echo/attempts/3", "client.lab.internal", label=told),
-    "fails always": Fetch("/call/echo/attempts/99", "client.lab.internal", label=told),
-    "late once": Fetch("/call/echo/late/2", "client.lab.internal", label=told),
+    "fails twice": Fetch("/call/echo/attempts/3", "client.lab.internal", label=outcome),
+    "fails always": Fetch("/call/echo/attempts/99", "client.lab.internal", label=outcome),
+    "late once": Fetch("/call/echo/late/2", "client.lab.internal", label=outcome),
 }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.secure import TcpFetch
-from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import connected
 
 
@@ -12,7 +12,7 @@ def version(response: Any) -> str:
     return str(response.json()["podname"]).split("-")[1]
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=connected,
     classes={"connection": {"call": enters("*", "bookinfo/tcp", port=31400)}},

@@ -1,11 +1,11 @@
 """Times reviews through productpage: its proxy gives up on reviews before ratings responds; productpage tries twice."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, Contract
+from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import timed_out
 from loadtests.samples.bookinfo import call
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
     promise=timed_out,

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ROUTING, Contract, enters
+from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import fronted
 
 REQUEST = {"call": enters("web.lab.internal", "webfront/webfront", "/page/")}
@@ -18,7 +18,7 @@ def server(response: Any) -> str:
     return found[1]
 
 
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="webfront",
     kinds=ROUTING,
     promise=fronted,

@@ -1,7 +1,7 @@
 """Every caller calls every service, once per case that the policies distinguish; the table follows from all policies."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import permitted
 from loadtests.samples.echo import CALLED, called, principal
 
@@ -10,7 +10,7 @@ CALLS = (("echo", "GET", "/books"), ("echo", "POST", "/books"), ("pool", "GET", 
 PAIRS = {
     f"{caller} {method} {target}{path}": (caller, target, method, path) for caller in CALLERS for target, method, path in CALLS
 }
-QUESTION = Contract(
+QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
     promise=permitted,

@@ -17,7 +17,7 @@ import requests
 from loadtests.clients.http import Fetch
 from loadtests.clients.tokens import TokenFetch
 from loadtests.entries import entry, policy
-from loadtests.entries.question import SECURITY, Contract, within
+from loadtests.entries.question import SECURITY, ResponseCheck, within
 from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
@@ -45,7 +45,7 @@ TOKENS = {
     "a forged token": TokenFetch(KEY, RIGHT, forged=True),
     "another group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
 }
-MADE = Contract(
+MADE = ResponseCheck(
     namespace="echo", kinds=SECURITY, promise=permitted,
     classes={
         name: {
@@ -55,7 +55,7 @@ MADE = Contract(
         for name, (caller, app, method, path, headers) in ASKED.items()
     },
 )  # fmt: skip
-BROUGHT = Contract(
+BROUGHT = ResponseCheck(
     namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), promise=token_accepted,
     classes={
         name: {
@@ -125,14 +125,14 @@ def put(cluster: Cluster, rules: Sequence[dict[str, Any]]) -> None:
     writes.apply(cluster, policy.plan(owned, policy.labelled(rules, "oracle.policy")), live)
 
 
-def asked(one: protections.Round) -> list[tuple[Contract, Mapping[str, Any]]]:
+def asked(one: protections.Round) -> list[tuple[ResponseCheck, Mapping[str, Any]]]:
     """The questions of a round, each with its traffic."""
     if one.entries:
         found = [entry.load(name) for name in one.entries]
         return [
             (e.question, {n: t for n, t in e.traffic.items() if n not in LATER})
             for e in found
-            if isinstance(e.question, Contract)
+            if isinstance(e.question, ResponseCheck)
         ]
     calls = {
         name: Fetch(f"/call/{app}{path}", f"{caller}.lab.internal", method, headers, label=called)
@@ -145,12 +145,12 @@ def is_expected(shares: Mapping[str, float], outcome: str) -> bool:
     return any(share > 0 and (outcome == name or within(outcome, name)) for name, share in shares.items())
 
 
-def disagreements(rules: Rules, contract: Contract, traffic: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
+def disagreements(rules: Rules, check: ResponseCheck, traffic: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
     """Unexpected outcomes, one line each."""
 
     def visit(name: str) -> str:
         shares, seen = rules.declared.shares[name], []
-        for _ in range(PASSES if contract.alone else 1):
+        for _ in range(PASSES if check.alone else 1):
             client = Client(ports)
             traffic[name].start(client)
             seen.append(traffic[name].visit(client))
@@ -159,7 +159,7 @@ def disagreements(rules: Rules, contract: Contract, traffic: Mapping[str, Any], 
 
     names = [name for name in traffic if name in rules.declared.shares]
     # Questions that depend on concurrent calls are asked one at a time.
-    with ThreadPoolExecutor(max_workers=1 if contract.alone else 6) as pool:
+    with ThreadPoolExecutor(max_workers=1 if check.alone else 6) as pool:
         return [line for line in pool.map(visit, names) if line] + list(rules.declared.broken)
 
 
@@ -168,11 +168,11 @@ def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping
     applied = expected = left_open = 0
     for one in protections.rounds():
         put(cluster, one.rules)
-        questions = [(contract, traffic, contract.read(cluster)) for contract, traffic in asked(one)]
+        questions = [(check, traffic, check.read(cluster)) for check, traffic in asked(one)]
         first, _, rules = questions[0]
         assert propagation.wait(cluster, rules.generation, first.applied_by, lab.SECONDS_TO_HOLD) == []
-        for contract, traffic, rules in questions:
-            found = disagreements(rules, contract, traffic, ports)
+        for check, traffic, rules in questions:
+            found = disagreements(rules, check, traffic, ports)
             wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]
             expected += len(traffic)
             left_open += sum(name in rules.declared.unknown for name in traffic)

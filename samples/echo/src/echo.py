@@ -123,7 +123,7 @@ def many(how: str, count: int, url: str, method: str, headers: dict[str, str]) -
     with _one_at_a_time:
         if how == "burst":
             before = overflows()
-            return 200, {"statuses": burst(count, url, method, headers), "turned_away": overflows() - before}
+            return 200, {"statuses": burst(count, url, method, headers), "rejected": overflows() - before}
         results = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
     pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in results]
     return 200, {"statuses": [answer["status"] for answer in results], "pods": pods}

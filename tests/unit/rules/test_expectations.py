@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import Contract, Split
+from loadtests.entries.question import ResponseCheck, Split
 from loadtests.rules import ingress, retries, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import NotModelledError, Rules
@@ -211,7 +211,7 @@ def test_an_unknown_retry_condition_is_unknown() -> None:
 
 def test_a_timeout_beside_a_fault_has_no_effect() -> None:
     question = entry.load("timeout").question
-    assert isinstance(question, Contract)
+    assert isinstance(question, ResponseCheck)
     asked = question.classes["anonymous"]
     request = {**asked, "slow_call": asked["call"]}
     delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
@@ -251,7 +251,7 @@ def test_operations(operation: dict[str, Any], allowed: bool) -> None:
 )
 @pytest.mark.parametrize("action", ["ALLOW", "DENY"])
 def test_a_security_condition_that_is_not_modelled_never_gets_a_verdict(part: dict[str, Any], path: str, action: str) -> None:
-    question = Contract(
+    question = ResponseCheck(
         ("authorizationpolicies.security.istio.io",), security.permitted,
         {"call": {**DETAILS, "app": "a", "principal": "cluster.local/ns/a/sa/b", "uri": "/"}},
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ResponseCheck
 from loadtests.rules import ingress
 from loadtests.rules.declared import BrokenPromiseError
 
@@ -70,7 +70,7 @@ def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() 
 
 def told(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> str | None:
     """The outcome; None if it is UNKNOWN."""
-    found = Contract((), promise, {"call": {**REQUEST, **request}}).promised(objects).declared
+    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised(objects).declared
     assert not found.broken
     if found.unknown:
         return None

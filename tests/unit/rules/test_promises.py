@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import AT_SERVER, Contract
+from loadtests.entries.question import AT_SERVER, ResponseCheck
 from loadtests.reports import summary
 from loadtests.rules import promises, security
 from loadtests.rules.actions import seconds
@@ -236,18 +236,18 @@ def test_the_path_through_a_gateway_needs_its_header(led: bool, headers: dict[st
 
 
 def test_a_missing_rule_breaks_the_expectation() -> None:
-    contract = Contract(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
-    broken = contract.promised([virtual_service(TO, name="other"), *SERVICES]).declared
+    check = ResponseCheck(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
+    broken = check.promised([virtual_service(TO, name="other"), *SERVICES]).declared
     assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
     assert broken.shares == {}
 
 
 @pytest.mark.parametrize(("about_time", "outcome"), [(True, Outcome.PASS), (False, Outcome.FAIL)])
 def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, outcome: Outcome) -> None:
-    contract = Contract(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
-    rules = contract.promised([virtual_service(TO), *SERVICES])
+    check = ResponseCheck(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
+    rules = check.promised([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
-    assert judge(rules.declared, Observed(contract.label(counts, {}, rules))).outcome is outcome
+    assert judge(rules.declared, Observed(check.label(counts, {}, rules))).outcome is outcome
 
 
 def test_the_catalogue_report_contains_only_new_verdicts(tmp_path: Path) -> None:

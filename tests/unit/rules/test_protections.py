@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from loadtests.entries import entry
-from loadtests.entries.question import Contract, within
+from loadtests.entries.question import ResponseCheck, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError, placed
@@ -43,11 +43,11 @@ ASKED = {
 @pytest.mark.parametrize(
     ("pool", "outcome"),
     [
-        ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}, "2 of 10 served, 8 turned away"),
-        ({"tcp": {"maxConnections": 4}, "http": {"http1MaxPendingRequests": 3}}, "7 of 10 served, 3 turned away"),
-        ({"http": {"http1MaxPendingRequests": 2, "http2MaxRequests": 10}}, "10 of 10 served, 0 turned away"),
-        ({"tcp": {"maxConnections": 1, "connectTimeout": "1s"}}, "10 of 10 served, 0 turned away"),
-        ({}, "10 of 10 served, 0 turned away"),
+        ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}, "2 of 10 served, 8 rejected"),
+        ({"tcp": {"maxConnections": 4}, "http": {"http1MaxPendingRequests": 3}}, "7 of 10 served, 3 rejected"),
+        ({"http": {"http1MaxPendingRequests": 2, "http2MaxRequests": 10}}, "10 of 10 served, 0 rejected"),
+        ({"tcp": {"maxConnections": 1, "connectTimeout": "1s"}}, "10 of 10 served, 0 rejected"),
+        ({}, "10 of 10 served, 0 rejected"),
     ],
 )
 def test_pools(pool: dict[str, Any], outcome: str) -> None:
@@ -389,7 +389,7 @@ def outside(**spec: Any) -> dict[str, Any]:
 
 def told_of_msgd(*objects: dict[str, Any]) -> str | None:
     """Whether calls arrive; None if it is UNKNOWN."""
-    question = Contract((), egress.reached, {"call": {**MSGD, "at_server": True}}, namespace="billing")
+    question = ResponseCheck((), egress.reached, {"call": {**MSGD, "at_server": True}}, namespace="billing")
     every = [*objects, BLOCKING]
     for number, one in enumerate(every):
         one["metadata"] |= {"uid": f"{number}", "generation": 1}

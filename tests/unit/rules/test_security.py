@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.entries.question import SECURITY, Contract
+from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
 from loadtests.rules.declared import BrokenPromiseError, NotModelledError
 from loadtests.verdict import Declared
@@ -40,7 +40,7 @@ def pods(**labels: str) -> dict[str, Any]:
 
 
 def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Declared:
-    question = Contract(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
+    question = ResponseCheck(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
     return question.promised(objects).declared
 
 
@@ -454,7 +454,7 @@ def gateway(
     ],
 )
 def test_servers_of_the_gateway(gateways: list[dict[str, Any]], refused: bool | None) -> None:
-    question = Contract(SECURITY, security.handshaken, {"call": {"host": "a.lab", "port": 8443, "certificate": False}})
+    question = ResponseCheck(SECURITY, security.handshaken, {"call": {"host": "a.lab", "port": 8443, "certificate": False}})
     found = question.promised(gateways).declared
     if refused is None:
         assert found.unknown["call"][0].startswith("Gateway a: spec.servers[0].tls")

@@ -82,9 +82,9 @@ def test_a_subset_without_a_running_pod_of_its_service_gets_no_response(pod: dic
     host = "reviews.bookinfo.svc.cluster.local"
     assert found.broken == (f"anonymous: subset gone of {host} selects no running pod, so calls to it get HTTP 503",)
     # The same in questions that are not about versions.
-    contract = viewed(objects({"gone": 1}, {"gone": {"version": "v9"}}, *there))
+    seen = viewed(objects({"gone": 1}, {"gone": {"version": "v9"}}, *there))
     with pytest.raises(BrokenPromiseError, match="selects no running pod"):
-        promises.aborted(contract, {"call": CALL})
+        promises.aborted(seen, {"call": CALL})
 
 
 @pytest.mark.parametrize(

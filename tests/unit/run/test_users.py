@@ -15,7 +15,7 @@ SCRIPT = """
 import json, sys
 from types import SimpleNamespace
 from loadtests.run import users
-from loadtests.entries.question import Contract
+from loadtests.entries.question import ResponseCheck
 
 settled, about_rate = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 started, counted = [], []
@@ -27,7 +27,7 @@ class Traffic:
         return "HTTP 200"
 from http.cookiejar import Cookie
 cookie = Cookie(0, "user", "jason", None, False, "lab", False, False, "/", False, False, None, False, None, None, {})
-question = Contract(kinds=(), promise=None, classes={}, about_rate=about_rate)
+question = ResponseCheck(kinds=(), promise=None, classes={}, about_rate=about_rate)
 users.load = lambda name: SimpleNamespace(question=question, traffic={n: Traffic(n) for n in ("a", "b", "c")})
 mesh = SimpleNamespace(epoch=1, spent=False, settled=frozenset(), count=lambda name, outcome: counted.append(name))
 environment = SimpleNamespace(

@@ -26,7 +26,8 @@ WITHOUT_EFFECT = frozenset(("retriable-status-codes", ""))
 
 def asked(call: Call) -> dict[str, Any]:
     """A call as the oracle takes it."""
-    return {**dataclasses.asdict(call), "caller": {**dataclasses.asdict(call.caller), "gateway": call.caller.gateway or ""}}
+    parts = {name: value for name, value in dataclasses.asdict(call).items() if name != "varied"}
+    return {**parts, "caller": {**parts["caller"], "gateway": call.caller.gateway or ""}}
 
 
 def is_broken(answer: Mapping[str, Any]) -> bool:

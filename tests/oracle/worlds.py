@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from loadtests.rules.calls import Call, Caller, Mesh
+from loadtests.rules.calls import Call, Caller
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -46,16 +46,14 @@ class Target:
 
 @dataclass(frozen=True)
 class World:
-    """What is in a cluster, and calls through it."""
+    """What is in a cluster, and calls through it.
+
+    :param mesh_config: settings of the mesh
+    """
 
     objects: Sequence[Object]
     calls: Sequence[Call]
-    mesh: Mesh
-
-    @property
-    def mesh_config(self) -> dict[str, Any]:
-        """``mesh`` as Istio has it."""
-        return {"outboundTrafficPolicy": {"mode": "ALLOW_ANY" if self.mesh.allow_any else "REGISTRY_ONLY"}}
+    mesh_config: Object
 
 
 # -- objects -------------------------------------------------------------------------------------------------------------
@@ -429,4 +427,5 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
         )
     )
     chosen = draw(st.lists(about, min_size=pairs, max_size=pairs, unique_by=repr))
-    return World(objects, chosen, Mesh(allow_any=draw(one_of(True, True, False))))
+    settings = {"outboundTrafficPolicy": {"mode": draw(one_of("ALLOW_ANY", "ALLOW_ANY", "REGISTRY_ONLY"))}}
+    return World(objects, chosen, settings | draw(seldom("defaultHttpRetryPolicy", RETRIES)))

@@ -48,7 +48,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Declared:
+class Expected:
     """The expectation: for each traffic class, every version's share (summing to 1), and the margin around each share."""
 
     shares: Mapping[str, Mapping[str, float]]
@@ -86,7 +86,7 @@ class Share:
     """One version's line in the verdict; shares are fractions of 1."""
 
     version: str
-    declared: float
+    expected: float
     count: int
     observed: float
     low: float
@@ -207,19 +207,19 @@ def exact_upper(n: int, alpha: float) -> float:
     return 1.0 if n == 0 else 1 - alpha ** (1 / n)
 
 
-def _share_lines(counts: Mapping[str, int], declared: Mapping[str, float], n: int, d: Declared) -> tuple[Share, ...]:
-    names = sorted(set(declared) | set(counts))
-    possible = [name for name in names if declared.get(name, 0.0) > 0]
+def _share_lines(counts: Mapping[str, int], expected: Mapping[str, float], n: int, d: Expected) -> tuple[Share, ...]:
+    names = sorted(set(expected) | set(counts))
+    possible = [name for name in names if expected.get(name, 0.0) > 0]
     lines = []
     for name in names:
-        share, count = declared.get(name, 0.0), counts.get(name, 0)
+        share, count = expected.get(name, 0.0), counts.get(name, 0)
         if share <= 0:
             low, high = (0.0, exact_upper(n, PASS_ALPHA)) if not count else (count / n, count / n)
         elif len(possible) == 1:
             low, high = (1 - exact_upper(n, PASS_ALPHA), 1.0) if count == n else (count / n, count / n)
         else:
             low, high = interval(
-                [counts.get(p, 0) for p in possible], [declared[p] for p in possible], possible.index(name), PASS_ALPHA
+                [counts.get(p, 0) for p in possible], [expected[p] for p in possible], possible.index(name), PASS_ALPHA
             )
         held = share - d.margin <= low and high <= share + d.margin
         lines.append(Share(name, share, count, count / n if n else 0.0, low, high, held))
@@ -228,7 +228,7 @@ def _share_lines(counts: Mapping[str, int], declared: Mapping[str, float], n: in
 
 def _still_needed(lines: Sequence[Share], n: int, margin: float) -> int:
     """Requests until the widest interval fits, whose width shrinks roughly with the square root of n."""
-    gap = max((max(line.high - line.declared, line.declared - line.low) for line in lines), default=1.0)
+    gap = max((max(line.high - line.expected, line.expected - line.low) for line in lines), default=1.0)
     if n < 50:
         return round(10 / margin**2 / 2)
     return max(1, math.ceil(n * min((gap / margin) ** 2, 100.0)) - n)
@@ -238,9 +238,9 @@ def _described(outcome: str) -> str:
     return {"": "the service", ERROR: "no valid response"}.get(outcome, outcome)
 
 
-def _described_shares(declared: Mapping[str, float]) -> str:
+def _described_shares(expected: Mapping[str, float]) -> str:
     """``v1 80.0%, v3 20.0%``."""
-    return ", ".join(f"{_described(outcome)} {share:.1%}" for outcome, share in declared.items() if share > 0)
+    return ", ".join(f"{_described(outcome)} {share:.1%}" for outcome, share in expected.items() if share > 0)
 
 
 def _described_counts(counts: Mapping[str, int]) -> str:
@@ -250,28 +250,28 @@ def _described_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{_described(outcome)} {n} of {total} ({n / total:.1%})" for outcome, n in often)
 
 
-def judge_class(name: str, declared: Mapping[str, float], counts: Mapping[str, int], d: Declared) -> ClassVerdict:
+def judge_class(name: str, expected: Mapping[str, float], counts: Mapping[str, int], d: Expected) -> ClassVerdict:
     """The verdict on one traffic class.
 
-    :param declared: expected share of each version
+    :param expected: expected share of each version
     :param counts: responses of each version, errors under ``ERROR``
     """
-    excused = {version for version in counts if name in d.lenient and version not in declared} | {ERROR}
+    excused = {version for version in counts if name in d.lenient and version not in expected} | {ERROR}
     errors = sum(c for version, c in counts.items() if version in excused)
     answers = {version: c for version, c in counts.items() if version not in excused and c}
     n = sum(answers.values())
-    lines = _share_lines(answers, declared, n, d)
+    lines = _share_lines(answers, expected, n, d)
 
     def verdict(outcome: Outcome, e_value: float, reason: str, needed: int = 0) -> ClassVerdict:
         return ClassVerdict(name, outcome, n, errors, e_value, needed, lines, reason)
 
-    difference = f"{name}: expected {_described_shares(declared)}; observed {_described_counts(counts)}"
-    if any(line.count and line.declared <= 0 for line in lines):
+    difference = f"{name}: expected {_described_shares(expected)}; observed {_described_counts(counts)}"
+    if any(line.count and line.expected <= 0 for line in lines):
         return verdict(Outcome.FAIL, math.inf, difference)
     if errors and interval([errors, n], [ERROR_LIMIT, 1 - ERROR_LIMIT], 0, FAIL_ALPHA)[0] > ERROR_LIMIT:
         return verdict(Outcome.FAIL, math.inf, difference)
-    possible = [version for version, share in declared.items() if share > 0]
-    log_e = log_e_value([answers.get(v, 0) for v in possible], [declared[v] for v in possible])
+    possible = [version for version, share in expected.items() if share > 0]
+    log_e = log_e_value([answers.get(v, 0) for v in possible], [expected[v] for v in possible])
     e_value = math.exp(min(log_e, 700.0))
     if log_e >= math.log(1 / FAIL_ALPHA):
         return verdict(Outcome.FAIL, e_value, difference)
@@ -305,17 +305,17 @@ def disagreements(observed: Observed) -> list[str]:
     return differing
 
 
-def judge(declared: Declared, observed: Observed) -> Verdict:
+def judge(expected: Expected, observed: Observed) -> Verdict:
     """The verdict on a run, at any time during it.
 
     A void run is never PASS or FAIL. Rules without an expectation, or a proxy that never received them, are FAIL.
     """
     if observed.void:
         return Verdict(Outcome.VOID, observed.void)
-    if declared.broken:
-        return Verdict(Outcome.FAIL, declared.broken)
+    if expected.broken:
+        return Verdict(Outcome.FAIL, expected.broken)
     classes = tuple(
-        judge_class(name, shares, observed.counts.get(name, {}), declared) for name, shares in sorted(declared.shares.items())
+        judge_class(name, shares, observed.counts.get(name, {}), expected) for name, shares in sorted(expected.shares.items())
     )
     outcomes = {c.outcome for c in classes}
     sources = {"clients": sent_by_clients(observed), **observed.sources} if observed.sources else {}
@@ -325,9 +325,9 @@ def judge(declared: Declared, observed: Observed) -> Verdict:
     if Outcome.FAIL in outcomes or observed.stale:
         reasons = tuple(c.reason for c in classes if c.outcome is Outcome.FAIL) + observed.stale
         return Verdict(Outcome.FAIL, reasons, classes, sources)
-    if Outcome.INCONCLUSIVE in outcomes or not (classes or declared.unknown):
+    if Outcome.INCONCLUSIVE in outcomes or not (classes or expected.unknown):
         worst = Outcome.INCONCLUSIVE
     else:
-        worst = Outcome.UNKNOWN if declared.unknown else Outcome.PASS
-    unknown = tuple(f"{name}: not modelled: {', '.join(paths)}" for name, paths in sorted(declared.unknown.items()))
+        worst = Outcome.UNKNOWN if expected.unknown else Outcome.PASS
+    unknown = tuple(f"{name}: not modelled: {', '.join(paths)}" for name, paths in sorted(expected.unknown.items()))
     return Verdict(worst, unknown + tuple(c.reason for c in classes), classes, sources)

@@ -117,10 +117,10 @@ def lines(state: Path) -> list[dict[str, Any]]:
     return [{key: line[key] for key in ("entry", "aim", "outcome", "readme")} for line in report]
 
 
-def declared(state: Path) -> dict[str, Any]:
+def expected(state: Path) -> dict[str, Any]:
     """The expectations from the cluster's rules, as recorded in the verdicts."""
     found = {name: json.loads((state / f"results/{name}/verdict.json").read_text()) for name in ENTRIES}
     return {
-        name: [(c["name"], [(s["version"], s["declared"]) for s in c["shares"]]) for c in verdict["classes"]]
+        name: [(c["name"], [(s["version"], s["expected"]) for s in c["shares"]]) for c in verdict["classes"]]
         for name, verdict in found.items()
     }

@@ -23,7 +23,7 @@ from loadtests.entries.question import GATEWAY
 from loadtests.mesh import analysis, propagation, writes
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.mesh.writes import Change
-from loadtests.rules.declared import Objects, generation
+from loadtests.rules.expectations import Objects, generation
 
 SENTINEL = f"{propagation.NAME}-settings"
 GATEWAY_ACCOUNT = "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"

@@ -36,7 +36,7 @@ from loadtests.console.settings import (
 )
 from loadtests.entries.policy import LABEL
 from loadtests.mesh.writes import Change
-from loadtests.rules.declared import Objects, of_kind
+from loadtests.rules.expectations import Objects, of_kind
 
 MINE = "console"
 """Label value of rules that the page wrote; applying an entry removes them, like those of other entries."""

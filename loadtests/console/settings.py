@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtests.entries.policy import LABEL
 from loadtests.rules.actions import seconds
-from loadtests.rules.declared import Objects, of_kind
+from loadtests.rules.expectations import Objects, of_kind
 from loadtests.rules.view import View, not_modelled, viewed
 
 Values = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.asked import answered_by, route_of
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, of_kind
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, of_kind
 from loadtests.rules.subsets import reached
 from loadtests.rules.view import View, viewed
 
@@ -50,7 +50,7 @@ class Edge:
     """Requests per second; connections per second if blocked below HTTP."""
     share: float
     """Share of this caller's requests to the service, fraction of 1."""
-    declared: float | None
+    expected: float | None
     """Share that a VirtualService declares for requests that match no condition; None without such a rule."""
     errors: float
     """Share of failed requests (5xx or no response), fraction of 1."""
@@ -67,7 +67,7 @@ def name_of(service: str, version: str) -> str:
     return f"{service} {version}".strip()
 
 
-def declared_shares(objects: Objects, namespace: str) -> dict[tuple[str, str], float]:
+def expected_shares(objects: Objects, namespace: str) -> dict[tuple[str, str], float]:
     """(service, version) -> share of the namespace's requests without headers of their own, as its rules declare it.
 
     Services whose shares depend on who calls, or on what is not modelled, have none.
@@ -99,7 +99,7 @@ def _shares_of(objects: Sequence[View], call: Call) -> dict[tuple[str, str], flo
     return {} if conditions is not None and conditions.unread() else found
 
 
-def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
+def edges(rates: Series, quantiles: Series, expected: Mapping[tuple[str, str], float], namespace: str) -> list[Edge]:
     """The calls that leave or enter a namespace, by caller and called version, busiest first.
 
     :param rates: answers to ``RATE`` and ``CONNECTIONS``
@@ -118,7 +118,7 @@ def edges(rates: Series, quantiles: Series, declared: Mapping[tuple[str, str], f
         made = found.get(ends) or Edge(
             source=name_of(labels.get("source_canonical_service", "unknown"), labels.get("source_version", "")),
             target=labels.get("destination_service", "?") if blocked else name_of(service, version),
-            service=service, version=version, rate=0.0, share=0.0, declared=declared.get((service, version)), errors=0.0,
+            service=service, version=version, rate=0.0, share=0.0, expected=expected.get((service, version)), errors=0.0,
             p99=p99 if p99 is not None and not math.isnan(p99) else None,
             mtls=False, blocked=blocked,
         )  # fmt: skip
@@ -147,4 +147,4 @@ def read(cluster: Cluster) -> list[Edge]:
     rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services", "pods")
     asked = (RATE, CONNECTIONS, P99)
     rates, refused, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in asked)
-    return edges([*rates, *refused], quantiles, declared_shares(rules, cluster.namespace), cluster.namespace)
+    return edges([*rates, *refused], quantiles, expected_shares(rules, cluster.namespace), cluster.namespace)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TAB = "mesh-verdict"
 COLUMNS = {
-    "traffic": "Traffic", "version": "Version", "declared": "Expected", "observed": "Observed", "low": "From",
+    "traffic": "Traffic", "version": "Version", "expected": "Expected", "observed": "Observed", "low": "From",
     "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
 }  # fmt: skip
 OF_LOCUSTS_PAGE = {"host", "run_time", "user_classes", "profile"}
@@ -64,7 +64,7 @@ def rows(verdict: Verdict) -> list[dict[str, Any]]:
     """The tab's table: text and numbers only, because anything else breaks Locust's page."""
     table = [
         {
-            "traffic": c.name, "version": s.version or "service", "declared": f"{s.declared:.1%}",
+            "traffic": c.name, "version": s.version or "service", "expected": f"{s.expected:.1%}",
             "observed": f"{s.observed:.1%}", "low": f"{s.low:.1%}", "high": f"{s.high:.1%}", "requests": s.count,
             "needed": c.still_needed, "verdict": str(c.outcome),
         }

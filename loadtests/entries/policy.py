@@ -117,7 +117,7 @@ def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
     """Wait until the proxies hold the entry's rules; in words, which do not when the time is up."""
     question = entry.load(name).question
     rules = question.read(cluster)
-    broken = list(rules.declared.broken)
+    broken = list(rules.expected.broken)
     return broken or propagation.wait(cluster, rules.generation, question.applied_by, seconds)
 
 

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Protocol
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
-from loadtests.rules import declared, gateway_api, mesh_config, splits
+from loadtests.rules import expectations, gateway_api, mesh_config, splits
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import Objects, Rules
+from loadtests.rules.expectations import Objects, Rules
 from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
-from loadtests.verdict import MARGIN, Declared
+from loadtests.verdict import MARGIN, Expected
 
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
@@ -163,7 +163,7 @@ class Split:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
-        placed = declared.placed(objects, self.namespace)
+        placed = expectations.placed(objects, self.namespace)
         return splits.promise(placed, self.classes, self.app, self.callers, self.namespace, self.margin)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
@@ -231,13 +231,13 @@ class ResponseCheck:
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
-        objects = declared.placed(objects, self.namespace)
+        objects = expectations.placed(objects, self.namespace)
         asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
-        shares, unknown, without = declared.expectations(objects, asked, self.promise)
+        shares, unknown, without = expectations.work_out_shares(objects, asked, self.promise)
         broken = tuple(f"{name}: {reason}" for name, reason in without.items())
         lenient = frozenset(self.classes if self.alone else ())
-        expected = Declared(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
-        return Rules(expected, declared.generation(objects))
+        expected = Expected(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
+        return Rules(expected, expectations.generation(objects))
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""
@@ -247,7 +247,7 @@ class ResponseCheck:
         """As they are, or as the ``at most`` of the promise that they are within."""
         told: Counts = {}
         for name, line in counts.items():
-            known = rules.declared.shares.get(name, {})
+            known = rules.expected.shares.get(name, {})
             for outcome, n in line.items():
                 key = next((k for k in known if within(outcome, k)), outcome)
                 told.setdefault(name, {}).setdefault(key, 0)

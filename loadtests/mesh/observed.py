@@ -53,7 +53,7 @@ def arrived_of(sent: int, counted: int, loose: int, share: float) -> int:
 
     :param counted: what the far end has counted
     :param loose: how many of those may be requests that clients do not count: of the moments in which it was asked
-    :param share: declared share of requests that arrive
+    :param share: expected share of requests that arrive
     :return: where none may arrive, all that did; else, within what is loose, the number that fits the declaration best, so that
         what is loose rejects no true one (it weighs the less the longer a run is)
     """

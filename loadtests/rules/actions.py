@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, DirectResponse, Fault, Mesh, Redirect, Retries, Rewrite
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from loadtests.rules import subsets
 from loadtests.rules.calls import Call, Destination
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.hosts import covers, names_of
 from loadtests.rules.layers import MESH, Layers
 from loadtests.rules.routing import Sent, find_route, send

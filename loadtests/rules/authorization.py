@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from loadtests.rules.declared import NotModelledError, namespace_of
+from loadtests.rules.expectations import NotModelledError, namespace_of
 from loadtests.rules.view import View, one_holds, title
 from loadtests.rules.workloads import spec_of
 

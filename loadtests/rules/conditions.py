@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from loadtests.rules.calls import Call
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.layers import Layers, gateway_name
 
 CLAIMS = "@request.auth.claims"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.declared import NotModelledError, Objects, age, namespace_of, views_of
+from loadtests.rules.expectations import NotModelledError, Objects, age, namespace_of, views_of
 from loadtests.rules.view import View, title
 
 BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")

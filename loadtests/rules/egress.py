@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.rules.calls import Call, NoRoute
-from loadtests.rules.declared import NotModelledError, Shares, views_of
 from loadtests.rules.destinations import settings
+from loadtests.rules.expectations import NotModelledError, Shares, views_of
 from loadtests.rules.hosts import covers
 from loadtests.rules.promises import Request
 from loadtests.rules.routing import accept_inert, find_route, send

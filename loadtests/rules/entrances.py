@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.gateway_api import is_of_gateway_api, refuse_for_gateway
 from loadtests.rules.level4 import tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, of_kind, one_for_each_host

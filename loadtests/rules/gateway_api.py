@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Mesh
-from loadtests.rules.declared import NotModelledError, namespace_of
+from loadtests.rules.expectations import NotModelledError, namespace_of
 from loadtests.rules.view import View, title
 
 GROUP = "gateway.networking.k8s.io"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
 from loadtests.rules.gateway_api import ROUTES, refuse_beside
 from loadtests.rules.hosts import most_specific
 from loadtests.rules.promises import Request

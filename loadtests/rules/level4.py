@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from loadtests.rules import hosts
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.layers import Layers, Part, gateway_name
 from loadtests.rules.registry import TLS, Service
 from loadtests.rules.virtual import Branch, Rule

@@ -24,7 +24,7 @@ from loadtests.rules.actions import (
 from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Destination, Fault
 from loadtests.rules.conditions import present
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
 from loadtests.rules.hosts import long_name
 from loadtests.rules.routing import accept_inert, send
 from loadtests.rules.view import View

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.declared import NotModelledError, age, namespace_of
+from loadtests.rules.expectations import NotModelledError, age, namespace_of
 from loadtests.rules.view import View, title
 
 HTTP, TCP, TLS, SNIFFED, UDP = "http", "tcp", "tls", "sniffed", "udp"
@@ -92,7 +92,7 @@ def _kubernetes(item: View, domain: str) -> Service:
     )
 
 
-def _declared(item: View) -> list[Service]:
+def _registered(item: View) -> list[Service]:
     """The hosts of a ServiceEntry."""
     spec = item["spec"]
     ports = {}
@@ -113,7 +113,7 @@ def services_of(objects: Sequence[View], domain: str) -> list[Service]:
     """
     found: dict[tuple[str, str], Service] = {}
     for item in sorted((*of_kind(objects, "Service"), *of_kind(objects, "ServiceEntry")), key=age):
-        for one in [_kubernetes(item, domain)] if item["kind"] == "Service" else _declared(item):
+        for one in [_kubernetes(item, domain)] if item["kind"] == "Service" else _registered(item):
             known = found.get((one.host, one.namespace))
             if known is None:
                 found[(one.host, one.namespace)] = one

@@ -8,8 +8,8 @@ from math import factorial
 
 from loadtests.rules.actions import fault_of, retries_of, seconds
 from loadtests.rules.calls import Call, Retries
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.destinations import settings
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from loadtests.rules.actions import retries_of, timeout_of
 from loadtests.rules.asked import destinations_of, route_of
 from loadtests.rules.calls import Retries
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from loadtests.rules import actions, destinations, entrances, sidecars
 from loadtests.rules.actions import Leg
 from loadtests.rules.calls import Call, Destination, Mesh, Routed
-from loadtests.rules.declared import BrokenPromiseError
 from loadtests.rules.destinations import Applied
+from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.mesh_config import accept_retries, mesh_of
 from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, services_of
 from loadtests.rules.view import View

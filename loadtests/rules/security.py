@@ -11,8 +11,8 @@ from typing import Any
 
 from loadtests.rules.authorization import TRUST_DOMAIN, decided
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.destinations import applied_rules, settings
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.gateway_api import refuse_for_services
 from loadtests.rules.layers import MESH
 from loadtests.rules.level4 import connected

@@ -8,20 +8,20 @@ from typing import Any
 from loadtests.rules.actions import read_headers
 from loadtests.rules.asked import route_of, versions_of
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import (
+from loadtests.rules.expectations import (
     NotModelledError,
     Objects,
     Rules,
     Shares,
-    expectations,
     generation,
     namespace_of,
     of_kind,
+    work_out_shares,
 )
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
-from loadtests.verdict import Declared
+from loadtests.verdict import Expected
 
 GATEWAY = "istio-ingressgateway"
 
@@ -79,15 +79,15 @@ def promise(
     :param margin: half width of what is accepted around each share
     """
 
-    def expected(seen: Sequence[View], request: Mapping[str, Any]) -> Shares:
+    def shares_for(seen: Sequence[View], request: Mapping[str, Any]) -> Shares:
         return split_of(seen, call_of(objects, request, service, caller, namespace))
 
-    shares, unknown, without = expectations(objects, requests, expected)
+    shares, unknown, without = work_out_shares(objects, requests, shares_for)
     whole = [name for name, line in shares.items() if "" in line]
     if len(whole) < len(shares):
         # Answers of all classes are told apart by version, or none.
         unknown |= dict.fromkeys(whole, (f"{service}: a route without a subset",))
         shares = {name: line for name, line in shares.items() if name not in whole}
     broken = tuple(f"{name}: {reason}" for name, reason in without.items())
-    declared = Declared(shares, margin, broken=broken, unknown=unknown)
-    return Rules(declared, generation(objects), whole_service=all("" in line for line in shares.values()))
+    expected = Expected(shares, margin, broken=broken, unknown=unknown)
+    return Rules(expected, generation(objects), whole_service=all("" in line for line in shares.values()))

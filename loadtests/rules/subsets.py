@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loadtests.rules.calls import Destination
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, is_running, namespace_of, of_kind
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, is_running, namespace_of, of_kind
 from loadtests.rules.registry import Service
 from loadtests.rules.routing import Sent
 from loadtests.rules.view import View

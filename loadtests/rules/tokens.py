@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
 

@@ -10,7 +10,7 @@ from itertools import product, takewhile
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.conditions import holds, is_for, takes_all
-from loadtests.rules.declared import NotModelledError, namespace_of
+from loadtests.rules.expectations import NotModelledError, namespace_of
 from loadtests.rules.layers import INHERITED, MESH, Layers, Part, gateway_name
 from loadtests.rules.registry import EVERYBODY, NOBODY, OWN, exports, is_given, of_kind
 from loadtests.rules.view import View, title

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.declared import OF_CONTROLLERS, NotModelledError, Objects, age, namespace_of, of_kind, views_of
+from loadtests.rules.expectations import OF_CONTROLLERS, NotModelledError, Objects, age, namespace_of, of_kind, views_of
 from loadtests.rules.view import View, title
 
 ROOT_NAMESPACE = "istio-system"

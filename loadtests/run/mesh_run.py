@@ -26,7 +26,7 @@ from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
 from loadtests.reports import report
 from loadtests.reports.report import Progress
-from loadtests.rules.declared import Rules
+from loadtests.rules.expectations import Rules
 from loadtests.run.workers import Workers
 from loadtests.verdict import Observed, Outcome, Verdict, judge, sent_by_clients
 
@@ -75,7 +75,7 @@ class Subject:
         :raises ClusterError: if one of them does not answer
         """
         asked = time.monotonic()
-        counting = [s for s in self.question.sources if s.from_start] if not self.rules.declared.broken else []
+        counting = [s for s in self.question.sources if s.from_start] if not self.rules.expected.broken else []
         counted = sources.count_all(counting, self.cluster, self.pods, 0.0)
         arrived = self.question.server(self.cluster) if self.question.server else None
         # Traffic continues meanwhile.
@@ -84,7 +84,7 @@ class Subject:
     @property
     def is_compared(self) -> bool:
         """Whether other sources have counted the same requests."""
-        return bool(self.question.sources) and self.baseline is not None and not self.rules.declared.broken
+        return bool(self.question.sources) and self.baseline is not None and not self.rules.expected.broken
 
     def other_sources(self, since: float) -> Counts:
         """Requests by version since counting started, as each of the other sources has them, by its name.
@@ -120,7 +120,7 @@ def read_subject(options: Namespace) -> Subject:
     cluster = Cluster(options.kubeconfig, question.namespace)
     rules, pods = question.read(cluster), question.pods(cluster)
     found = Subject(question, cluster, rules, pods, findings=analysis.in_force(cluster))
-    if found.rules.declared.broken:
+    if found.rules.expected.broken:
         return found
     stale = propagation.wait(cluster, found.rules.generation, question.applied_by, PROPAGATION_SECONDS)
     return replace(found, stale=tuple(stale))
@@ -260,7 +260,7 @@ class MeshRun:
             entry=self.options.entry, verdict=self.verdict, beginning=self.beginning, finished=self.finished,
             pending=self.watcher is not None and not self.finished and self.verdict.outcome is not Outcome.VOID,
             generator=f"saturated ({traffic})" if self.saturated else f"not saturated ({traffic})",
-            margin=self.subject.rules.declared.margin if self.subject else 0.0, remarks=self.remarks,
+            margin=self.subject.rules.expected.margin if self.subject else 0.0, remarks=self.remarks,
         )  # fmt: skip
 
     def observation(self, subject: Subject, other: Counts) -> Observed:
@@ -282,7 +282,7 @@ class MeshRun:
 
     def look(self, subject: Subject, other: Counts | None = None) -> Verdict:
         """The verdict at this moment."""
-        return judge(subject.rules.declared, self.observation(subject, other or {}))
+        return judge(subject.rules.expected, self.observation(subject, other or {}))
 
     def decided(self) -> bool:
         """Whether there is nothing to wait for: a verdict, or the end of the request or time budget."""
@@ -297,7 +297,7 @@ class MeshRun:
         self.void, self.workers, self.begun = [], Workers(), time.monotonic()
         subject = self.subject = read_subject(self.options)
         self.start_epoch(subject)
-        log.info("%s: expected %s", self.options.entry, dict(subject.rules.declared.shares))
+        log.info("%s: expected %s", self.options.entry, dict(subject.rules.expected.shares))
         return subject
 
     def start_epoch(self, subject: Subject) -> None:
@@ -349,7 +349,7 @@ class MeshRun:
         now = subject.question.server(subject.cluster)
         # What came while the far end was asked, now and when counting started, or was in flight then, it alone has counted.
         loose = self.tally.answered - sent + baseline.loose + self.users
-        share = subject.rules.declared.shares.get(AT_SERVER, {}).get("arrived", 0.0)
+        share = subject.rules.expected.shares.get(AT_SERVER, {}).get("arrived", 0.0)
         arrived = observed.arrived_of(sent, now - baseline.arrived, loose, share)
         self.tally.at_server = {"arrived": arrived, "did not arrive": max(0, sent - arrived)}
 
@@ -476,7 +476,7 @@ class MeshRun:
         """What the reports say beside the verdict."""
         rules = self.subject.rules if self.subject else None
         return report.facts_of(
-            self.options.entry, self.started, self.options.seed, rules.declared.margin if rules else 0.0,
+            self.options.entry, self.started, self.options.seed, rules.expected.margin if rules else 0.0,
             rules.generation if rules else "", running, self.remarks,
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
 from loadtests.rules.asked import destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError, Objects, Rules, Shares, of_kind
+from loadtests.rules.expectations import BrokenPromiseError, Objects, Rules, Shares, of_kind
 from loadtests.rules.promises import only
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View

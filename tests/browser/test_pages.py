@@ -85,11 +85,11 @@ def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> 
         assert time.monotonic() < until, before
         time.sleep(0.5)
     assert before["outcome"] == "INCONCLUSIVE"
-    assert {r["version"]: r["declared"] for r in before["rows"][:2]} == {"v1": "80.0%", "v3": "20.0%"}
+    assert {r["version"]: r["expected"] for r in before["rows"][:2]} == {"v1": "80.0%", "v3": "20.0%"}
     patch = json.dumps([{"op": "replace", "path": f"/spec/http/0/route/{i}/weight", "value": 50} for i in (0, 1)])
     lab.kubectl("-n", "bookinfo", "patch", "virtualservices.networking.istio.io", "reviews", "--type=json", "-p", patch)
     until = time.monotonic() + 30
-    while (after := verdict_of(page, locust_ui))["rows"][0]["declared"] != "50.0%":
+    while (after := verdict_of(page, locust_ui))["rows"][0]["expected"] != "50.0%":
         assert time.monotonic() < until, after
         time.sleep(0.2)
     assert after["n"] < before["n"], "responses under the old rule must not count"
@@ -99,7 +99,7 @@ def test_an_edited_rule_starts_the_verdict_again(page: Page, locust_ui: str) -> 
         assert time.monotonic() < until, last
         time.sleep(0.5)
     assert last["outcome"] == "PASS", last
-    assert {r["declared"] for r in last["rows"][:2]} == {"50.0%"}
+    assert {r["expected"] for r in last["rows"][:2]} == {"50.0%"}
     shot(page, "locust-verdict-after-an-edit")
 
 

@@ -159,10 +159,10 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there += [EGRESS, *pods.of_workloads(there, question.namespace)]
-    declared = question.promised([*objects(folder / "policy.yaml"), *there]).declared
-    assert declared.broken == ()
-    assert set(declared.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)
-    assert all(sum(s.values()) == pytest.approx(1) for s in declared.shares.values())
+    expected = question.promised([*objects(folder / "policy.yaml"), *there]).expected
+    assert expected.broken == ()
+    assert set(expected.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)
+    assert all(sum(s.values()) == pytest.approx(1) for s in expected.shares.values())
     assert (folder / "policy.yaml").read_text() != (folder / "control.yaml").read_text()
 
 

@@ -8,15 +8,15 @@ import statistics
 
 import pytest
 
-from loadtests.verdict import ERROR, PASS_ALPHA, Declared, Observed, Outcome, exact_upper, interval, judge, log_e_value
+from loadtests.verdict import ERROR, PASS_ALPHA, Expected, Observed, Outcome, exact_upper, interval, judge, log_e_value
 
 NINETY = {"v1": 0.9, "v3": 0.1}
 
 
-def watched(true_share: float, declared: dict[str, float], limit: int, rng: random.Random) -> int:
+def watched(true_share: float, expected: dict[str, float], limit: int, rng: random.Random) -> int:
     """Requests until the expected split is rejected, checked after every request; 0 if it never is."""
     counts = [0, 0]
-    shares = list(declared.values())
+    shares = list(expected.values())
     for n in range(1, limit + 1):
         counts[rng.random() < true_share] += 1
         if log_e_value(counts, shares) >= math.log(1000):
@@ -51,24 +51,24 @@ def test_intervals_contain_the_true_share_in_watched_runs() -> None:
 
 
 def test_pass_needs_the_whole_interval_inside_the_margin() -> None:
-    declared = Declared({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
-    early = judge(declared, Observed({"all": {"v1": 80, "v3": 20}}))
-    late = judge(declared, Observed({"all": {"v1": 2400, "v3": 600}}))
+    expected = Expected({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
+    early = judge(expected, Observed({"all": {"v1": 80, "v3": 20}}))
+    late = judge(expected, Observed({"all": {"v1": 2400, "v3": 600}}))
     assert (early.outcome, late.outcome) == (Outcome.INCONCLUSIVE, Outcome.PASS)
     assert early.still_needed > 0
-    assert all(s.low >= s.declared - 0.05 and s.high <= s.declared + 0.05 for s in late.classes[0].shares)
+    assert all(s.low >= s.expected - 0.05 and s.high <= s.expected + 0.05 for s in late.classes[0].shares)
     assert not all(s.held for s in early.classes[0].shares)
 
 
 def test_a_share_just_outside_the_margin_never_passes() -> None:
     rng = random.Random(23)
-    declared = Declared({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
+    expected = Expected({"all": {"v1": 0.8, "v3": 0.2}}, margin=0.05)
     for _ in range(20):
         counts = {"v1": 0, "v3": 0}
         for n in range(1, 3001):
             counts["v3" if rng.random() < 0.26 else "v1"] += 1
             if n % 50 == 0:
-                assert judge(declared, Observed({"all": counts})).outcome is not Outcome.PASS
+                assert judge(expected, Observed({"all": counts})).outcome is not Outcome.PASS
 
 
 def ended(true: list[float], expected: list[float], rng: random.Random, limit: int = 6000) -> tuple[Outcome, int]:
@@ -78,7 +78,7 @@ def ended(true: list[float], expected: list[float], rng: random.Random, limit: i
     while outcome is Outcome.INCONCLUSIVE and sum(counts.values()) < limit:
         for version in rng.choices(list(shares), true, k=25):
             counts[version] += 1
-        outcome = judge(Declared({"all": shares}), Observed({"all": counts})).outcome
+        outcome = judge(Expected({"all": shares}), Observed({"all": counts})).outcome
     return outcome, sum(counts.values())
 
 
@@ -100,16 +100,16 @@ def test_true_shares_pass_after_so_many_requests_in_the_median(shares: list[floa
 
 
 def test_zero_share_fails_on_the_first_response_and_passes_by_the_exact_bound() -> None:
-    declared = Declared({"all": {"v1": 1.0, "v3": 0.0}}, margin=0.05)
+    expected = Expected({"all": {"v1": 1.0, "v3": 0.0}}, margin=0.05)
     needed = math.ceil(math.log(PASS_ALPHA) / math.log(0.95))
-    assert judge(declared, Observed({"all": {"v1": 5000, "v3": 1}})).outcome is Outcome.FAIL
-    assert judge(declared, Observed({"all": {"v1": needed - 1}})).outcome is Outcome.INCONCLUSIVE
-    assert judge(declared, Observed({"all": {"v1": needed}})).outcome is Outcome.PASS
+    assert judge(expected, Observed({"all": {"v1": 5000, "v3": 1}})).outcome is Outcome.FAIL
+    assert judge(expected, Observed({"all": {"v1": needed - 1}})).outcome is Outcome.INCONCLUSIVE
+    assert judge(expected, Observed({"all": {"v1": needed}})).outcome is Outcome.PASS
     assert exact_upper(needed, PASS_ALPHA) <= 0.05 < exact_upper(needed - 1, PASS_ALPHA)
 
 
 def test_an_unexpected_version_fails() -> None:
-    verdict = judge(Declared({"all": NINETY}), Observed({"all": {"v1": 9, "v2": 1}}))
+    verdict = judge(Expected({"all": NINETY}), Observed({"all": {"v1": 9, "v2": 1}}))
     assert verdict.outcome is Outcome.FAIL
     assert "v2" in verdict.reasons[0]
 
@@ -117,14 +117,14 @@ def test_an_unexpected_version_fails() -> None:
 @pytest.mark.parametrize(("errors", "outcome"), [(0, Outcome.PASS), (5, Outcome.PASS), (400, Outcome.FAIL)])
 def test_errors_have_a_limit(errors: int, outcome: Outcome) -> None:
     counts = {"v1": 2700, "v3": 300, ERROR: errors}
-    assert judge(Declared({"all": NINETY}), Observed({"all": counts})).outcome is outcome
+    assert judge(Expected({"all": NINETY}), Observed({"all": counts})).outcome is outcome
 
 
-LATE = Declared({"a": {"HTTP 200 after 2 s": 1.0}}, lenient=frozenset({"a"}))
+LATE = Expected({"a": {"HTTP 200 after 2 s": 1.0}}, lenient=frozenset({"a"}))
 
 
 @pytest.mark.parametrize(
-    ("declared", "counts", "reason"),
+    ("expected", "counts", "reason"),
     [
         (LATE, {"HTTP 200 after 0 s": 20}, "expected HTTP 200 after 2 s 100.0%; observed HTTP 200 after 0 s 20 of 20 (100.0%)"),
         (
@@ -133,18 +133,18 @@ LATE = Declared({"a": {"HTTP 200 after 2 s": 1.0}}, lenient=frozenset({"a"}))
             "HTTP 200 after 2 s 5 of 20 (25.0%), no valid response 3 of 20 (15.0%)",
         ),
         (
-            Declared({"a": NINETY}), {"v1": 9, "v2": 1},
+            Expected({"a": NINETY}), {"v1": 9, "v2": 1},
             "expected v1 90.0%, v3 10.0%; observed v1 9 of 10 (90.0%), v2 1 of 10 (10.0%)",
         ),
         (
-            Declared({"a": NINETY}), {"v1": 100, "v3": 100},
+            Expected({"a": NINETY}), {"v1": 100, "v3": 100},
             "expected v1 90.0%, v3 10.0%; observed v1 100 of 200 (50.0%), v3 100 of 200 (50.0%)",
         ),
-        (Declared({"a": {"": 1.0}}), {ERROR: 30}, "expected the service 100.0%; observed no valid response 30 of 30 (100.0%)"),
+        (Expected({"a": {"": 1.0}}), {ERROR: 30}, "expected the service 100.0%; observed no valid response 30 of 30 (100.0%)"),
     ],
 )  # fmt: skip
-def test_a_fail_says_what_was_expected_what_came_and_how_often(declared: Declared, counts: dict[str, int], reason: str) -> None:
-    verdict = judge(declared, Observed({"a": counts}))
+def test_a_fail_says_what_was_expected_what_came_and_how_often(expected: Expected, counts: dict[str, int], reason: str) -> None:
+    verdict = judge(expected, Observed({"a": counts}))
     assert (verdict.outcome, verdict.reasons) == (Outcome.FAIL, (f"a: {reason}",))
 
 
@@ -152,74 +152,74 @@ def test_a_fail_says_what_was_expected_what_came_and_how_often(declared: Declare
 def test_a_lenient_class_excuses_a_few_outcomes_without_a_share(strays: int, outcome: Outcome) -> None:
     counts = {"HTTP 200 after 2 s": 3000, "HTTP 200 after 0 s": strays}
     assert judge(LATE, Observed({"a": counts})).outcome is outcome
-    assert judge(Declared(LATE.shares), Observed({"a": counts})).outcome is Outcome.FAIL
+    assert judge(Expected(LATE.shares), Observed({"a": counts})).outcome is Outcome.FAIL
 
 
 def test_nothing_but_errors_never_passes() -> None:
-    assert judge(Declared({"all": {"v1": 1.0}}), Observed({"all": {ERROR: 500}})).outcome is Outcome.FAIL
+    assert judge(Expected({"all": {"v1": 1.0}}), Observed({"all": {ERROR: 500}})).outcome is Outcome.FAIL
 
 
 def test_no_responses_are_inconclusive() -> None:
-    verdict = judge(Declared({"all": NINETY}), Observed({}))
+    verdict = judge(Expected({"all": NINETY}), Observed({}))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.outcome.exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("declared", "observed", "outcome", "code"),
+    ("expected", "observed", "outcome", "code"),
     [
-        (Declared({}, broken=("no rule",)), Observed({}), Outcome.FAIL, 1),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, stale=("late",)), Outcome.FAIL, 1),
-        (Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, void=("edited",)), Outcome.VOID, 2),
-        (Declared({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
+        (Expected({}, broken=("no rule",)), Observed({}), Outcome.FAIL, 1),
+        (Expected({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, stale=("late",)), Outcome.FAIL, 1),
+        (Expected({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, void=("edited",)), Outcome.VOID, 2),
+        (Expected({"a": NINETY}), Observed({"a": {"v2": 100}}, void=("edited",)), Outcome.VOID, 2),
         (
-            Declared({"a": NINETY}),
+            Expected({"a": NINETY}),
             Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 300}}),
             Outcome.PASS,
             0,
         ),
         (
-            Declared({"a": NINETY}),
+            Expected({"a": NINETY}),
             Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 400}}),
             Outcome.VOID,
             2,
         ),
         (
-            Declared({"a": NINETY}),
+            Expected({"a": NINETY}),
             Observed({"a": {"v1": 2700, "v3": 300}}, sources={"the proxies": {"v1": 2700, "v3": 320}}, in_flight=20),
             Outcome.PASS,
             0,
         ),
     ],
 )
-def test_what_overrides_the_statistics(declared: Declared, observed: Observed, outcome: Outcome, code: int) -> None:
-    verdict = judge(declared, observed)
+def test_what_overrides_the_statistics(expected: Expected, observed: Observed, outcome: Outcome, code: int) -> None:
+    verdict = judge(expected, observed)
     assert (verdict.outcome, verdict.outcome.exit_code) == (outcome, code)
 
 
 def test_a_source_that_disagrees_is_named() -> None:
     sources = {"the proxies": {"v1": 2700, "v3": 300}, "the access logs": {"v1": 2700}}
-    verdict = judge(Declared({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, sources=sources))
+    verdict = judge(Expected({"a": NINETY}), Observed({"a": {"v1": 2700, "v3": 300}}, sources=sources))
     assert verdict.outcome is Outcome.VOID
     assert verdict.reasons == ("sources disagree: v3: clients counted 300, the access logs 0",)
     assert verdict.sources == {"clients": {"v1": 2700, "v3": 300}, **sources}
 
 
 def test_later_responses_are_compared_but_not_judged() -> None:
-    declared = Declared({"a": NINETY})
+    expected = Expected({"a": NINETY})
     late = Observed(
         {"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, sources={"the proxies": {"v1": 2700, "v3": 900}}
     )
-    assert judge(declared, late).outcome is Outcome.PASS
+    assert judge(expected, late).outcome is Outcome.PASS
     unseen = Observed(
         {"a": {"v1": 2700, "v3": 300}}, sent={"a": {"v1": 2700, "v3": 900}}, sources={"the proxies": {"v1": 2700, "v3": 300}}
     )
-    assert judge(declared, unseen).outcome is Outcome.VOID
+    assert judge(expected, unseen).outcome is Outcome.VOID
 
 
 def test_the_worst_class_decides() -> None:
-    declared = Declared({"anonymous": {"v1": 1.0}, "jason": {"v2": 1.0}})
+    expected = Expected({"anonymous": {"v1": 1.0}, "jason": {"v2": 1.0}})
     observed = Observed({"anonymous": {"v1": 500}, "jason": {"v1": 3, "v2": 200}})
-    verdict = judge(declared, observed)
+    verdict = judge(expected, observed)
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reasons[0].startswith("jason")

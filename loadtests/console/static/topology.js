@@ -55,7 +55,7 @@ function draw(edges) {
     const bad = e.blocked || e.errors > 0.01;
     const line = { d: `M${x1},${y1} C${x1 + 60},${y1} ${x2 - 60},${y2} ${x2},${y2}`, class: bad ? "edge bad" : "edge", "data-edge": `${e.source}>${e.target}` };
     picture.append(make("path", e.blocked ? { ...line, "stroke-dasharray": "6 5" } : line));
-    const share = e.declared === null ? percent(e.share) : `${percent(e.share)} / ${percent(e.declared)}`;
+    const share = e.expected === null ? percent(e.share) : `${percent(e.share)} / ${percent(e.expected)}`;
     const words = e.blocked ? blocked : `${e.mtls ? "mTLS " : ""}${share} · ${e.rate.toFixed(1)}/s`;
     // Past the middle, where lines from one caller have separated.
     return make("text", { x: x1 + (x2 - x1) * 0.5, y: y1 + (y2 - y1) * 0.68 - 5, class: "label", "text-anchor": "middle" }, words);
@@ -72,7 +72,7 @@ function list(edges) {
     const row = document.createElement("tr");
     row.dataset.edge = `${e.source}>${e.target}`;
     const p99 = e.p99 === null ? "" : `${e.p99.toFixed(0)} ms`;
-    const cells = [e.source, e.target, percent(e.declared), percent(e.share), `${e.rate.toFixed(1)} /s`, percent(e.errors), p99, e.blocked ? blocked : e.mtls ? mtls : plain];
+    const cells = [e.source, e.target, percent(e.expected), percent(e.share), `${e.rate.toFixed(1)} /s`, percent(e.errors), p99, e.blocked ? blocked : e.mtls ? mtls : plain];
     cells.forEach((text, index) => {
       const cell = document.createElement(index === 0 ? "th" : "td");
       if (index === 0) cell.scope = "row";

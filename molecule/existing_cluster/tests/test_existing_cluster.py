@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from tests import lab
-from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, alone, declared, lines
+from tests.foreign import CLUSTER, ENTRIES, IMAGE, STATE, Foreign, alone, expected, lines
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_the_same_entries_give_the_same_report_as_on_kind(foreign: Foreign, regi
     assert there.returncode == 0, there.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
     assert [line["entry"] for line in lines(STATE)] == sorted(ENTRIES)
-    assert declared(STATE) == declared(lab.STATE)
+    assert expected(STATE) == expected(lab.STATE)
     assert (STATE / "gateway.json").read_text() == at
 
 

@@ -11,7 +11,7 @@ import requests
 
 from tests import lab
 from tests.ack_api import KEY_ID, KEY_SECRET, Cloud, Server
-from tests.foreign import CLUSTER, ENTRIES, Foreign, alone, declared, lines
+from tests.foreign import CLUSTER, ENTRIES, Foreign, alone, expected, lines
 
 NAME = f"{lab.NAME}-ack"
 STATE = lab.STATE.parent / NAME
@@ -110,7 +110,7 @@ def test_the_same_entries_give_the_same_report_as_on_kind(ack: Ack, registry: st
         )
     assert done.returncode == 0, done.stdout[-3000:]
     assert lines(STATE) == lines(lab.STATE)
-    assert declared(STATE) == declared(lab.STATE)
+    assert expected(STATE) == expected(lab.STATE)
 
 
 def test_locally_built_images_come_from_a_shared_registry(ack: Ack, registry: str) -> None:

@@ -112,7 +112,7 @@ def test_the_three_report_formats_agree(tmp_path: Path) -> None:
     report = verdict(tmp_path, "reviews-80-20")
     shares = {s["version"]: s for s in report["classes"][0]["shares"]}
     assert report["outcome"] == "PASS"
-    assert shares["v3"]["declared"] == pytest.approx(0.2)
+    assert shares["v3"]["expected"] == pytest.approx(0.2)
     assert 0.15 <= shares["v3"]["low"] <= shares["v3"]["observed"] <= shares["v3"]["high"] <= 0.25
     assert {"seed", "versions"} <= set(report["facts"])
     assert (report["facts"]["pass_alpha"], report["facts"]["fail_alpha"]) == (0.01, 0.001)

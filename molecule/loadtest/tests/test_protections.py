@@ -21,7 +21,7 @@ from loadtests.entries.question import SECURITY, ResponseCheck, within
 from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
-from loadtests.rules.declared import Rules
+from loadtests.rules.expectations import Rules
 from loadtests.rules.security import permitted, token_accepted
 from loadtests.samples.echo import CALLED, called, principal
 from tests import lab
@@ -149,7 +149,7 @@ def disagreements(rules: Rules, check: ResponseCheck, traffic: Mapping[str, Any]
     """Unexpected outcomes, one line each."""
 
     def visit(name: str) -> str:
-        shares, seen = rules.declared.shares[name], []
+        shares, seen = rules.expected.shares[name], []
         for _ in range(PASSES if check.alone else 1):
             client = Client(ports)
             traffic[name].start(client)
@@ -157,10 +157,10 @@ def disagreements(rules: Rules, check: ResponseCheck, traffic: Mapping[str, Any]
         wrong = [outcome for outcome in seen if not is_expected(shares, outcome)]
         return f"{name}: expected {' or '.join(shares)}, got {', '.join(wrong)}" if 2 * len(wrong) > len(seen) else ""
 
-    names = [name for name in traffic if name in rules.declared.shares]
+    names = [name for name in traffic if name in rules.expected.shares]
     # Questions that depend on concurrent calls are asked one at a time.
     with ThreadPoolExecutor(max_workers=1 if check.alone else 6) as pool:
-        return [line for line in pool.map(visit, names) if line] + list(rules.declared.broken)
+        return [line for line in pool.map(visit, names) if line] + list(rules.expected.broken)
 
 
 def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping[str, int]) -> None:
@@ -175,7 +175,7 @@ def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping
             found = disagreements(rules, check, traffic, ports)
             wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]
             expected += len(traffic)
-            left_open += sum(name in rules.declared.unknown for name in traffic)
+            left_open += sum(name in rules.expected.unknown for name in traffic)
         applied += len(one.rules)
     print(f"{applied} rules, {expected} expectations, {left_open} of them left open")
     assert not wrong, "\n".join(wrong)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from loadtests.rules.calls import Call, Routed
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed
 from tests import tiers

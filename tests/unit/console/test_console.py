@@ -16,7 +16,7 @@ from loadtests.console.words import WORDS, language
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.reports.report import Progress
-from loadtests.verdict import Declared, Observed, judge
+from loadtests.verdict import Expected, Observed, judge
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_other_sites_start_nothing(client: FlaskClient) -> None:
 def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environment: SimpleNamespace) -> None:
     page = client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
     assert 'data-live="/mesh/live"' in page
-    verdict = judge(Declared({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
+    verdict = judge(Expected({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
     environment.progress = Progress("reviews-v1", verdict, False, True, False, "not saturated (20 users)", 0.05)
     live = client.get("/mesh/live", base_url="http://127.0.0.1").get_data(as_text=True)
     assert live.count("<svg") == 2

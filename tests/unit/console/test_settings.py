@@ -13,7 +13,7 @@ from loadtests.console import drafts, effects, settings
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
 from loadtests.mesh.writes import Change
-from loadtests.rules.declared import Objects
+from loadtests.rules.expectations import Objects
 
 REVIEWS = settings.Service("reviews", "bookinfo", {"app": "reviews"}, ("v1", "v2", "v3"))
 ECHO = settings.Service("echo", "echo", {"app": "echo"}, ())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.console.topology import Edge, declared_shares, edges
+from loadtests.console.topology import Edge, edges, expected_shares
 from tests.unit import pods
 
 PRINCIPAL = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-reviews"
@@ -61,7 +61,7 @@ def rule(kind: str, **spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("host", ["reviews", "reviews.bookinfo.svc.cluster.local"])
-def test_declared_shares_apply_to_requests_that_match_no_condition(host: str) -> None:
+def test_expected_shares_apply_to_requests_that_match_no_condition(host: str) -> None:
     to = [{"destination": {"host": host, "subset": s}, "weight": w} for s, w in (("old", 70), ("new", 30))]
     marked = {
         "match": [{"headers": {"end-user": {"exact": "jason"}}}],
@@ -74,7 +74,7 @@ def test_declared_shares_apply_to_requests_that_match_no_condition(host: str) ->
         rule("DestinationRule", host=host, subsets=subsets),
         *pods.versions("reviews", "v1", "v3"),
     ]
-    assert declared_shares(objects, "bookinfo") == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
-    assert declared_shares(objects[:2], "bookinfo") == {}
+    assert expected_shares(objects, "bookinfo") == {("reviews", "v1"): 0.7, ("reviews", "v3"): 0.3}
+    assert expected_shares(objects[:2], "bookinfo") == {}
     marked["match"] = [{"sourceLabels": {"app": "ratings"}}]
-    assert declared_shares(objects, "bookinfo") == {}, "nobody knows whose requests they are"
+    assert expected_shares(objects, "bookinfo") == {}, "nobody knows whose requests they are"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from loadtests.rules.calls import Caller
-from loadtests.rules.declared import NotModelledError
 from loadtests.rules.destinations import applied_rules, settings
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.view import View, not_modelled, viewed
 
 ECHO = "echo.echo.svc.cluster.local"

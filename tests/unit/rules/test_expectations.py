@@ -10,9 +10,9 @@ from loadtests.entries import entry
 from loadtests.entries.question import ResponseCheck, Split
 from loadtests.rules import ingress, retries, security
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import NotModelledError, Rules
+from loadtests.rules.expectations import NotModelledError, Rules
 from loadtests.rules.view import View, not_modelled, viewed
-from loadtests.verdict import Declared, Observed, Outcome, judge
+from loadtests.verdict import Expected, Observed, Outcome, judge
 from tests.unit import pods
 
 REVIEWS = Split("reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage")
@@ -50,8 +50,8 @@ def reviews(*routes: dict[str, Any], name: str = "reviews", host: str = "reviews
     return rule("VirtualService", name, hosts=[host], http=list(routes), **spec)
 
 
-def declared(*objects: dict[str, Any]) -> Declared:
-    return promise(REVIEWS, [*objects, SUBSETS]).declared
+def expected(*objects: dict[str, Any]) -> Expected:
+    return promise(REVIEWS, [*objects, SUBSETS]).expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def declared(*objects: dict[str, Any]) -> Declared:
     ],
 )
 def test_weights_are_shares_of_their_sum(legs: list[dict[str, Any]], shares: dict[str, float]) -> None:
-    found = declared(reviews({"route": legs}))
+    found = expected(reviews({"route": legs}))
     assert dict(found.shares["anonymous"]) == pytest.approx(shares)
     assert found.broken == ()
 
@@ -83,7 +83,7 @@ def test_weights_are_shares_of_their_sum(legs: list[dict[str, Any]], shares: dic
     ],
 )
 def test_a_condition_matches_does_not_match_or_is_unknown(condition: dict[str, Any], unknown: str | None) -> None:
-    found = declared(reviews({"match": [condition], "route": [to("v3")]}, {"route": [to("v1")]}))
+    found = expected(reviews({"match": [condition], "route": [to("v3")]}, {"route": [to("v1")]}))
     if unknown is None:
         assert (dict(found.shares["anonymous"]), found.unknown) == ({"v1": 1.0}, {})
     else:
@@ -97,7 +97,7 @@ def test_an_unknown_condition_does_not_matter_beside_a_failed_one_or_a_matching_
         ([{**strange, "method": {"exact": "PUT"}}], "v1"),
         ([strange, {"method": {"exact": "GET"}}], "v3"),
     ):
-        found = declared(reviews({"match": conditions, "route": [to("v3")]}, {"route": [to("v1")]}))
+        found = expected(reviews({"match": conditions, "route": [to("v3")]}, {"route": [to("v1")]}))
         assert dict(found.shares["anonymous"]) == {version: 1.0}
 
 
@@ -105,7 +105,7 @@ def test_an_unknown_condition_does_not_matter_beside_a_failed_one_or_a_matching_
     "field", ["timeout", "fault", "mirror", "mirrors", "headers", "rewrite", "redirect", "delegate", "directResponse", "x-new"]
 )
 def test_no_field_of_a_route_is_ignored(field: str) -> None:
-    found = declared(reviews({field: {"a": {"b": 1}}, "route": [to("v1")]}))
+    found = expected(reviews({field: {"a": {"b": 1}}, "route": [to("v1")]}))
     assert found.unknown == {"anonymous": (f"VirtualService reviews: spec.http[0].{field}.a.b",)}
     verdict = judge(found, Observed({"anonymous": {"v1": 10_000}}))
     assert (verdict.outcome, verdict.outcome.exit_code) == (Outcome.UNKNOWN, 2)
@@ -116,14 +116,14 @@ def test_a_policy_of_the_service_that_can_reject_requests_is_unknown() -> None:
     limits = rule(
         "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
     )
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).declared
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).expected
     assert found.unknown == {"anonymous": ("DestinationRule reviews: spec.trafficPolicy.connectionPool.tcp.maxConnections",)}
     other = rule("DestinationRule", "x", host="ratings", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
-    assert declared(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
+    assert expected(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
 
 
 def test_known_classes_are_judged_beside_unknown_ones() -> None:
-    expected = Declared({"known": {"v1": 1.0}}, unknown={"strange": ("VirtualService a: spec.b",)})
+    expected = Expected({"known": {"v1": 1.0}}, unknown={"strange": ("VirtualService a: spec.b",)})
     few = judge(expected, Observed({"known": {"v1": 10}, "strange": {"v2": 10}}))
     many = judge(expected, Observed({"known": {"v1": 10_000}, "strange": {"v2": 10_000}}))
     wrong = judge(expected, Observed({"known": {"v2": 10}}))
@@ -135,28 +135,28 @@ def test_of_two_rules_for_one_host_only_the_older_applies() -> None:
         {"route": [to("v3")]}, name="reviews-canary", host="reviews.bookinfo.svc.cluster.local"
     )  # fmt: skip
     ours["metadata"]["creationTimestamp"], canary["metadata"]["creationTimestamp"] = "2026-01-02", "2026-01-01"
-    (reason,) = declared(ours, canary).broken
+    (reason,) = expected(ours, canary).broken
     assert reason == (
         "anonymous: VirtualServices reviews-canary and reviews are both for reviews.bookinfo: "
         "sidecars follow reviews-canary alone; merge them"
     )
     canary["spec"]["gateways"] = ["door"]
-    assert declared(ours, canary).broken == (), "a gateway has rules of its own"
+    assert expected(ours, canary).broken == (), "a gateway has rules of its own"
 
 
 def test_a_short_host_belongs_to_the_rules_own_namespace() -> None:
     elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).declared
+    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).expected
     assert found.broken == ("anonymous: VirtualService reviews: no DestinationRule of reviews has a subset v1",)
     same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20)]})
-    assert dict(declared(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
+    assert dict(expected(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
     # Istio does not complete a name that contains a dot.
-    half = declared(reviews({"route": [to("v1", host="reviews.bookinfo")]}))
+    half = expected(reviews({"route": [to("v1", host="reviews.bookinfo")]}))
     assert half.broken == ("anonymous: VirtualService reviews: there is no service reviews.bookinfo",)
 
 
 def test_a_split_between_two_hosts_is_unknown() -> None:
-    found = declared(reviews({"route": [to("v1", 50), {"destination": {"host": "other"}, "weight": 50}]}))
+    found = expected(reviews({"route": [to("v1", 50), {"destination": {"host": "other"}, "weight": 50}]}))
     assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].route[1].destination.host",)}
 
 
@@ -164,7 +164,7 @@ def test_a_split_between_two_hosts_is_unknown() -> None:
 def test_regular_expressions_on_headers(pattern: str, taken: bool | None) -> None:
     question = Split("reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
     matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
-    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).declared
+    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).expected
     assert dict(found.shares) == ({} if taken is None else {"jason": {"v2": 1.0}})
     assert (taken is None) == any("is no regular expression" in reason for reason in found.broken)
 
@@ -200,7 +200,7 @@ def test_only_what_retry_on_names_is_retried(retry_on: dict[str, str], twice: st
 @pytest.mark.parametrize("retry_on", [{}, {"retryOn": "503"}, {"retryOn": "5xx"}])
 def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
     question = entry.load("retries").question
-    found = question.promised(echo(attempts=4, perTryTimeout="0.3s", **retry_on)).declared
+    found = question.promised(echo(attempts=4, perTryTimeout="0.3s", **retry_on)).expected
     assert (found.unknown, found.broken, len(found.shares)) == ({}, (), 3)
 
 
@@ -255,7 +255,7 @@ def test_a_security_condition_that_is_not_modelled_never_gets_a_verdict(part: di
         ("authorizationpolicies.security.istio.io",), security.permitted,
         {"call": {**DETAILS, "app": "a", "principal": "cluster.local/ns/a/sa/b", "uri": "/"}},
     )  # fmt: skip
-    found = question.promised([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).declared
+    found = question.promised([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).expected
     assert (found.shares, found.unknown) == ({}, {"call": (f"AuthorizationPolicy p: {path}",)})
 
 
@@ -332,7 +332,7 @@ def test_a_host_is_reachable_if_the_sidecar_imports_it(hosts: list[str], exporte
     sidecar = rule("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}, egress=[{"hosts": hosts}])
     for one in (known, sidecar):
         one["metadata"]["namespace"] = "billing"
-    found = question.promised([known, sidecar]).declared
+    found = question.promised([known, sidecar]).expected
     assert found.unknown == {}
     assert found.shares["at the server"] == {"arrived" if reached else "did not arrive": 1.0}
 
@@ -350,13 +350,13 @@ def test_unread_fields_are_named() -> None:
 
 def test_looking_at_other_alternatives_does_not_read_the_matching_one() -> None:
     others = {"method": {"exact": "PUT"}}
-    found = declared(reviews({"match": [others, {"x-new": 1}], "route": [to("v3")]}, {"route": [to("v1")]}))
+    found = expected(reviews({"match": [others, {"x-new": 1}], "route": [to("v3")]}, {"route": [to("v1")]}))
     assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].match[1].x-new",)}
 
 
 def test_a_time_for_each_attempt_may_cut_an_answer_off() -> None:
     own = {"attempts": 2, "retryOn": "5xx", "perTryTimeout": "10ms"}
-    found = declared(reviews({"route": [to("v1")], "retries": own}))
+    found = expected(reviews({"route": [to("v1")], "retries": own}))
     assert found.unknown == {"anonymous": ("VirtualService reviews: spec.http[0].retries.perTryTimeout",)}
     for inert in ({**own, "attempts": 0}, {"attempts": 2, "retryOn": "5xx", "backoff": "1s"}):
-        assert declared(reviews({"route": [to("v1")], "retries": inert})).unknown == {}
+        assert expected(reviews({"route": [to("v1")], "retries": inert})).unknown == {}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.gateway_api import GROUP, ROUTES
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed

@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules import ingress
-from loadtests.rules.declared import BrokenPromiseError
+from loadtests.rules.expectations import BrokenPromiseError
 
 HOST = "a.lab"
 
@@ -70,7 +70,7 @@ def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() 
 
 def told(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> str | None:
     """The outcome; None if it is UNKNOWN."""
-    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised(objects).declared
+    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised(objects).expected
     assert not found.broken
     if found.unknown:
         return None

@@ -13,11 +13,11 @@ from loadtests.entries.question import Split
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules import resilience
 from loadtests.rules.calls import Call, Caller, Retries
-from loadtests.rules.declared import NotModelledError
+from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.mesh_config import as_object, mesh_of
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed
-from loadtests.verdict import Declared
+from loadtests.verdict import Expected
 from tests.unit import pods
 from tests.unit.test_inputs import PROJECT
 
@@ -52,8 +52,8 @@ def objects(mesh: dict[str, Any], **route: Any) -> list[dict[str, Any]]:
     ]
 
 
-def declared(mesh: dict[str, Any]) -> Declared:
-    return SPLIT.promised(objects(mesh)).declared
+def expected(mesh: dict[str, Any]) -> Expected:
+    return SPLIT.promised(objects(mesh)).expected
 
 
 def test_what_the_lab_sets_and_what_istio_installs_leaves_nothing_open() -> None:
@@ -68,7 +68,7 @@ def test_what_the_lab_sets_and_what_istio_installs_leaves_nothing_open() -> None
         "defaultProviders": {"metrics": ["prometheus"]},
         "defaultConfig": {"discoveryAddress": "istiod.istio-system.svc:15012", "proxyMetadata": {}, **made["defaultConfig"]},
     }  # fmt: skip
-    found = declared({**made, **installed})
+    found = expected({**made, **installed})
     assert (found.unknown, found.shares) == ({}, {"anonymous": {"v1": 1.0}})
 
 
@@ -93,17 +93,17 @@ def test_what_the_lab_sets_and_what_istio_installs_leaves_nothing_open() -> None
     ],
 )
 def test_a_setting_that_is_not_modelled_leaves_every_expectation_open(mesh: dict[str, Any], path: str) -> None:
-    assert declared(mesh).unknown["anonymous"][0].startswith(f"MeshConfig istio: spec.{path}")
+    assert expected(mesh).unknown["anonymous"][0].startswith(f"MeshConfig istio: spec.{path}")
     # Whatever is asked, unless it is modelled there.
     asked = entry.load("mtls-strict").question
     strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"})
-    unknown = asked.promised([strict, as_object(config_map(mesh))]).declared.unknown
+    unknown = asked.promised([strict, as_object(config_map(mesh))]).expected.unknown
     assert (set(unknown) == set(asked.classes)) is (path != "enableAutoMtls")
 
 
 def test_networks_are_not_modelled() -> None:
     made = [*objects({})[:-1], as_object(config_map({}, one={"endpoints": [{"fromRegistry": "a"}]}))]
-    assert SPLIT.promised(made).declared.unknown["anonymous"][0].startswith("MeshConfig istio: spec.meshNetworks.one")
+    assert SPLIT.promised(made).expected.unknown["anonymous"][0].startswith("MeshConfig istio: spec.meshNetworks.one")
 
 
 RETRIED = {"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503", "perTryTimeout": "2s"}}
@@ -114,19 +114,19 @@ def test_retries_of_the_mesh_apply_where_no_route_says_otherwise() -> None:
     plain = objects(RETRIED)
     without_rule = [o for o in plain if o["kind"] != "VirtualService"]
     own = objects(RETRIED, retries={"attempts": 0})
-    for made, expected in (
+    for made, wanted in (
         (plain, OFTEN),
         (without_rule, OFTEN),
         (own, Retries(0)),
         (objects({}, retries={"attempts": 0}), Retries(0)),
     ):
         seen = viewed(made)
-        assert route_call(seen, CALL).retries == expected
+        assert route_call(seen, CALL).retries == wanted
         assert not_modelled(seen) == ()
     assert route_call(viewed(objects({"defaultHttpRetryPolicy": {"attempts": 0}})), CALL).retries == Retries(0)
     # A split is none of a retry's business, but a limit for each attempt may cut an answer off.
-    assert declared({"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503"}}).unknown == {}
-    assert SPLIT.promised(own).declared.unknown == {}
+    assert expected({"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503"}}).unknown == {}
+    assert SPLIT.promised(own).expected.unknown == {}
 
 
 def test_retries_of_the_mesh_bear_on_ejections() -> None:
@@ -158,7 +158,7 @@ def test_unknown_hosts(mesh: dict[str, Any], allowed: bool) -> None:
 def test_without_automatic_mutual_tls_a_sidecar_sends_plain_text(automatic: bool, outcome: str) -> None:
     asked = entry.load("mtls-strict").question
     strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"})
-    found = asked.promised([strict, as_object(config_map({"enableAutoMtls": automatic}))]).declared
+    found = asked.promised([strict, as_object(config_map({"enableAutoMtls": automatic}))]).expected
     assert found.shares["with a sidecar"] == {outcome: 1.0}
 
 

@@ -17,7 +17,7 @@ from loadtests.reports import summary
 from loadtests.rules import promises, security
 from loadtests.rules.actions import seconds
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.view import View, viewed
 from loadtests.verdict import Observed, Outcome, judge
 from tests.unit import pods
@@ -237,7 +237,7 @@ def test_the_path_through_a_gateway_needs_its_header(led: bool, headers: dict[st
 
 def test_a_missing_rule_breaks_the_expectation() -> None:
     check = ResponseCheck(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
-    broken = check.promised([virtual_service(TO, name="other"), *SERVICES]).declared
+    broken = check.promised([virtual_service(TO, name="other"), *SERVICES]).expected
     assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
     assert broken.shares == {}
 
@@ -247,7 +247,7 @@ def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, out
     check = ResponseCheck(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
     rules = check.promised([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
-    assert judge(rules.declared, Observed(check.label(counts, {}, rules))).outcome is outcome
+    assert judge(rules.expected, Observed(check.label(counts, {}, rules))).outcome is outcome
 
 
 def test_the_catalogue_report_contains_only_new_verdicts(tmp_path: Path) -> None:

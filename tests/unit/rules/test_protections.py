@@ -13,10 +13,10 @@ from loadtests.entries import entry
 from loadtests.entries.question import ResponseCheck, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, placed
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, placed
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.samples.echo import by_client
-from loadtests.verdict import Declared
+from loadtests.verdict import Expected
 from tests.lab import PROJECT
 
 
@@ -233,8 +233,8 @@ def test_of_two_destination_rules_the_first_applies(name: str) -> None:
     for o in sample:
         o["metadata"]["uid"] = f"{o['kind']}/{o['metadata']['name']}"
 
-    def made(*rules: dict[str, Any]) -> Declared:
-        return question.promised([*rules, *sample]).declared
+    def made(*rules: dict[str, Any]) -> Expected:
+        return question.promised([*rules, *sample]).expected
 
     first, at_random = rule("b", "2026-01-01", ours[name]), {"loadBalancer": {"simple": "RANDOM"}}
     alone = made(first)
@@ -393,7 +393,7 @@ def told_of_msgd(*objects: dict[str, Any]) -> str | None:
     every = [*objects, BLOCKING]
     for number, one in enumerate(every):
         one["metadata"] |= {"uid": f"{number}", "generation": 1}
-    found = question.promised(every).declared
+    found = question.promised(every).expected
     assert not found.broken
     return None if found.unknown else next(iter(found.shares["call"]))
 

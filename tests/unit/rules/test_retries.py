@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.rules import retries
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError
+from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.view import View, not_modelled, viewed
 
 CALL = Call("echo:8080", 8080, Caller("echo", {"app": "client"}))

@@ -22,7 +22,7 @@ from loadtests.rules.calls import (
     Rewrite,
     Routed,
 )  # fmt: skip
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed
 

@@ -9,8 +9,8 @@ import pytest
 
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError
-from loadtests.verdict import Declared
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.verdict import Expected
 
 CLIENT = "cluster.local/ns/echo/sa/client"
 CALL = {
@@ -39,9 +39,9 @@ def pods(**labels: str) -> dict[str, Any]:
     return {"selector": {"matchLabels": labels}}
 
 
-def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Declared:
+def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Expected:
     question = ResponseCheck(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
-    return question.promised(objects).declared
+    return question.promised(objects).expected
 
 
 def outcome(*objects: dict[str, Any], **request: Any) -> str | None:
@@ -455,7 +455,7 @@ def gateway(
 )
 def test_servers_of_the_gateway(gateways: list[dict[str, Any]], refused: bool | None) -> None:
     question = ResponseCheck(SECURITY, security.handshaken, {"call": {"host": "a.lab", "port": 8443, "certificate": False}})
-    found = question.promised(gateways).declared
+    found = question.promised(gateways).expected
     if refused is None:
         assert found.unknown["call"][0].startswith("Gateway a: spec.servers[0].tls")
     else:

@@ -9,7 +9,7 @@ import pytest
 from loadtests.entries.question import Split
 from loadtests.rules import promises
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.declared import BrokenPromiseError, NotModelledError, Rules, generation
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Rules, generation
 from loadtests.rules.view import not_modelled, viewed
 from tests.unit import pods
 
@@ -65,7 +65,7 @@ CANARY: dict[str, dict[str, str]] = {"stable": V1, "canary": V2}
 def test_shares_are_by_the_versions_of_pods(
     legs: dict[str, int], subsets: dict[str, dict[str, str]], shares: dict[str, float]
 ) -> None:
-    found = judged(legs, subsets).declared
+    found = judged(legs, subsets).expected
     assert (found.broken, found.unknown) == ((), {})
     assert dict(found.shares["anonymous"]) == pytest.approx(shares)
 
@@ -78,7 +78,7 @@ PENDING = {**pods.pod("reviews-v9", {"app": "reviews", "version": "v9"}), "statu
 @pytest.mark.parametrize("pod", [ENDING, PENDING, pods.pod("other", {"app": "other", "version": "v9"})])
 def test_a_subset_without_a_running_pod_of_its_service_gets_no_response(pod: dict[str, Any]) -> None:
     there = [*pods.versions("reviews", "v1"), pod]
-    found = judged({"stable": 1, "gone": 1}, {"stable": V1, "gone": {"version": "v9"}}, *there).declared
+    found = judged({"stable": 1, "gone": 1}, {"stable": V1, "gone": {"version": "v9"}}, *there).expected
     host = "reviews.bookinfo.svc.cluster.local"
     assert found.broken == (f"anonymous: subset gone of {host} selects no running pod, so calls to it get HTTP 503",)
     # The same in questions that are not about versions.
@@ -101,18 +101,18 @@ def test_a_subset_without_a_running_pod_of_its_service_gets_no_response(pod: dic
     ],
 )
 def test_unknown_pod_labels_are_not_guessed(subset: dict[str, str], there: Any) -> None:
-    found = judged({"some": 1}, {"some": subset}, *there).declared
+    found = judged({"some": 1}, {"some": subset}, *there).expected
     assert (found.shares, found.unknown) == ({}, {"anonymous": (WHERE,)})
 
 
 def test_endpoints_not_selected_by_labels_are_unknown() -> None:
     made = objects({"some": 1}, {"some": V1})
     del made[0]["spec"]["selector"]
-    assert SPLIT.promised(made).declared.unknown == {"anonymous": (WHERE,)}
+    assert SPLIT.promised(made).expected.unknown == {"anonymous": (WHERE,)}
 
 
 def test_a_split_between_a_subset_and_the_whole_service_is_not_judged_by_version() -> None:
-    found = judged({"": 50, "canary": 50}, CANARY).declared
+    found = judged({"": 50, "canary": 50}, CANARY).expected
     assert found.unknown == {
         "anonymous": ("VirtualService reviews: spec.http[0].route: a part of the calls goes to all versions",)
     }

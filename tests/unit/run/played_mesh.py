@@ -32,10 +32,10 @@ from loadtests.ending import hold_signals
 from loadtests.entries import entry, question
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
-from loadtests.rules.declared import Rules
+from loadtests.rules.expectations import Rules
 from loadtests.run import hooks, mesh_run
 from loadtests.run.users import MeshUser
-from loadtests.verdict import Declared
+from loadtests.verdict import Expected
 
 __all__ = ["MeshUser"]
 PROXY = {"name": "istio-proxy", "image": "proxyv2"}
@@ -59,7 +59,7 @@ FIRED: dict[str, dict[str, Any]] = {
     "worker_report": {"client_id": "", "data": {}},
 }  # fmt: skip
 """What listeners are called with that a run on one machine without an error does not call."""
-READ = Rules(Declared({"anonymous": {"v1": 0.8, "v3": 0.2}}), "generation")
+READ = Rules(Expected({"anonymous": {"v1": 0.8, "v3": 0.2}}), "generation")
 arrived: dict[str, list[float]] = {pod: [] for pod in PODS}
 sentinels: dict[str, dict[str, Any]] = {}
 """Path -> object, as they were written."""

@@ -9,10 +9,10 @@ import yaml
 
 from loadtests.entries import entry
 from loadtests.rules.conditions import present
-from loadtests.rules.declared import BrokenPromiseError, Rules, Shares, placed
+from loadtests.rules.expectations import BrokenPromiseError, Rules, Shares, placed
 from loadtests.rules.view import viewed
 from loadtests.samples import shadow
-from loadtests.verdict import ERROR, Declared, Observed, Outcome, judge
+from loadtests.verdict import ERROR, Expected, Observed, Outcome, judge
 from tests.unit import pods
 from tests.unit.test_inputs import PROJECT
 
@@ -67,7 +67,7 @@ def test_a_version_without_a_store_has_no_expectation() -> None:
 
 
 def test_responses_and_sources_are_labelled_by_version() -> None:
-    rules = Rules(Declared({}), "")
+    rules = Rules(Expected({}), "")
     labelled = QUESTION.label(
         {
             "test traffic": {"reviews-shadow-1 1,1": 5, "reviews-shadow-1 5,4": 2, "reviews-shadow-1 3,3": 1, ERROR: 1},
@@ -87,9 +87,9 @@ def test_each_source_is_compared_with_its_part_of_the_path() -> None:
     views = {source.name: source.view(sent) for source in QUESTION.sources}
     assert views["the proxies of reviews"] == views["the access logs"] == {"normal": 200, "shadow": 100}
     assert views["the stores"] == views["the proxies of ratings"] == {"normal": 300}
-    declared = Declared({"a": {"normal": 1.0}, "b": {"shadow": 1.0}})
+    expected = Expected({"a": {"normal": 1.0}, "b": {"shadow": 1.0}})
     counts = {"a": {"normal": 200}, "b": {"reviews shadow, store normal": 100}}
     right = {"the proxies of reviews": {"normal": 200, "shadow": 100}, "the stores": {"normal": 300}}
-    assert judge(declared, Observed(counts, sources=right, views=views)).outcome is Outcome.FAIL, "all sources saw the leak"
+    assert judge(expected, Observed(counts, sources=right, views=views)).outcome is Outcome.FAIL, "all sources saw the leak"
     wrong = right | {"the stores": {"normal": 200, "shadow": 100}}
-    assert judge(declared, Observed(counts, sources=wrong, views=views)).outcome is Outcome.VOID, "the stores did not"
+    assert judge(expected, Observed(counts, sources=wrong, views=views)).outcome is Outcome.VOID, "the stores did not"

@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.view import View, not_modelled, viewed
-from loadtests.verdict import Declared
+from loadtests.verdict import Expected
 
 Objects = Sequence[Mapping[str, Any]]
 """Kubernetes objects as the API gives them."""
@@ -35,7 +35,7 @@ class NotModelledError(Exception):
 class Rules:
     """The rules in force for one question."""
 
-    declared: Declared
+    expected: Expected
     generation: str
     """Changes whenever a rule's spec does; metadata and status do not count."""
     whole_service: bool = True
@@ -90,7 +90,7 @@ def generation(objects: Objects) -> str:
     return ",".join(sorted((*others, *pods)))
 
 
-def expectations(
+def work_out_shares(
     objects: Objects, requests: Mapping[str, Mapping[str, Any]], expect: Callable[[Sequence[View], Mapping[str, Any]], Shares]
 ) -> tuple[dict[str, Shares], dict[str, tuple[str, ...]], dict[str, str]]:
     """What ``expect`` makes of each request, read by views of its own.

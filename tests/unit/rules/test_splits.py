@@ -11,7 +11,7 @@ from loadtests.entries.question import Split
 from loadtests.mesh.observed import arrived_of, by_version, inbound_requests, logged_since
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.conditions import holds
-from loadtests.rules.declared import Rules
+from loadtests.rules.expectations import Rules
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
 from loadtests.verdict import ERROR
@@ -61,14 +61,14 @@ def virtual_service(
 
 def test_weights_become_shares() -> None:
     rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
-    assert rules.declared.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
-    assert rules.declared.broken == ()
+    assert rules.expected.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
+    assert rules.expected.broken == ()
     assert not rules.whole_service
 
 
 def test_each_class_gets_the_first_route_that_matches_it() -> None:
     objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
-    shares = promise(QUESTION, objects).declared.shares
+    shares = promise(QUESTION, objects).expected.shares
     assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
 
 
@@ -85,7 +85,7 @@ def test_each_class_gets_the_first_route_that_matches_it() -> None:
     ],
 )
 def test_an_expectation_that_cannot_be_met_is_broken(objects: list[dict[str, Any]], words: str) -> None:
-    assert any(words in reason for reason in promise(QUESTION, objects).declared.broken)
+    assert any(words in reason for reason in promise(QUESTION, objects).expected.broken)
 
 
 def test_an_edit_changes_the_generation_and_so_does_a_second_rule() -> None:

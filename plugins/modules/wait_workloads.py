@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: waits until the Deployments of a namespace are rolled out, and says why when they are not."""
+"""Ansible module: waits until the workloads of a namespace are rolled out, and says why when they are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: wait_workloads
-short_description: Waits for the Deployments of a namespace, and fails with the cluster's own reason
+short_description: Waits for the workloads of a namespace, and fails with the cluster's own reason
 options:
   namespace: {description: Namespace to look at., type: str, required: true}
   kubeconfig: {description: Kubeconfig of the cluster., type: path, required: true}
@@ -37,15 +37,19 @@ pods:
 """
 
 
-def rollout_gaps(deployments: list[dict[str, Any]]) -> list[str]:
-    """Deployments whose wanted generation is not yet fully available, one line each."""
+def rollout_gaps(workloads: list[dict[str, Any]]) -> list[str]:
+    """Deployments, StatefulSets and DaemonSets whose wanted generation is not yet fully available, one line each."""
     gaps = []
-    for item in deployments:
-        name, want = item["metadata"]["name"], item["spec"].get("replicas", 1)
-        status = item.get("status", {})
+    for item in workloads:
+        name, status = item["metadata"]["name"], item.get("status", {})
         seen = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-        have = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
-        if not seen or have < want or status.get("replicas", 0) != want:
+        if item["kind"] == "DaemonSet":
+            want = total = status.get("desiredNumberScheduled", 0)
+            have = min(status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+        else:
+            want, total = item["spec"].get("replicas", 1), status.get("replicas", 0)
+            have = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
+        if not seen or have < want or total != want:
             gaps.append(f"{name} {have}/{want}")
     return gaps
 
@@ -98,17 +102,17 @@ def main() -> None:
 
     until = time.monotonic() + module.params["timeout"]
     # A watch takes nothing from those that are waited for. What it says is only a reason to look: an older generation may
-    # be available, and it knows neither StatefulSets nor sidecars.
+    # be available, and it covers neither StatefulSets, DaemonSets nor sidecars.
     watch = ["wait", "--for=condition=Available", "deployments", "--all", f"--timeout={module.params['timeout']}s"]
     subprocess.run(
         ["kubectl", "--kubeconfig", module.params["kubeconfig"], "-n", namespace, *watch], capture_output=True, check=False
     )
     while True:
-        found = get("deployments,statefulsets,pods")
+        found = get("deployments,statefulsets,daemonsets,pods")
         pods = [item for item in found if item["kind"] == "Pod"]
-        deployments = [item for item in found if item["kind"] != "Pod"]
+        workloads = [item for item in found if item["kind"] != "Pod"]
         alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
-        gaps = rollout_gaps(deployments) or ([] if deployments else ["no Deployment is there"])
+        gaps = rollout_gaps(workloads) or ([] if workloads else ["no Deployment, StatefulSet or DaemonSet exists"])
         bare = [
             p["metadata"]["name"]
             for p in alive

@@ -6,16 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kubeconfig import written
+from tests.kubernetes_api import Api
 from tests.unit.test_inputs import PROJECT, plugin
 
 kind_cluster = plugin("modules", "kind_cluster")
@@ -324,45 +321,14 @@ def test_a_name_that_the_hosts_file_has_is_refused(host: Host, line: str, accept
 
 # -- labs whose folder is gone ----------------------------------------------------------------------------------------
 
-API = {
-    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.3"},
-    "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-    "/api/v1": {
-        "kind": "APIResourceList", "groupVersion": "v1",
-        "resources": [{"name": "namespaces", "singularName": "", "namespaced": False, "kind": "Namespace", "verbs": ["list"]}],
-    },
-}  # fmt: skip
-
-
-@contextmanager
-def cluster(folder: Path, namespaces: list[str]) -> Iterator[str]:
-    """The kubeconfig of a read-only cluster that has these namespaces with the lab's label."""
-    found = [{"metadata": {"name": name, "labels": LABELS}} for name in namespaces]
-    answers = API | {"/api/v1/namespaces": {"kind": "NamespaceList", "apiVersion": "v1", "metadata": {}, "items": found}}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(answers.get(self.path.partition("?")[0], {})).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by the base class
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield written(folder, server.server_address[1])
-        server.shutdown()
-
 
 @pytest.mark.parametrize("namespaces", [["bookinfo", "istio-system"], []])
 def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Host, namespaces: list[str]) -> None:
     host.environment |= {"NO_PROXY": "127.0.0.1", "TMPDIR": str(host.folder)}
-    with cluster(host.folder, namespaces) as kubeconfig:
+    api = Api()
+    api.add("v1", "Namespace", *namespaces, labels=LABELS)
+    with api.served():
+        kubeconfig = written(host.folder, api.port)
         command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventories/existing", "playbooks/destroy_lab.yml"]
         given = {"lab_name": "dev", "existing_cluster_kubeconfig": kubeconfig, "ansible_python_interpreter": sys.executable}
         done = subprocess.run(
@@ -372,6 +338,73 @@ def test_a_lab_on_a_cluster_that_stays_is_not_forgotten_with_its_folder(host: Ho
     if namespaces:
         assert "whose cluster holds a lab (bookinfo, istio-system), but the kubeconfig of lab dev is gone" in done.stderr
         assert "make lab INVENTORY=existing LAB=dev" in done.stderr
+
+
+# -- what is taken off a cluster that stays ---------------------------------------------------------------------------
+
+LEFTOVERS = """#!/bin/sh
+case "$*" in *"namespace istio-system"*) [ -e "$FOLDER/looked" ] || echo namespace/istio-system; touch "$FOLDER/looked" ;; esac
+"""
+
+
+def played(host: Host, role: str, tasks_from: str, **given: object) -> subprocess.CompletedProcess[str]:
+    """Run a part of a role."""
+    playbook = host.folder / "play.yml"
+    task = {"name": "It", "ansible.builtin.include_role": {"name": str(PROJECT / "roles" / role), "tasks_from": tasks_from}}
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    environment = host.environment | {"NO_PROXY": "127.0.0.1", "TMPDIR": str(host.folder)}
+    given |= {f"{role}_timeout": 4, "ansible_python_interpreter": sys.executable}
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", str(playbook)]
+    return subprocess.run(
+        [*command, "-e", json.dumps(given)], capture_output=True, text=True, check=False, env=environment, cwd=PROJECT
+    )
+
+
+def test_only_what_carries_the_labs_label_is_removed(host: Host) -> None:
+    api, roles = Api(), "rbac.authorization.k8s.io/v1"
+    api.add("v1", "Namespace", "shop", "istio-system")
+    api.objects["/api/v1/namespaces/istio-system"]["metadata"]["labels"] = LABELS | {
+        "kubernetes.io/metadata.name": "istio-system"
+    }
+    api.add(roles, "ClusterRole", "admin")
+    kept = api.names
+    api.add("v1", "Namespace", "bookinfo", "telemetry", labels=LABELS)
+    api.add(roles, "ClusterRole", "locust", labels=LABELS)
+    api.add(roles, "ClusterRoleBinding", "locust", labels=LABELS)
+    with api.served():
+        own = {"existing_cluster_own_kubeconfig": written(host.folder, api.port), "existing_cluster_record": "r"}
+        of_others = {"existing_cluster_kubeconfig": "k", "existing_cluster_oldest": "1", "existing_cluster_newest": "2"}
+        given = {**own, **of_others, "existing_cluster_namespaces": []}
+        changes = []
+        for _ in range(2):
+            done = played(host, "existing_cluster", "remove", **given)
+            assert done.returncode == 0, done.stderr
+            changes.append("changed=1" in done.stdout)
+    assert api.names == kept
+    assert changes == [True, False]
+
+
+def test_only_what_is_istios_is_uninstalled(host: Host) -> None:
+    api, crds = Api(), "apiextensions.k8s.io/v1"
+    (host.folder / "kubectl").write_text(LEFTOVERS)
+    (host.folder / "istioctl").symlink_to(host.folder / "kubectl")
+    api.add("v1", "Namespace", "shop", labels={"istio-injection": "enabled", "team": "a"})
+    api.add("v1", "ConfigMap", "kube-root-ca.crt", namespace="shop")
+    api.add(crds, "CustomResourceDefinition", "foos.example.com", "istio.io.example.com")
+    api.add("networking.k8s.io/v1", "IngressClass", "nginx")
+    kept = api.names
+    api.add("v1", "Namespace", "istio-system")
+    api.add("v1", "ConfigMap", "istio-ca-root-cert", "istio-ca-crl", namespace="shop")
+    api.add(crds, "CustomResourceDefinition", "gateways.networking.istio.io", "telemetries.telemetry.istio.io")
+    api.add(crds, "CustomResourceDefinition", "httproutes.gateway.networking.k8s.io", labels={"istio-lab/part": "gateway-api"})
+    api.add("networking.k8s.io/v1", "IngressClass", "istio")
+    with api.served():
+        given = dict.fromkeys(("version", "hub", "state_dir", "forwarder", "gateway_api_dir"), "x")
+        named = {f"istio_{name}": value for name, value in given.items()}
+        done = played(host, "istio", "uninstall", istio_kubeconfig=written(host.folder, api.port), **named)
+    assert done.returncode == 0, done.stderr
+    assert api.names == kept
+    assert api.objects["/api/v1/namespaces/shop"]["metadata"]["labels"] == {"team": "a"}
 
 
 def test_built_images_in_use_by_a_container_are_kept(host: Host) -> None:

@@ -371,6 +371,20 @@ def test_paths_on_command_lines_are_quoted() -> None:
     assert unquoted == []
 
 
+def test_where_a_task_runs_kubectl_a_comment_says_why_no_module_does() -> None:
+    unexplained = []
+    for file in [
+        *PROJECT.glob("roles/*/tasks/*.yml"),
+        *PROJECT.glob("playbooks/*.yml"),
+        *PROJECT.glob("playbooks/tasks/*.yml"),
+    ]:
+        text = file.read_text()
+        runs = re.search(r"\bkubectl --|- kubectl\n|__loadtest_kubectl \}\}", text)
+        if runs and not re.search(r"# .*\bkubectl\b", text):
+            unexplained.append(str(file.relative_to(PROJECT)))
+    assert unexplained == []
+
+
 PLAYBOOKS = {
     "done": ("[{debug: {msg: fine}}]", 0, ""),
     "refused": ("[{assert: {that: false, fail_msg: 'X: 1; nothing was changed'}}]", 1, "X: 1; nothing was changed"),

@@ -50,7 +50,7 @@ def open_loop(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProces
 def by_fortio(fortio: Path, folder: Path) -> float:
     """fortio's p99 in milliseconds, at the same rate on the same target.
 
-    Its histogram's buckets widen with the distance from the offset, so that is what no answer is quicker than.
+    The buckets of its histogram widen with the distance from the offset, so the offset is what no response is faster than.
     """
     file = folder / "fortio.json"
     command = [

@@ -66,7 +66,7 @@ SET = {
 }
 
 DEFAULTS = {
-    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY"), ""),
+    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON"), ""),
     **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
     "LAB": "istio-lab",
     "INVENTORY": "kind",
@@ -405,6 +405,19 @@ def open_page(call: Call) -> int:
     return call.python("scripts/open.py", "--kubeconfig", call.kubeconfig, call.given["WHAT"])
 
 
+def doctor(call: Call) -> int:
+    """Check the lab and its host."""
+    return call.python("-m", "scripts.doctor", "--state", call.state, *(["--json"] if call.given["JSON"] else []))
+
+
+def diagnose(call: Call) -> int:
+    """Collect what is needed to find a fault."""
+    if not call.state.is_dir():
+        raise RefusedError(f"LAB: lab {call.lab} does not exist; create it: make lab LAB={call.lab}; nothing was written")
+    file = ["--file", os.path.abspath(call.given["FILE"])] if call.given["FILE"] else []
+    return call.python("-m", "scripts.diagnose", "--state", call.state, *file)
+
+
 def explain(call: Call) -> int:
     """Explain a pod's sidecar."""
     call.need_lab()
@@ -471,6 +484,8 @@ VERBS = {
     "latency": Verb("Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
     "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
     "open": Verb("Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page),
+    "doctor": Verb("Check the lab and its host, and say how to mend what is broken (JSON=1: for programs)", doctor),
+    "diagnose": Verb("Collect versions, events, logs, rules and proxies into one archive, without secrets (FILE=)", diagnose),
     "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
     "docs": Verb("Build the documentation site, which needs no server: build/site/index.html", write_docs, "docs"),
     "destroy": Verb("Remove the lab (CACHE=1: and its built artifacts)", destroy),

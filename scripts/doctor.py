@@ -120,8 +120,8 @@ def proxies(status: Objects, pods: Objects) -> Check:
 
     :param status: ``ClientConfig`` of each proxy, as ``istioctl proxy-status`` prints it
     """
-    # A node's identity: type~address~pod.namespace~domain
-    known = {config["node"]["id"].split("~")[2]: config for config in status}
+    # Named pod.namespace.
+    known = {config["node"]["id"]: config for config in status}
     wrong, count = [], 0
     for pod in pods:
         parts = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
@@ -239,8 +239,9 @@ class Lab:
     def check_containers(self) -> Check:
         """The nodes' containers."""
         label = f"label=io.x-k8s.kind.cluster={self.name}"
-        printed = run(self.engine, "ps", "--all", "--filter", label, "--format", "{{.Names}} {{.State}}")
-        return containers(dict(line.split(maxsplit=1) for line in printed.splitlines()), self.engine)
+        found = run(self.engine, "ps", "--all", "--quiet", "--filter", label).split()
+        printed = run(self.engine, "inspect", "--format", "{{.Name}} {{.State.Status}}", *found) if found else ""
+        return containers(dict(line.lstrip("/").split(maxsplit=1) for line in printed.splitlines()), self.engine)
 
     def check_api(self) -> Check:
         """The API server."""

@@ -448,9 +448,11 @@ def program(*words: str) -> Callable[[Call], int]:
 
 
 def show_help(call: Call) -> int:
-    """Print every verb with its description."""
-    for name, verb in VERBS.items():
-        print(f"{name:<10} {verb.does}")
+    """Print every verb with its description, by task."""
+    for task, verbs in TASKS.items():
+        print(f"{task}:")
+        for name, verb in verbs.items():
+            print(f"  make {name:<10} {verb.does}")
     return DONE
 
 
@@ -467,35 +469,57 @@ class Verb:
     packages: str = "lab"
 
 
+TASKS = {
+    "Build a lab, and remove it": {
+        "lab": Verb("Build or update the lab: images, cluster, mesh, Bookinfo (BUNDLE=file: without a network)", make_lab, ""),
+        "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
+        "destroy": Verb("Remove the lab (CACHE=1: and its built artifacts)", destroy),
+        "bundle": Verb(
+            "Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64)", make_bundle
+        ),
+        "unbundle": Verb("Unpack a bundle (BUNDLE=file)", unbundle, ""),
+    },
+    "Judge the mesh": {
+        "load": Verb(
+            "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster: from inside it",
+            load,
+        ),
+        "verify": Verb("Judge every entry and write one report", play("verify_catalogue.yml")),
+        "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
+        "catalogue": Verb("List the entries with their last verdict", list_catalogue),
+        "latency": Verb("Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
+    },
+    "Look into a lab": {
+        "open": Verb(
+            "Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page
+        ),
+        "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
+        "doctor": Verb("Check the lab and its host, and say how to mend what is broken (JSON=1: for programs)", doctor),
+        "diagnose": Verb(
+            "Collect versions, events, logs, rules and proxies into one archive, without secrets (FILE=)", diagnose
+        ),
+        "env": Verb(
+            'Print shell commands that put the lab\'s tools on PATH: eval "$(make env)"', program("scripts/env.sh"), ""
+        ),
+    },
+    "Work on the project": {
+        "test": Verb(
+            "Lint, unit tests, and every capability once on one lab (ONLY=scenario: just that one)", test("core"), "dev"
+        ),
+        "test-full": Verb(
+            "The same for everything: every entry, other clusters, pulled images, the bundle", test("full"), "dev"
+        ),
+        "lint": Verb("Run ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
+        "unit": Verb("Run the unit tests only", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
+        "docs": Verb("Build the documentation site, which needs no server: build/site/index.html", write_docs, "docs"),
+        "bench": Verb("Time the lab against the same steps by hand", program(".venv/bin/python", "scripts/bench.py"), "dev"),
+        "lock": Verb("Update the requirements lock files", program("scripts/lock.sh"), "dev"),
+    },
+}
+"""Every verb but help, by what it is for."""
 VERBS = {
     "help": Verb("Show the verbs", show_help, ""),
-    "lab": Verb("Build or update the lab: images, cluster, mesh, Bookinfo (BUNDLE=file: without a network)", make_lab, ""),
-    "unbundle": Verb("Unpack a bundle (BUNDLE=file)", unbundle, ""),
-    "bundle": Verb(
-        "Write the lab into one file, for hosts without a network (FILE=build/istio-lab.bundle, ARCH=arm64)", make_bundle
-    ),
-    "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
-    "load": Verb(
-        "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster WORKERS=4: in the cluster",
-        load,
-    ),
-    "catalogue": Verb("List the entries with their last verdict", list_catalogue),
-    "verify": Verb("Judge every entry and write one report", play("verify_catalogue.yml")),
-    "latency": Verb("Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
-    "telemetry": Verb("Add Prometheus and Zipkin to the lab", play("install_telemetry.yml")),
-    "open": Verb("Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page),
-    "doctor": Verb("Check the lab and its host, and say how to mend what is broken (JSON=1: for programs)", doctor),
-    "diagnose": Verb("Collect versions, events, logs, rules and proxies into one archive, without secrets (FILE=)", diagnose),
-    "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
-    "docs": Verb("Build the documentation site, which needs no server: build/site/index.html", write_docs, "docs"),
-    "destroy": Verb("Remove the lab (CACHE=1: and its built artifacts)", destroy),
-    "env": Verb('Print shell commands that put the lab\'s tools on PATH: eval "$(make env)"', program("scripts/env.sh"), ""),
-    "test": Verb("Lint, unit tests, and every capability once on one lab (ONLY=scenario: just that one)", test("core"), "dev"),
-    "test-full": Verb("The same for everything: every entry, other clusters, pulled images, the bundle", test("full"), "dev"),
-    "lint": Verb("Run ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
-    "unit": Verb("Run the unit tests only", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
-    "bench": Verb("Time the lab against the same steps by hand", program(".venv/bin/python", "scripts/bench.py"), "dev"),
-    "lock": Verb("Update the requirements lock files", program("scripts/lock.sh"), "dev"),
+    **{name: verb for verbs in TASKS.values() for name, verb in verbs.items()},
 }
 
 

@@ -45,8 +45,7 @@ def pod(name: str, phase: str = "Running", *, sidecar: bool = True, going: bool 
 
 
 def config(name: str, *statuses: str) -> dict[str, Any]:
-    identity = f"sidecar~10.0.0.1~{name}.shop~shop.svc.cluster.local"
-    return {"node": {"id": identity}, "genericXdsConfigs": [{"configStatus": status} for status in statuses]}
+    return {"node": {"id": f"{name}.shop"}, "genericXdsConfigs": [{"configStatus": status} for status in statuses]}
 
 
 WAITING = {

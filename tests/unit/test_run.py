@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts import run
 from tests.unit.test_inputs import PROJECT, plugin
 
 # A stand-in for ansible-playbook that reports all settings that would affect Ansible, pip, Locust and the mesh's clients.
@@ -556,3 +557,12 @@ def test_forked_locust_takes_no_other_settings(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=PROJECT, env=given, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.strip() == "0", done.stderr
     assert "MeshUser" in (tmp_path / "output").read_text()
+
+
+def test_help_names_every_verb_once_by_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    verbs = [line.split()[1] for line in printed if line.startswith("  make ")]
+    assert sorted(verbs) == sorted(set(run.VERBS) - {"help"})
+    assert [line for line in printed if not line.startswith("  make ")] == [f"{task}:" for task in run.TASKS]
+    assert max(map(len, printed)) <= 128

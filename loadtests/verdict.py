@@ -234,20 +234,21 @@ def _still_needed(lines: Sequence[Share], n: int, margin: float) -> int:
     return max(1, math.ceil(n * min((gap / margin) ** 2, 100.0)) - n)
 
 
-def _described(outcome: str) -> str:
+def described(outcome: str) -> str:
+    """An outcome in words: that of a whole service, and that of no response, have no name of their own."""
     return {"": "the service", ERROR: "no valid response"}.get(outcome, outcome)
 
 
 def _described_shares(expected: Mapping[str, float]) -> str:
     """``v1 80.0%, v3 20.0%``."""
-    return ", ".join(f"{_described(outcome)} {share:.1%}" for outcome, share in expected.items() if share > 0)
+    return ", ".join(f"{described(outcome)} {share:.1%}" for outcome, share in expected.items() if share > 0)
 
 
 def _described_counts(counts: Mapping[str, int]) -> str:
     """``v1 90 of 100 (90.0%), v3 10 of 100 (10.0%)``, the most frequent first."""
     total = sum(counts.values())
     often = sorted(((outcome, n) for outcome, n in counts.items() if n), key=lambda one: -one[1])
-    return ", ".join(f"{_described(outcome)} {n} of {total} ({n / total:.1%})" for outcome, n in often)
+    return ", ".join(f"{described(outcome)} {n} of {total} ({n / total:.1%})" for outcome, n in often)
 
 
 def judge_class(name: str, expected: Mapping[str, float], counts: Mapping[str, int], d: Expected) -> ClassVerdict:

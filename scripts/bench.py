@@ -99,7 +99,7 @@ class Memory(threading.Thread):
 
 def main() -> None:
     """Measure memory in one run, then time pairs of a warm lab and the steps by hand."""
-    make = ["make", "--no-print-directory", f"LAB={NAME}"]
+    make = ["make", "--no-print-directory", f"LAB={NAME}", "VERBOSE=1"]
     kept = PROJECT / "build" / "bench"
     labs, hands, parts = [], [], []
     run(*make, "destroy")

@@ -66,7 +66,7 @@ SET = {
 }
 
 DEFAULTS = {
-    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON"), ""),
+    **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON", "VERBOSE"), ""),
     **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
     "LAB": "istio-lab",
     "INVENTORY": "kind",
@@ -271,7 +271,8 @@ class Call:
         command: list[str | Path] = [BIN / "ansible-playbook", "--inventory", f"inventories/{self.given['INVENTORY']}"]
         command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *more]
         command += ["--extra-vars", json.dumps(variables)] if variables else []
-        return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log"})
+        shown = {} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"}
+        return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log", **shown})
 
     def need_lab(self) -> None:
         """:raises RefusedError: if the lab does not exist."""
@@ -337,8 +338,13 @@ def load(call: Call) -> int:
     sender: dict[str, str | bool | int] = {"loadtest_where": given["WHERE"], "loadtest_workers": given["WORKERS"]}
     if given["UI"]:
         return console(call, sender)
+    begun, broken = time.time(), "control" if given["VARIANT"] == "control" else ""
     with call.lock() as held:
-        return call.play("run_loadtest.yml", held, lab_entry=given["ENTRY"], lab_variant=given["VARIANT"], **sender)
+        status = call.play("run_loadtest.yml", held, lab_entry=given["ENTRY"], lab_variant=given["VARIANT"], **sender)
+        results = str(call.state / "results" / broken)
+        words = ("--results", results, "--entry", given["ENTRY"], "--since", str(begun))
+        call.python("-m", "loadtests.reports.terminal", *words)
+    return status
 
 
 def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:

@@ -24,7 +24,7 @@ from loadtests.entries.question import AT_SERVER, Counts, Question
 from loadtests.mesh import analysis, observed, propagation, sources, versions
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
-from loadtests.reports import report
+from loadtests.reports import report, terminal
 from loadtests.reports.report import Progress
 from loadtests.rules.expectations import Rules
 from loadtests.run.workers import Workers
@@ -38,6 +38,8 @@ PROPAGATION_SECONDS = 30.0
 WARM_UP_SECONDS = 3.0
 ALLOWANCE_SECONDS = 150
 """What a run may take beyond ``--max-seconds``: it waits for workers and proxies before, and asks other sources after."""
+STATUS = "status"
+"""File beside the reports that says how far a run has come; it goes when there is a verdict."""
 EDITED = "a rule was edited while the run watched it"
 
 
@@ -353,6 +355,12 @@ class MeshRun:
         arrived = observed.arrived_of(sent, now - baseline.arrived, loose, share)
         self.tally.at_server = {"arrived": arrived, "did not arrive": max(0, sent - arrived)}
 
+    def tell(self) -> None:
+        """Write how far the run has come, for whoever waits for it without a page."""
+        if self.headless:
+            line = terminal.status(self.verdict, self.environment.stats.total.current_rps)
+            report.write_whole(self.folder, {STATUS: f"{line}\n"})
+
     def settle(self) -> None:
         """Tell users, on every side, which traffic classes have passed: they go on with the others."""
         settled = frozenset(c.name for c in self.verdict.classes if c.outcome is Outcome.PASS)
@@ -390,6 +398,7 @@ class MeshRun:
                     self.ask_server(subject)
                 self.verdict, counts = self.look(subject), self.tally.so_far()
                 self.settle()
+                self.tell()
                 # Traffic may have met rules that were edited since they were read last: then this is no verdict.
                 if (looks % 2 == 0 or self.decided()) and subject.is_edited():
                     if self.headless:
@@ -469,6 +478,7 @@ class MeshRun:
         with self.last_word:
             files = report.write(self.folder, verdict, self.facts(running))
             self.finished = verdict is self.verdict
+            (self.folder / STATUS).unlink(missing_ok=True)
         for file in files if self.finished else []:
             log.info("report: %s", file)
 
@@ -507,6 +517,7 @@ class MeshRun:
         verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {self.tally.answered} requests",))
         os.write(2, f"{self.options.entry}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
         report.write(self.folder, verdict, self.facts({}))
+        (self.folder / STATUS).unlink(missing_ok=True)
         return verdict.outcome.exit_code
 
     def enforce(self) -> None:

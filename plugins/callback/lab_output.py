@@ -1,10 +1,12 @@
-"""Callback ``lab_output``: Ansible's default output, with one line for a failure; the log has the rest."""
+"""Callback ``lab_output``: Ansible's default output with one line for a failure, or in brief: messages and failures only."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,19 @@ description:
   - A play is named once a task of it runs.
   - A failed task is reported as one line that says why. What else Ansible knows about it goes to the file that LAB_LOG names,
     when its folder is there, and to the terminal with -v.
+  - With LAB_OUTPUT=brief, everything goes to that file, and to the terminal only what a task says (debug, and what an assertion
+    says when it holds) and why one failed. Callback lab_progress shows the phases.
 author: istio-lab developers
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
 """
+BRIEF = os.environ.get("LAB_OUTPUT") == "brief"
+HELD = "All assertions passed"
+"""What an assertion says that has nothing to say."""
+LOG_BYTES = 5 * 1024**2
+"""A log that has grown beyond it is begun anew; the one before is kept."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 BARE = ("non-zero return code", "One or more items failed")
 """Messages that do not say why."""
 RAW = "kubernetes.core."
@@ -54,6 +64,64 @@ def reason(result: Mapping[str, Any]) -> str:
     return " ".join(printed[0].split()) if printed else message or "no reason given"
 
 
+def kept(text: str) -> str:
+    """Append to the lab's log, if the lab has a folder for it; its path, or ''."""
+    path = Path(os.environ.get("LAB_LOG", ""))
+    if not path.name or not path.parent.is_dir():
+        return ""
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_name(f"{path.name}.1"))
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
+        log.write(text)
+    return str(path)
+
+
+def said(action: str, result: Mapping[str, Any]) -> list[str]:
+    """What a task tells whoever runs the playbook, line by line."""
+    message = result.get("msg")
+    if action not in ("ansible.builtin.debug", "ansible.builtin.assert") or not message or message == HELD:
+        return []
+    return [str(line) for line in message] if isinstance(message, list) else str(message).splitlines()
+
+
+class Log:
+    """Ansible's display, as far as its default output uses it, with the lab's log in place of the terminal."""
+
+    def __init__(self, display: Any) -> None:
+        self._display = display
+        self._waiting = [f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {Path(sys.argv[-1]).name}\n"]
+        """What has been said before the lab had a folder: a command that is refused leaves none."""
+
+    def __getattr__(self, name: str) -> Any:
+        """What else there is of it."""
+        return getattr(self._display, name)
+
+    def display(self, msg: str, *_: Any, newline: bool = True, log_only: bool = False, **__: Any) -> None:
+        """A line, without colour; what Ansible says twice, once for its own log, is kept once."""
+        if log_only:
+            return
+        self._waiting.append(f"{plain(msg)}\n" if newline else plain(msg))
+        if kept("".join(self._waiting)):
+            self._waiting.clear()
+
+    def banner(self, msg: str, *_: Any, **__: Any) -> None:
+        """A heading."""
+        self.display(f"\n{msg} {'*' * max(3, 79 - len(msg))}")
+
+    def warning(self, msg: str, *_: Any, **__: Any) -> None:
+        """A warning."""
+        self.display(f"[WARNING]: {msg}")
+
+    def deprecated(self, msg: str, *_: Any, **__: Any) -> None:
+        """What Ansible will take no longer."""
+        self.display(f"[DEPRECATED]: {msg}")
+
+
+def plain(text: str) -> str:
+    """A text without the terminal's colours."""
+    return COLOURS.sub("", text)
+
+
 class CallbackModule(Default):
     """One line for each failure."""
 
@@ -63,6 +131,9 @@ class CallbackModule(Default):
 
     def __init__(self) -> None:
         super().__init__()
+        self._terminal: Any = self._display
+        if BRIEF and not self._terminal.verbosity:
+            self._display: Any = Log(self._terminal)
         self._unnamed: Any = None
         """The current play, until a task of it runs."""
 
@@ -83,13 +154,12 @@ class CallbackModule(Default):
             super().v2_runner_on_failed(result, ignore_errors)
             return
         why, name = reason(result.result), result.task.get_name()
-        known = self._dump_results(dict(result.result))
-        kept = self._log(f"{name}: {why}\n{known}")
+        log = kept(f"{name}: {why}\n{self._dump_results(dict(result.result))}\n")
         # A message of the project's own is complete; a command's or kubernetes.core's needs the task's name, and the log.
         raw = result.task.action.startswith(RAW)
         if raw or why.startswith(BARE) or why != " ".join(str(result.result.get("msg", "")).split()):
-            why = f"{name}: {concise(why) if raw else why}" + (f"; log: {kept}" if kept else "")
-        self._display.display(f"[ERROR]: {why}", color=C.COLOR_ERROR, stderr=True)
+            why = f"{name}: {concise(why) if raw else why}" + (f"; log: {log}" if log else "")
+        self._terminal.display(f"[ERROR]: {why}", color=C.COLOR_ERROR, stderr=True)
         if ignore_errors:
             self._display.display("...ignoring", color=C.COLOR_SKIP)
 
@@ -103,12 +173,9 @@ class CallbackModule(Default):
         if self._display.verbosity:
             super()._handle_exception(result, use_stderr)
 
-    @staticmethod
-    def _log(text: str) -> str:
-        """Append to the lab's log, if the lab has a folder for it; its path."""
-        path = Path(os.environ.get("LAB_LOG", ""))
-        if not path.parent.is_dir() or not path.name:
-            return ""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as log:
-            log.write(f"{text}\n")
-        return str(path)
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """As Ansible has it; in brief, what the task says."""
+        super().v2_runner_on_ok(result)
+        if self._display is not self._terminal:
+            for line in said(result.task.resolved_action, result.result):
+                self._terminal.display(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 import threading
 import time
@@ -19,12 +21,16 @@ short_description: Progress of long tasks, and a table of phase times
 description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
   - Where a task has a variable whose name ends with _progress_log, the lines that this file receives meanwhile are shown.
+  - Where it has one whose name ends with _progress_status, the line that this file has at the moment stands for the task.
   - A phase is a play; the table at the end lists those in which a task ran.
+  - With LAB_OUTPUT=brief, each phase is one line with its time once it ends, and on a terminal what it is at until then.
   - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
     and where the last play did nothing; with 0 otherwise.
 author: istio-lab developers
 """
 PERIOD_SECONDS = 20.0
+TERMINAL_SECONDS = 0.5
+"""How often a terminal shows what a playbook is at, which costs a line of a file nothing."""
 REFUSED = 1
 FAILED = 2
 """Exit statuses, as scripts/run.py has them."""
@@ -58,6 +64,58 @@ def lines_since(log: Path, start: int) -> tuple[list[str], int]:
     return whole.decode(errors="replace").splitlines(), start + len(whole) + (1 if whole else 0)
 
 
+def status_in(file: Path | None) -> str:
+    """The line that a file has at the moment; '' where there is none yet."""
+    try:
+        return " ".join(file.read_text(errors="replace").split()) if file else ""
+    except OSError:
+        return ""
+
+
+class Screen:
+    """The terminal in brief: a line for each phase that has ended, and what is under way where the terminal can show it."""
+
+    def __init__(self) -> None:
+        # Here, for it is needed in brief only.
+        from rich.console import Console
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._under_way = self._console.status("") if self._console.is_terminal else None
+        if self._under_way:
+            self._under_way.start()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it shows what is under way."""
+        return self._under_way is not None
+
+    def at(self, phase: str, task: str, seconds: float) -> None:
+        """Show what is under way."""
+        if self._under_way:
+            room = max(20, self._console.width - len(phase) - 20)
+            told = task if len(task) <= room else f"{task[: room - 3]}..."
+            self._under_way.update(f"{escaped(phase)}: [dim]{escaped(told)}, {seconds:.0f} s[/dim]")
+
+    def line(self, text: str, style: str = "") -> None:
+        """Print a line above it."""
+        self._console.print(escaped(text), style=style or None)
+
+    def phase(self, name: str, seconds: float, good: bool) -> None:
+        """Print a phase that has ended."""
+        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
+        self._console.print(f"{mark} {escaped(name):<50} {seconds:7.1f} s")
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+        if self._under_way:
+            self._under_way.stop()
+
+
+def escaped(text: str) -> str:
+    """A text without meaning to rich's markup."""
+    return text.replace("[", r"\[")
+
+
 class CallbackModule(CallbackBase):
     """One timer thread beside Ansible's own output."""
 
@@ -69,6 +127,8 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         self._phases: list[tuple[str, float]] = []
+        self._printed = 0
+        """How many of them the screen has shown as ended."""
         self._last: Any = None
         self._current: Any = None
         self._started = 0.0
@@ -78,21 +138,41 @@ class CallbackModule(CallbackBase):
         self._failure = FAILED
         # Host -> the task that it is at, and since when: lanes of a play are at different ones.
         self._tasks: dict[str, tuple[str, float]] = {}
+        self._status: Path | None = None
         # Log -> how much of it has been shown, or was there before.
         self._shown: dict[Path, int] = {}
         self._ended = threading.Event()
+        self._screen = Screen() if os.environ.get("LAB_OUTPUT") == "brief" and not self._display.verbosity else None
+        if self._screen:
+            atexit.register(self._screen.end)
         threading.Thread(target=self._tick, daemon=True).start()
 
     def _tick(self) -> None:
-        while not self._ended.wait(PERIOD_SECONDS):
+        live = self._screen is not None and self._screen.lives
+        while not self._ended.wait(TERMINAL_SECONDS if live else PERIOD_SECONDS):
             for host, (name, started) in list(self._tasks.items()):
-                if time.monotonic() - started > PERIOD_SECONDS:
-                    lane = "" if host == "localhost" else f"[{host}] "
-                    self._display.display(f"... {lane}{name}: {time.monotonic() - started:.0f} s", color="cyan")
+                seconds, lane = time.monotonic() - started, "" if host == "localhost" else f"[{host}] "
+                if self._screen and live:
+                    self._screen.at(self._phases[-1][0], f"{lane}{status_in(self._status) or name}", seconds)
+                elif seconds > PERIOD_SECONDS:
+                    self._print(f"... {lane}{name}: {seconds:.0f} s")
             for log, shown in list(self._shown.items()):
                 new, self._shown[log] = lines_since(log, shown)
                 for line in new:
-                    self._display.display(f"    {line}", color="cyan")
+                    self._print(f"    {line}")
+
+    def _print(self, line: str) -> None:
+        if self._screen:
+            self._screen.line(line, "cyan")
+        else:
+            self._display.display(line, color="cyan")
+
+    def _end_phase(self, good: bool) -> None:
+        """Print the phase that ends now, unless that was done."""
+        if self._screen and len(self._phases) > self._printed:
+            name, started = self._phases[-1]
+            self._printed = len(self._phases)
+            self._screen.phase(name, time.monotonic() - started, good)
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """The phase that has to be reached."""
@@ -100,6 +180,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A new phase, once a task of it runs: a preflight that has nothing left to check is none."""
+        self._end_phase(good=True)
         self._current, self._started = play, time.monotonic()
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -109,12 +190,13 @@ class CallbackModule(CallbackBase):
             self._started = 0.0
         self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
         self._reached_last = self._current._uuid == self._last._uuid
-        if log := self._log_of(host, task):
+        if log := self._file_of(host, task, "_progress_log"):
             self._shown = {log: log.stat().st_size if log.exists() else 0}
+        self._status = self._file_of(host, task, "_progress_status")
 
-    def _log_of(self, host: Any, task: Any) -> Path | None:
+    def _file_of(self, host: Any, task: Any, ending: str) -> Path | None:
         """The file that tells how a task goes on."""
-        name = next((name for name in task.vars if name.endswith("_progress_log")), None)
+        name = next((name for name in task.vars if name.endswith(ending)), None)
         if name is None:
             return None
         play = self._current
@@ -143,10 +225,20 @@ class CallbackModule(CallbackBase):
         :raises SystemExit: unless all went well; Ansible has one status for all failed tasks, and none for work not done
         """
         self._ended.set()
+        good = not (stats.failures or stats.dark)
+        self._end_phase(good)
         begun = pairwise([*self._phases, ("", time.monotonic())])
-        self._display.banner("PHASE TIMES")
-        for line in phase_table([(name, end - start) for (name, start), (_, end) in begun]):
-            self._display.display(line)
+        phases = [(name, end - start) for (name, start), (_, end) in begun]
+        if self._screen:
+            self._screen.end()
+            changed = sum(stats.changed.values())
+            if good and self._reached_last:
+                told = f"changed={changed}" if changed else "changed=0: nothing was changed"
+                self._screen.line(f"in all {sum(seconds for _, seconds in phases):.1f} s, {told}")
+        else:
+            self._display.banner("PHASE TIMES")
+            for line in phase_table(phases):
+                self._display.display(line)
         if stats.failures or stats.dark:
             raise SystemExit(self._failure)
         if not self._reached_last:

@@ -1,0 +1,129 @@
+"""What a playbook shows in brief: phases with their times, what tasks say, and why one failed; the log has all of it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_inputs import PROJECT
+
+PLAYS = """
+- name: Check the [variables]
+  hosts: localhost
+  gather_facts: false
+  tasks: [{name: Look, ansible.builtin.command: 'true', changed_when: false}]
+- name: Create the cluster
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Make it
+      ansible.builtin.command: sleep {{ seconds | default(0) }}
+      changed_when: new | default(true) | bool
+      vars: {__x_progress_status: "{{ where | default('') }}"}
+    - {name: Hide, ansible.builtin.command: echo hush, changed_when: false, no_log: true}
+    - {name: Hold, ansible.builtin.assert: {that: true, quiet: true}}
+    - {name: Judge, ansible.builtin.assert: {that: true, success_msg: "mirror: PASS after 9 requests"}}
+    - {name: Say, ansible.builtin.debug: {msg: ["Bookinfo: http://lab/", "Next: make load"]}}
+    - {name: Fail, ansible.builtin.command: "sh -c 'echo no such thing >&2; exit {{ bad | default(0) }}'", changed_when: false}
+"""
+
+
+def command(folder: Path, **variables: str) -> tuple[list[str], dict[str, str]]:
+    (folder / "play.yml").write_text(PLAYS)
+    given = {"ansible_python_interpreter": sys.executable, **variables}
+    words = [word for name, value in given.items() for word in ("-e", f"{name}={value}")]
+    environment = {
+        **os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "LAB_OUTPUT": "brief", "TERM": "xterm",
+        "LAB_LOG": str(folder / "log/ansible.log"), "ANSIBLE_NOCOLOR": "1",
+    }  # fmt: skip
+    playbook = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local"]
+    return [*playbook, *words, str(folder / "play.yml")], environment
+
+
+def play(folder: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    words, environment = command(folder, **variables)
+    return subprocess.run([*words, *more], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    (tmp_path / "log").mkdir()
+    return tmp_path
+
+
+def test_phases_and_messages_are_shown_and_the_log_has_the_rest(lab: Path) -> None:
+    done = play(lab)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [re.sub(r" +[\d.]+ s\b", " T s", line) for line in done.stdout.splitlines()]
+    assert lines == [
+        "✓ Check the [variables] T s", "mirror: PASS after 9 requests", "Bookinfo: http://lab/", "Next: make load",
+        "✓ Create the cluster T s", "in all T s, changed=1",
+    ]  # fmt: skip
+    log = lab / "log/ansible.log"
+    text = log.read_text()
+    assert all(part in text for part in ("TASK [Make it]", "changed: [localhost]", "PLAY RECAP", "  play.yml\n"))
+    assert "hush" not in text
+    assert text.count("changed=1") == 1
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_that_changes_nothing_says_so(lab: Path) -> None:
+    assert play(lab, new="false").stdout.splitlines()[-1].endswith("changed=0: nothing was changed")
+
+
+def test_a_failure_is_a_cross_and_one_line(lab: Path) -> None:
+    done = play(lab, bad="3")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"[ERROR]: Fail: no such thing; log: {lab / 'log/ansible.log'}"]
+    assert done.stdout.splitlines()[-1].startswith("✗ Create the cluster")
+    assert "rc: 3" in (lab / "log/ansible.log").read_text()
+
+
+def test_all_of_it_is_on_the_terminal_if_that_is_asked_for(lab: Path) -> None:
+    done = play(lab, "-v")
+    assert "TASK [Make it]" in done.stdout
+    assert "✓" not in done.stdout
+
+
+def test_without_a_folder_for_it_there_is_no_log(tmp_path: Path) -> None:
+    assert play(tmp_path, bad="3").returncode == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["play.yml"]
+
+
+def test_a_log_that_is_too_long_is_begun_anew(lab: Path) -> None:
+    log = lab / "log/ansible.log"
+    log.write_text("x" * (5 * 1024**2 + 1))
+    play(lab)
+    assert "TASK [Make it]" in log.read_text()
+    assert log.stat().st_size < 10_000
+    assert (lab / "log/ansible.log.1").stat().st_size > 5 * 1024**2
+
+
+def test_a_terminal_shows_what_is_under_way_and_is_left_as_it_was(lab: Path) -> None:
+    (lab / "status").write_text("anonymous: v1 [79.6 %] of 80 %; 810 requests\n")
+    words, environment = command(lab, seconds="3", where=str(lab / "status"))
+    leader, follower = pty.openpty()
+    shown = b""
+    with subprocess.Popen(words, env=environment, cwd=PROJECT, stdin=follower, stdout=follower, stderr=follower) as running:
+        os.close(follower)
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(leader)
+    text = shown.decode()
+    assert running.returncode == 0
+    assert "Create the cluster: " in text
+    assert "anonymous: v1 [79.6 %]" in text
+    assert "✓" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is visible again"

@@ -22,6 +22,8 @@ from loadtests.verdict import Verdict, described
 STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 OPEN_STYLE = "bold yellow"
 BAR_CELLS = 24
+BAR_WIDTH = 110
+"""Columns of a terminal that has room for the bar."""
 
 
 def percent(share: float) -> str:
@@ -56,25 +58,34 @@ def bar(share: Mapping[str, Any], margin: float) -> Text:
     return text
 
 
-def table(verdict: Mapping[str, Any]) -> Table:
-    """The shares of a verdict, as ``report.plain`` has it."""
+def table(verdict: Mapping[str, Any], width: int) -> Table:
+    """The shares of a verdict, as ``report.plain`` has it.
+
+    :param width: of the terminal, in columns
+    """
     made = Table(box=None, pad_edge=False, header_style="dim")
-    for name, right in (
-        ("traffic", False), ("answered by", False), ("expected", True), ("observed", True), ("interval", True),
-        ("0 to 100 %", False), ("requests", True), ("verdict", False),
-    ):  # fmt: skip
-        made.add_column(name, justify="right" if right else "left", no_wrap=name not in ("traffic", "answered by"))
+    for name in ("traffic", "outcome"):
+        made.add_column(name, min_width=9, overflow="fold")
+    for name in ("expected", "observed", "interval", "0 to 100 %", "requests"):
+        if name != "0 to 100 %":
+            made.add_column(name, justify="right", no_wrap=True)
+        elif width >= BAR_WIDTH:
+            made.add_column(name, no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
     for one in verdict["classes"]:
         style = STYLES.get(one["outcome"], OPEN_STYLE)
         for number, share in enumerate(one["shares"]):
+            interval = f"{percent(share['low'])} to {percent(share['high'])}"
+            cells = [Text(percent(share["declared"])), Text(percent(share["observed"])), Text(interval)]
+            cells += [bar(share, verdict["facts"]["margin"])] if width >= BAR_WIDTH else []
+            first = number == 0
             made.add_row(
-                Text(one["name"] if number == 0 else ""), Text(described(share["version"])), percent(share["declared"]),
-                percent(share["observed"]), f"{percent(share['low'])} to {percent(share['high'])}",
-                bar(share, verdict["facts"]["margin"]), str(share["count"]),
-                Text(one["outcome"] if number == 0 else "", style=style),
+                Text(one["name"] if first else ""), Text(described(share["version"])), *cells, str(share["count"]),
+                Text(one["outcome"] if first else "", style=style),
             )  # fmt: skip
         if not one["shares"]:
-            made.add_row(Text(one["name"]), "", "", "", "", "", str(one["n"]), Text(one["outcome"], style=style))
+            blank = [""] * (5 if width >= BAR_WIDTH else 4)
+            made.add_row(Text(one["name"]), *blank, str(one["n"]), Text(one["outcome"], style=style))
     return made
 
 
@@ -83,7 +94,7 @@ def show(console: Console, verdict: Mapping[str, Any], report: Path) -> None:
     facts = verdict["facts"]
     console.print()
     if verdict["classes"]:
-        console.print(table(verdict))
+        console.print(table(verdict, console.width))
     for name, counts in verdict["sources"].items():
         told = ", ".join(f"{described(version)} {n}" for version, n in sorted(counts.items()))
         console.print(Text(f"counted by {name}: {told}", style="dim"))

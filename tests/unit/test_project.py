@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -471,3 +473,18 @@ def test_external_names_resolve_to_the_running_containers() -> None:
     records = re.findall(r'template IN A (\S+) \{\n +answer "\{\{ \.Name \}\} 30 IN A (\S+)"\n', rendered)
     assert records == [("books.outside.internal", "10.89.0.3"), ("msgd.outside.internal", "10.89.0.2")]
     assert rendered.count("{\n") == len(re.findall(r"^ *\}$", rendered, re.MULTILINE))
+
+
+def test_locusts_image_has_every_package_that_the_load_tests_import() -> None:
+    imported: set[str] = set()
+    for node in (node for file in PROJECT.glob("loadtests/**/*.py") for node in ast.walk(ast.parse(file.read_text()))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).partition(".")[0])
+    provided = metadata.packages_distributions()
+    needed = {provided[name][0].lower() for name in imported if name in provided}
+    locked = set(re.findall(r"^([a-z0-9_.-]+)==", (PROJECT / "requirements-load.txt").read_text().lower(), re.MULTILINE))
+    assert "rich" in needed
+    # Of latency tests, which are not sent from within the cluster.
+    assert {name.replace("_", "-") for name in needed} - {name.replace("_", "-") for name in locked} == {"pygal"}

@@ -53,9 +53,13 @@ def test_the_bar_is_where_the_share_is() -> None:
     assert len(low) == terminal.BAR_CELLS
 
 
-@pytest.mark.parametrize("width", [60, 100, 200])
-def test_it_fits_the_terminal(width: int) -> None:
-    assert all(len(line) <= width for line in printed(verdict(10, 400, 5), width)[:-1])
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_it_fits_the_terminal_and_says_what_is_whose(width: int) -> None:
+    lines = printed(verdict(1600, 400, 100), width)
+    assert all(len(line) <= width for line in lines[:-1])
+    assert [line.split()[0] for line in lines[1:4]] == ["anonymous", "v3", "jason"]
+    assert lines[1].endswith("PASS")
+    assert ("█" in lines[1]) is (width > 100)
 
 
 def test_a_failure_is_in_the_last_line() -> None:

@@ -38,7 +38,7 @@ def status(verdict: Verdict, rate: float) -> str:
     """
     told = []
     for one in verdict.classes:
-        shares = ", ".join(f"{described(s.version)} {percent(s.observed)} of {percent(s.declared)}" for s in one.shares)
+        shares = ", ".join(f"{described(s.version)} {percent(s.observed)} of {percent(s.expected)}" for s in one.shares)
         told.append(f"{one.name} {one.outcome}" if one.outcome == "PASS" else f"{one.name}: {shares}" if one.n else one.name)
     left = f", about {verdict.still_needed} more" if verdict.still_needed else ""
     return "; ".join([*told, f"{verdict.n} requests{left}, {rate:.0f}/s"])
@@ -50,7 +50,7 @@ def bar(share: Mapping[str, Any], margin: float) -> Text:
     def cell(value: float) -> int:
         return min(BAR_CELLS - 1, max(0, int(value * BAR_CELLS)))
 
-    wanted = range(cell(share["declared"] - margin), cell(share["declared"] + margin) + 1)
+    wanted = range(cell(share["expected"] - margin), cell(share["expected"] + margin) + 1)
     seen = range(cell(share["low"]), cell(share["high"]) + 1)
     cells = ["█" if i in seen else "░" if i in wanted else "·" for i in range(BAR_CELLS)]
     text = Text("".join(cells))
@@ -76,7 +76,7 @@ def table(verdict: Mapping[str, Any], width: int) -> Table:
         style = STYLES.get(one["outcome"], OPEN_STYLE)
         for number, share in enumerate(one["shares"]):
             interval = f"{percent(share['low'])} to {percent(share['high'])}"
-            cells = [Text(percent(share["declared"])), Text(percent(share["observed"])), Text(interval)]
+            cells = [Text(percent(share["expected"])), Text(percent(share["observed"])), Text(interval)]
             cells += [bar(share, verdict["facts"]["margin"])] if width >= BAR_WIDTH else []
             first = number == 0
             made.add_row(

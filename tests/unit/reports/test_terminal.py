@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from loadtests.reports import report, terminal
-from loadtests.verdict import Declared, Observed, Outcome, Verdict, judge
+from loadtests.verdict import Expected, Observed, Outcome, Verdict, judge
 
-SPLIT = Declared({"anonymous": {"v1": 0.8, "v3": 0.2}, "jason": {"v1": 1.0}})
+SPLIT = Expected({"anonymous": {"v1": 0.8, "v3": 0.2}, "jason": {"v1": 1.0}})
 
 
 def verdict(v1: int, v3: int, jason: int = 0, jason_v3: int = 0) -> Verdict:
@@ -46,7 +46,7 @@ def test_a_row_for_each_share_with_what_was_expected_and_what_came() -> None:
 
 
 def test_the_bar_is_where_the_share_is() -> None:
-    low, high = (terminal.bar({"declared": d, "low": d - 0.01, "high": d + 0.01, "held": True}, 0.05).plain for d in (0.1, 0.9))
+    low, high = (terminal.bar({"expected": d, "low": d - 0.01, "high": d + 0.01, "held": True}, 0.05).plain for d in (0.1, 0.9))
     assert low.index("█") < terminal.BAR_CELLS / 3
     assert high.rindex("█") > terminal.BAR_CELLS * 2 / 3
     assert low.count("░") >= 1, "the margin is marked"
@@ -73,7 +73,7 @@ def test_a_run_that_was_not_judged_has_no_table() -> None:
 
 
 def test_names_are_not_markup() -> None:
-    found = judge(Declared({"[red]x[/red]": {"v[1]": 1.0}}), Observed({"[red]x[/red]": {"v[1]": 9}}))
+    found = judge(Expected({"[red]x[/red]": {"v[1]": 1.0}}), Observed({"[red]x[/red]": {"v[1]": 9}}))
     assert any("[red]x[/red]" in line and "v[1]" in line for line in printed(found))
 
 

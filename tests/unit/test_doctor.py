@@ -31,7 +31,7 @@ def lease(seconds: float) -> dict[str, Any]:
 
 def deployment(available: int) -> dict[str, Any]:
     status = {"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": available, "replicas": 1}
-    return {"metadata": {"name": "istiod", "generation": 1}, "spec": {"replicas": 1}, "status": status}
+    return {"kind": "Deployment", "metadata": {"name": "istiod", "generation": 1}, "spec": {"replicas": 1}, "status": status}
 
 
 def pod(name: str, phase: str = "Running", *, sidecar: bool = True, going: bool = False) -> dict[str, Any]:

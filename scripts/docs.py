@@ -87,13 +87,25 @@ def entry_page(name: str) -> str:
     ]) + "\n"  # fmt: skip
 
 
-def entries_table(language: str) -> str:
-    """Every entry with a link to its page."""
-    rows = []
-    for name in entry.names():
-        parts = docs.paragraphs((entry.CATALOGUE / name / "README.md").read_text())
-        rows.append(row(f"[{name}](catalogue/{name}.md)", f"`{entry.load(name).question.namespace}`", parts["Aim"]))
-    return table(Words.of(language).entries, rows)
+def groups(language: str) -> dict[str, list[str]]:
+    """The entries by the first section of the coverage page that lists them: its title -> names."""
+    page, found = ((SOURCE if language == "en" else SOURCE / language) / "coverage.md").read_text(), dict[str, list[str]]()
+    for title, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL):
+        listed = set(re.findall(r"`([\w-]+)`", text)).difference(*found.values())
+        found[title] = [name for name in entry.names() if name in listed]
+    return {title: names for title, names in found.items() if names}
+
+
+def entries_tables(language: str) -> str:
+    """Every entry with a link to its page, with a section for each group."""
+    parts = []
+    for title, names in groups(language).items():
+        rows = []
+        for name in names:
+            aim = docs.paragraphs((entry.CATALOGUE / name / "README.md").read_text())["Aim"]
+            rows.append(row(f"[{name}](catalogue/{name}.md)", f"`{entry.load(name).question.namespace}`", aim))
+        parts.append(f"### {title}\n\n{table(Words.of(language).entries, rows)}")
+    return "\n\n".join(parts)
 
 
 def role_options(specs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -130,7 +142,7 @@ def pages(language: str) -> dict[str, str]:
         for file in (SOURCE / language).glob("*.md"):
             # Pictures and untranslated pages are one folder up in the sources, and in the same folder in the site.
             found[file.name] = file.read_text().replace("](../", "](")
-    for placeholder, text in ((ENTRIES, entries_table(language)), (SETTINGS, settings_tables(language))):
+    for placeholder, text in ((ENTRIES, entries_tables(language)), (SETTINGS, settings_tables(language))):
         found = {name: page.replace(placeholder, text) for name, page in found.items()}
     return found | {f"catalogue/{name}.md": entry_page(name) for name in entry.names()}
 

@@ -15,6 +15,12 @@ Said = TypeVar("Said")
 
 # A line of the access log that tells of a request which the proxy handed to its own workload: the time at which it began.
 LOGGED = re.compile(r"^\[(\S+)\] .* inbound\|\d+\|\| ", re.MULTILINE)
+# The fields of any line of the access log in that format that the verdict on a log looks at.
+LINE = re.compile(
+    r'^\[\S+\] "(?P<method>\S+) (?P<uri>\S+) \S+" (?P<status>\d+) (?P<flags>\S+) .* '
+    r'"(?P<agent>[^"]*)" "[^"]*" "(?P<authority>[^"]*)" "[^"]*" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$',
+    re.MULTILINE,
+)
 # Traffic that is not counted comes first, so a log that is whole has lines from before counting started.
 LOG_REACH_SECONDS = 10.0
 # Proxies write their access logs once a second.
@@ -106,3 +112,18 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
             return {}
         found[pod] = counted
     return found
+
+
+def fields_of(log: str, agent: str) -> list[dict[str, str]]:
+    """Fields of the lines of an access log, in the format that role istio pins, that tell of a client, by its user agent."""
+    return [found.groupdict() for found in LINE.finditer(log) if found["agent"] == agent]
+
+
+def lines_of(cluster: Cluster, pod: str, agent: str, seconds: float) -> list[dict[str, str]]:
+    """The same of the last ``seconds`` of the log of a pod's proxy.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
+    log = cluster.read(path, container="istio-proxy", sinceSeconds=f"{seconds:.0f}")
+    return fields_of(log.decode(errors="replace"), agent)

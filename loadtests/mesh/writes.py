@@ -23,6 +23,7 @@ KINDS = {
     "peerauthentications.security.istio.io": "security.istio.io/v1/PeerAuthentication",
     "authorizationpolicies.security.istio.io": "security.istio.io/v1/AuthorizationPolicy",
     "requestauthentications.security.istio.io": "security.istio.io/v1/RequestAuthentication",
+    "telemetries.telemetry.istio.io": "telemetry.istio.io/v1/Telemetry",
     "gateways.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/Gateway",
     "httproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/HTTPRoute",
     "ingresses.networking.k8s.io": "networking.k8s.io/v1/Ingress",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from loadtests.rules.expectations import NotModelledError, namespace_of
@@ -18,6 +19,11 @@ DRY_RUN = "istio.io/dry-run"
 """Annotation of a policy that is only logged."""
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 """What that annotation may say for it."""
+OK, DENIED = 200, 403
+OUTSIDE = "outside"
+"""``client`` of a request that comes from somewhere else and enters by the ingress gateway."""
+NOBODYS = [ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
+"""Networks for documentation (RFC 5737, RFC 3849): whatever a client claims, its address is none of theirs."""
 SEGMENT = r"[\w.~%!$&'()+,;:@=-]"
 """What ``{*}`` and ``{**}`` stand for; the latter for slashes as well."""
 
@@ -105,6 +111,48 @@ def request_principal_holds(pattern: str, claims: Mapping[str, Any]) -> bool:
     return issuer == wanted and (pattern_holds(of, subject) if pattern.endswith("*") else subject == of)
 
 
+def _network(block: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(block, strict=False)
+    except ValueError as error:
+        raise NotModelledError(str(error)) from error
+
+
+def _is_nobodys(network: IPv4Network | IPv6Network) -> bool:
+    return any(network.version == one.version and network.subnet_of(one) for one in NOBODYS)  # type: ignore[arg-type] # one version
+
+
+def lies_in(block: str, addresses: Collection[str]) -> bool | None:
+    """Whether a caller's address is one of a network; None if that is not known.
+
+    :param addresses: those that it may have; none if nobody knows them
+    """
+    network = _network(block)
+    found = {ip_address(address) in network for address in addresses}
+    if not found:
+        return False if _is_nobodys(network) else None
+    return found.pop() if len(found) == 1 else None
+
+
+def client_lies_in(block: str, client: str | None) -> bool | None:
+    """Whether a client outside has an address of a network; None if that is not known.
+
+    The gateway writes the address that it sees behind what the client claims in ``X-Forwarded-For``. Proxies go by the last.
+    """
+    return False if client == OUTSIDE and _is_nobodys(_network(block)) else None
+
+
+def _of_networks(source: View, name: str, holds: Callable[[str], bool | None]) -> bool:
+    """Whether a list of networks and its negation hold; both stay unread if that is not known of one of them."""
+    blocks = [*(source.data.get(name) or ()), *(source.data.get(_negated(name)) or ())]
+    known = {block: holds(block) for block in blocks}
+    return _listed(source, name, None if None in known.values() else lambda block: bool(known[block]))
+
+
+def _negated(name: str) -> str:
+    return f"not{name[0].upper()}{name[1:]}"
+
+
 def _listed(part: View, name: str, holds: Callable[[str], bool] | None) -> bool:
     """Whether a list and its negation (``paths``, ``notPaths``) hold; a list that is not set, or is empty, asks for nothing.
 
@@ -112,7 +160,7 @@ def _listed(part: View, name: str, holds: Callable[[str], bool] | None) -> bool:
     """
     if holds is None:
         return True
-    wanted, unwanted = part.get(name), part.get(f"not{name[0].upper()}{name[1:]}")
+    wanted, unwanted = part.get(name), part.get(_negated(name))
     return (not wanted or any(holds(p) for p in wanted)) and not any(holds(p) for p in unwanted or ())
 
 
@@ -134,8 +182,10 @@ def _comes(source: View, request: Request, namespace: str) -> bool:
         _listed(source, "serviceAccounts", _by(principal, account_holds(namespace))),
         _listed(source, "trustDomains", _by(principal, trust_domain_holds)),
         _listed(source, "requestPrincipals", lambda pattern: request_principal_holds(pattern, claims)),
+        _of_networks(source, "ipBlocks", lambda block: lies_in(block, request.get("addresses", ()))),
+        _of_networks(source, "remoteIpBlocks", lambda block: client_lies_in(block, request.get("client"))),
     ]
-    return all(lists)  # ipBlocks and remoteIpBlocks stay unread: from which address a call comes is not known
+    return all(lists)
 
 
 def _path(request: Request) -> str | None:
@@ -196,7 +246,8 @@ def rule_holds(rule: View, request: Request, namespace: str = "") -> bool:
     """Whether one rule of an AuthorizationPolicy takes the call; of one that may, what is not known stays unread.
 
     :param request: ``principal`` ('' for a caller without a certificate), ``method``, ``uri``, ``claims`` of an accepted token,
-        ``authority`` and ``port`` as the called proxy sees them, ``headers`` as far as they are known
+        ``authority`` and ``port`` as the called proxy sees them, ``headers`` as far as they are known, ``addresses`` that the
+        caller's pod may have, ``client`` in front of the gateway
     :param namespace: of the policy
     """
     sources = [s.get("source") or View({}) for s in rule.get("from") or []]
@@ -224,12 +275,26 @@ def _accept(policies: Iterable[View]) -> None:
         spec_of(policy).accept()
 
 
-def decided(policies: Sequence[View], request: Request) -> bool | None:
-    """Whether policies that apply to the called pods allow a request; None if that depends on what stays unread.
+def _status_by_authorizer(custom: Sequence[View], request: Request) -> int:
+    """The status with which the authorizer of CUSTOM policies answers a request.
 
-    A DENY that takes it outweighs everything; where there is any ALLOW, one must take it.
+    :raises NotModelledError: if the request does not tell, or there are several authorizers
+    """
+    names = {spec_of(policy).get("provider", {}).get("name", "") for policy in custom}
+    known: Mapping[str, int] = request.get("authorizers") or {}
+    if len(names) > 1 or not names <= set(known):
+        raise NotModelledError(f"{title(custom[0])}: spec.action CUSTOM")
+    return known[names.pop()]
 
-    :raises NotModelledError: if a CUSTOM action takes it, for an authorizer of somebody's own decides then
+
+def decided(policies: Sequence[View], request: Request) -> int | None:
+    """How policies that apply to the called pods decide on a request: the status that it gets, 200 if they allow it.
+
+    A CUSTOM action comes first. A DENY that takes the request outweighs the rest; where there is any ALLOW, one must take it.
+
+    :param request: see :func:`rule_holds`; ``authorizers``: status that each provider of a CUSTOM action answers this request
+    :return: None if it depends on what stays unread
+    :raises NotModelledError: if a CUSTOM action takes it, or may take it, whose authorizer's answer is not known
     """
     enforced = [p for p in policies if _enforced(p)]
     of: dict[str, list[View]] = {"CUSTOM": [], "DENY": [], "ALLOW": []}
@@ -246,13 +311,17 @@ def decided(policies: Sequence[View], request: Request) -> bool | None:
             if rule_holds(rule, request, namespace_of(policy, str(request.get("namespace", "")))):
                 possible[action] = True
                 certain[action] = certain[action] or not rule.unread()
-    if possible["CUSTOM"]:
+    if possible["CUSTOM"] and not certain["CUSTOM"]:
         raise NotModelledError(f"{title(of['CUSTOM'][0])}: spec.action CUSTOM")
+    status = _status_by_authorizer(of["CUSTOM"], request) if possible["CUSTOM"] else OK
+    if status != OK:
+        _accept(enforced)
+        return status
     _accept(of["CUSTOM"])
     refused = bool(of["ALLOW"]) and not possible["ALLOW"]
     if certain["DENY"] or refused:
         _accept(enforced)
-        return False
+        return DENIED
     if certain["ALLOW"]:
         _accept(of["ALLOW"])
-    return None if possible["DENY"] or (of["ALLOW"] and not certain["ALLOW"]) else True
+    return None if possible["DENY"] or (of["ALLOW"] and not certain["ALLOW"]) else OK

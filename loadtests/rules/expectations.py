@@ -73,8 +73,17 @@ def is_running(pod: Mapping[str, Any]) -> bool:
     return pod.get("status", {}).get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
 
 
+def addresses_of(pod: Mapping[str, Any]) -> list[str]:
+    """The addresses of a pod."""
+    return [str(one["ip"]) for one in pod.get("status", {}).get("podIPs") or []]
+
+
 def generation(objects: Objects) -> str:
-    """Changes whenever the spec of one of ``objects`` does, or one comes or goes; of pods, what labels there are counts."""
+    """Changes whenever the spec of one of ``objects`` does, or one comes or goes; of pods, what labels there are counts.
+
+    Where policies are read as well, which may name networks, the addresses of pods count, too.
+    """
+    networks = any(of_kind(objects, "AuthorizationPolicy"))
 
     def version(metadata: Mapping[str, Any]) -> str:
         # Services have no generation.
@@ -85,7 +94,10 @@ def generation(objects: Objects) -> str:
         given = pod["metadata"].get("labels", {}).items()
         return " ".join(sorted(f"{name}={value}" for name, value in given if not name.startswith(OF_CONTROLLERS)))
 
-    pods = {f"Pod/{labels(pod)}" for pod in of_kind(objects, "Pod") if is_running(pod)}
+    def pod(one: Mapping[str, Any]) -> str:
+        return f"Pod/{labels(one)} {' '.join(addresses_of(one)) if networks else ''}".rstrip()
+
+    pods = {pod(one) for one in of_kind(objects, "Pod") if is_running(one)}
     others = [f"{o['kind']}/{o['metadata']['uid']}/{version(o['metadata'])}" for o in objects if o["kind"] != "Pod"]
     return ",".join(sorted((*others, *pods)))
 

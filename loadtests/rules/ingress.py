@@ -151,12 +151,11 @@ def _answer(way: Way, request: Request) -> Shares:
     return _backends_answer(way, rule.get("backendRefs") or [], request)
 
 
-def http_routed(objects: Objects, request: Request) -> Shares:
-    """HTTPRoutes for a host, path and method: an answer from behind them, or the gateway's 404.
+def _http_way(objects: Objects, request: Request) -> Way | None:
+    """The rule that takes a request; None if none does.
 
-    :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
     :raises BrokenPromiseError: if no route of the Gateway is for the host
-    :raises NotModelledError: if the request is led to another service, or a route of another kind could apply
+    :raises NotModelledError: if a route of another kind could apply
     """
     refuse_beside([o for kind in ROUTES for o in views_of(objects, kind)], request["gateway"], request["authority"])
     routes = sorted(views_of(objects, "HTTPRoute"), key=_age)
@@ -175,8 +174,35 @@ def http_routed(objects: Objects, request: Request) -> Shares:
         raise BrokenPromiseError(f"no HTTPRoute of Gateway {'/'.join(request['gateway'])} is for {request['authority']}")
     # Sorting keeps the order of matches that rank alike: that of the older route, then that of the rule.
     ways = sorted((way for route in ours for way in _ways(route, request)), key=lambda way: way.rank, reverse=True)
-    chosen = _first(ways)
+    return _first(ways)
+
+
+def http_routed(objects: Objects, request: Request) -> Shares:
+    """HTTPRoutes for a host, path and method: an answer from behind them, or the gateway's 404.
+
+    :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
+    :raises BrokenPromiseError: if no route of the Gateway is for the host
+    :raises NotModelledError: if the request is led to another service
+    """
+    chosen = _http_way(objects, request)
     return NOT_TAKEN if chosen is None else _answer(chosen, request)
+
+
+def http_shared(objects: Objects, request: Request) -> Shares:
+    """Shares of an HTTPRoute's rule by the names of the services that it leads to; the gateway's own answers otherwise.
+
+    Parameters and errors are those of :func:`http_routed`.
+    """
+    chosen = _http_way(objects, request)
+    if chosen is None:
+        return NOT_TAKEN
+    if _answer(chosen, request) == NO_BACKEND:
+        return NO_BACKEND
+    weights: dict[str, int] = {}
+    for backend in chosen.rule["backendRefs"]:
+        weights[backend["name"]] = weights.get(backend["name"], 0) + int(backend.get("weight", 1))
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items() if weight}
 
 
 def _of_no_kind(value: str) -> tuple[str, str]:

@@ -89,6 +89,12 @@ def is_mtls_automatic(objects: Sequence[Mapping[str, Any]]) -> bool:
     return spec is None or bool(spec.get("enableAutoMtls", True))
 
 
+def providers_of(objects: Sequence[Mapping[str, Any]]) -> set[str] | None:
+    """The names of the providers that rules may refer to; None if the objects do not tell."""
+    spec = _spec_of(objects)
+    return None if spec is None else {str(one["name"]) for one in spec.get("extensionProviders") or []}
+
+
 def _spec_of(objects: Sequence[Mapping[str, Any]]) -> View | None:
     spec = next((o["spec"] for o in objects if o["kind"] == KIND), None)
     return View(spec) if spec is not None and not isinstance(spec, View) else spec

@@ -25,6 +25,7 @@ from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, 
 from loadtests.rules.calls import Call, Destination, Fault
 from loadtests.rules.conditions import present
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
+from loadtests.rules.headers import REQUEST, RESPONSE, changed, levels_of, text_of, touched
 from loadtests.rules.hosts import long_name
 from loadtests.rules.routing import accept_inert, send
 from loadtests.rules.view import View
@@ -70,6 +71,47 @@ def answered(objects: Sequence[View], request: Request) -> Shares:
     if not uri.startswith(tuple(request["answers"])):
         raise NotModelledError(f"{asked.route.path_of('rewrite')}: what answers {uri}")
     return {"HTTP 200": 1.0}
+
+
+def responded(objects: Sequence[View], request: Request) -> Shares:
+    """A route's own answer with its text, and 200 from behind every other route.
+
+    :param request: ``characters``: how much of the text the caller reports
+    """
+    asked = route_of(objects, request["call"])
+    asked.route.accept("name")
+    if own := direct_response_of(asked.route):
+        return {f"HTTP {own.status} {own.body[: request['characters']]}".rstrip(): 1.0}
+    accept_inert(asked.taken)
+    destinations_of(asked)
+    return {"HTTP 200": 1.0}
+
+
+def headers_changed(objects: Sequence[View], request: Request) -> Shares:
+    """Headers as a destination receives them and as the client gets them back, of names that begin with a prefix.
+
+    :param request: ``call``, with the headers that the client sends; ``prefix`` in lower case; ``returned``: headers with that
+        prefix that every destination sends back
+    :raises NotModelledError: if headers with other names are changed as well
+    """
+    call, prefix = request["call"], request["prefix"]
+    asked = route_of(objects, call)
+    accept_inert(asked.taken)
+    destinations = [one for one in destinations_of(asked) if one.share]
+    sent = {name: (value,) for name, value in call.headers.items() if name.startswith(prefix)}
+    answers = {name: (value,) for name, value in request["returned"].items()}
+    levels = zip(levels_of(asked.route, REQUEST), levels_of(asked.route, RESPONSE), strict=True)
+    shares: Shares = {}
+    for one, (on_request, on_response) in zip(destinations, levels, strict=True):
+        if others := sorted(name for name in touched((*on_request, *on_response)) if not name.startswith(prefix)):
+            raise NotModelledError(f"{asked.route.path_of('headers')}: {others[0]}")
+        received, returned = (
+            text_of(((name, value) for name, values in changed(headers, level).items() for value in values), prefix)
+            for headers, level in ((sent, on_request), (answers, on_response))
+        )
+        outcome = f"{one.host.partition('.')[0]} received {received}; returned {returned}"
+        shares[outcome] = shares.get(outcome, 0.0) + one.share
+    return shares
 
 
 def injected(asked: Asked) -> Fault:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loadtests.rules.authorization import TRUST_DOMAIN, decided
+from loadtests.rules.authorization import OK, TRUST_DOMAIN, decided
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.destinations import applied_rules, settings
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
-from loadtests.rules.mesh_config import is_mtls_automatic
+from loadtests.rules.mesh_config import is_mtls_automatic, providers_of
 from loadtests.rules.promises import Request, named
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled, title
@@ -25,6 +25,7 @@ from loadtests.rules.workloads import (
     INGRESS_PRINCIPAL,
     ROOT_NAMESPACE,
     Workload,
+    addresses_of_caller,
     applying,
     called_workload,
     selected,
@@ -131,16 +132,18 @@ def _check_entry(objects: Objects, kind: str, request: Request) -> None:
             raise NotModelledError(unknown)
         return
     outside = {"principal": "", "method": request["method"], "namespace": ROOT_NAMESPACE}
-    if decided(rules, outside) is not True or not_modelled(rules):
+    if decided(rules, outside) != OK or not_modelled(rules):
         raise NotModelledError(unknown)
 
 
 def permitted(objects: Objects, request: Request) -> Shares:
-    """What all rules together say of a call: 200, the called proxy's 403, or no answer where mutual TLS is asked for.
+    """What all rules together say of a call: 200, the called proxy's 403, an authorizer's status, or no answer.
+
+    There is none where mutual TLS is asked for.
 
     :param request: ``principal`` of the caller's certificate, '' for a caller without a sidecar; ``method``, ``uri`` ...: see
         :func:`loadtests.rules.authorization.rule_holds`
-    :raises NotModelledError: if a CUSTOM action takes the call, for an authorizer of somebody's own decides then
+    :raises NotModelledError: if a CUSTOM action takes the call, and ``authorizers`` does not tell how its provider decides
     """
     _check_entry(objects, "AuthorizationPolicy", request)
     workload = called_workload(objects, request)
@@ -150,9 +153,13 @@ def permitted(objects: Objects, request: Request) -> Shares:
         for policy in policies:
             spec_of(policy).accept()
         return _refused(request)
-    seen = {**request, "principal": request["principal"] if encrypted_call else ""}
+    providers, addresses = providers_of(objects), addresses_of_caller(objects, request)
+    # A provider that the mesh does not know decides nothing.
+    authorizers = {n: status for n, status in request.get("authorizers", {}).items() if providers is None or n in providers}
+    principal = request["principal"] if encrypted_call else ""
+    seen = {**request, "principal": principal, "addresses": addresses, "authorizers": authorizers}
     # What may be refused for a reason that is not modelled stays unread, and the verdict is UNKNOWN.
-    return {"HTTP 403" if decided(policies, seen) is False else "HTTP 200": 1.0}
+    return {f"HTTP {decided(policies, seen) or OK}": 1.0}
 
 
 def token_accepted(objects: Objects, request: Request) -> Shares:

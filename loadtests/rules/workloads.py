@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.rules.expectations import OF_CONTROLLERS, NotModelledError, Objects, age, namespace_of, of_kind, views_of
+from loadtests.rules.expectations import (
+    OF_CONTROLLERS,
+    NotModelledError,
+    Objects,
+    addresses_of,
+    age,
+    is_running,
+    namespace_of,
+    of_kind,
+    views_of,
+)
 from loadtests.rules.view import View, title
 
 ROOT_NAMESPACE = "istio-system"
@@ -50,6 +60,21 @@ def called_workload(objects: Objects, request: Mapping[str, Any]) -> Workload:
     ]
     found = tuple(labels for labels in templates if labels.get("app") == app)
     return Workload(namespace, found or ({"app": app},), known=bool(found))
+
+
+def addresses_of_caller(objects: Objects, request: Mapping[str, Any]) -> tuple[str, ...]:
+    """The addresses of all running pods that may make a request; none if the pods are not among the objects.
+
+    :param request: ``caller``: labels of the pods; ``caller_namespace``, or else ``namespace``
+    """
+    namespace, wanted = request.get("caller_namespace", request.get("namespace", "")), request.get("caller") or {}
+    calling = [
+        pod
+        for pod in of_kind(objects, "Pod")
+        if wanted and is_running(pod) and namespace_of(pod) == namespace
+        if all(pod["metadata"].get("labels", {}).get(name) == value for name, value in wanted.items())
+    ]
+    return tuple(address for pod in calling for address in addresses_of(pod))
 
 
 def _uncertain(label: str) -> bool:

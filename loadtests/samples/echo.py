@@ -1,4 +1,4 @@
-"""The echo sample for entries: callers with and without a sidecar, and how to read a row of calls."""
+"""The echo sample for entries: callers with and without a sidecar, and how to read answers and rows of calls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, ResponseCheck, enters
+from loadtests.rules.authorization import OUTSIDE
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.security import REFUSED, permitted
+from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL
 
 
 def called(response: Any) -> str:
@@ -31,9 +33,15 @@ CALLED = {"namespace": "echo", "app": "echo", "port": 8080}
 """The workload that callers call."""
 
 
-def by_client(app: str, uri: str = "/") -> Call:
+def from_outside(uri: str) -> dict[str, Any]:
+    """A client's request to echo, which the gateway makes for it."""
+    call = {"principal": INGRESS_PRINCIPAL, "method": "GET", "uri": uri, "authority": "echo.lab.internal", "client": OUTSIDE}
+    return {**CALLED, **BY_GATEWAY, **call}
+
+
+def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
     """A call that client makes."""
-    return Call(f"{app}:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri)
+    return Call(f"{app}:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri, method)
 
 
 def by_users(app: str, uri: str = "/") -> Call:
@@ -73,3 +81,29 @@ def turns(row: int, pods: int) -> Callable[[Any], str]:
         return "in turn" if sorted(answered.count(p) for p in set(answered)) == [row // pods] * pods else "not in turn"
 
     return label
+
+
+def through_client(uri: str, method: str = "GET", label: Callable[[Any], str] = called) -> Fetch:
+    """A request by which client makes such a call to echo."""
+    return Fetch(f"/call/echo{uri}", "client.lab.internal", method, label=label)
+
+
+def service(pod: str) -> str:
+    """The service of a pod: its name without what the Deployment adds."""
+    return pod.rsplit("-", 2)[0]
+
+
+REPORTED = 200
+"""How many characters of a text callers report."""
+
+
+def called_service(response: Any) -> str:
+    """The service that answered client's call; the status if it is not 200."""
+    body = response.json()
+    return service(body["body"]["pod"]) if body["status"] == 200 else called(response)
+
+
+def called_text(response: Any) -> str:
+    """The status that client received, with the text of an answer that is none of the sample's."""
+    body = response.json()["body"]
+    return f"{called(response)} {body if isinstance(body, str) else ''}".rstrip()

@@ -9,7 +9,7 @@ from typing import Any
 def pod(name: str, labels: Mapping[str, str], namespace: str = "bookinfo") -> dict[str, Any]:
     """One pod."""
     metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
-    return {"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}}
+    return {"kind": "Pod", "metadata": metadata, "status": {"phase": "Running", "podIPs": [{"ip": "10.244.0.9"}]}}
 
 
 def versions(app: str, *names: str, namespace: str = "bookinfo") -> list[dict[str, Any]]:

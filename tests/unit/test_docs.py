@@ -239,6 +239,34 @@ def test_the_catalogue_has_a_page_for_every_entry_with_its_rules() -> None:
         readmes.paragraphs("# x\n\n**Aim.** a\n\n**Apply.** b\n")
 
 
+COVERAGE = {"coverage.md": ("not covered yet", "all"), "zh/coverage.md": ("尚未覆盖", "全部")}
+AREAS = ["Traffic", "Resilience", "Security", "Policy", "Observability", "Platforms", "Scale"]
+
+
+@pytest.mark.parametrize("page", COVERAGE)
+def test_coverage_lists_every_entry_and_says_what_has_none(page: str) -> None:
+    text, (without, every) = (docs.SOURCE / page).read_text(), COVERAGE[page]
+    cells = [row[1] for row in rows(text) if row[1] not in ("Entries", "条目")]
+    assert len(cells) > 40
+    named = [re.findall(r"`([\w-]+)`", cell) for cell in cells if not cell.startswith(every)]
+    assert {name for names in named for name in names} == set(entry.names())
+    listed = [cell for cell in cells if "`" not in cell]
+    assert {cell for cell in listed if cell != every} == {without}
+    # A cell with entries has nothing else.
+    assert [c for c in cells if "`" in c and not c.startswith(every) and not re.fullmatch(r"(`[\w-]+` ?)+", c)] == []
+
+
+@pytest.mark.parametrize("language", docs.LANGUAGES)
+def test_the_catalogue_groups_every_entry_once_by_the_areas_of_coverage(language: str) -> None:
+    groups = docs.groups(language)
+    assert sorted(name for names in groups.values() for name in names) == entry.names()
+    assert list(groups.values()) == list(docs.groups("en").values())
+    headings = re.findall(r"^### (.+)$", docs.pages(language)["catalogue.md"], re.MULTILINE)
+    assert headings == list(groups)
+    assert re.findall(r"^## (.+)$", (docs.SOURCE / "coverage.md").read_text(), re.MULTILINE) == AREAS
+    assert set(docs.groups("en")) <= set(AREAS)
+
+
 class Loads(HTMLParser):
     """Resources that a page loads: scripts, styles, pictures, frames."""
 

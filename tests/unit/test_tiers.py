@@ -13,7 +13,7 @@ import yaml
 
 from loadtests.entries import entry
 from loadtests.entries.question import Split
-from loadtests.rules import egress, ingress, promises, resilience, security
+from loadtests.rules import egress, ingress, logs, promises, resilience, security
 from loadtests.samples import shadow
 from tests import tiers
 from tests.unit.test_inputs import PROJECT
@@ -65,17 +65,30 @@ def test_a_stale_name_in_the_list_is_detected() -> None:
 
 
 def features(name: str) -> set[str]:
-    """What one entry covers: its sample, expectation function kinds of security rules, question, and kinds of client."""
+    """What one entry covers: sample, expectation function, security rules, question, clients, fields of rules."""
     found = entry.load(name)
-    rules = yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text())
-    guards = sorted({rule["kind"] for rule in rules if rule and rule["apiVersion"].startswith("security.istio.io/")})
+    rules = [rule for rule in yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text()) if rule]
+    guards = sorted({rule["kind"] for rule in rules if rule["apiVersion"].startswith("security.istio.io/")})
     expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009 - a Question need not have it
     return {
         f"sample {found.question.namespace}", f"expectation {expects}",
         *([f"{expects} of {' '.join(guards)}"] if guards else []), f"question {type(found.question).__name__}",
         f"far end {bool(getattr(found.question, 'server', None))}",
-        *(f"client {type(traffic).__name__}" for traffic in found.traffic.values()),
+        *(f"client {type(traffic).__name__}" for traffic in found.traffic.values()), *fields(rules),
     }  # fmt: skip
+
+
+def fields(rules: Iterable[Mapping[str, Any]]) -> set[str]:
+    """What routes do, by what callers are known, and who decides on them."""
+    found = set()
+    for rule in rules:
+        parts = rule.get("spec", {})
+        if rule["kind"] == "VirtualService":
+            found |= {f"route {name}" for route in parts.get("http", []) for name in route}
+        if rule["kind"] == "AuthorizationPolicy":
+            sources = [one["source"] for part in parts.get("rules", []) for one in part.get("from", [])]
+            found |= {f"source {name}" for source in sources for name in source} | {f"action {parts.get('action', 'ALLOW')}"}
+    return found
 
 
 def not_shown(every: Mapping[str, set[str]], left_out: Iterable[str]) -> set[str]:
@@ -113,7 +126,7 @@ def test_every_entry_in_the_core_tier_is_needed() -> None:
 
 def test_every_expectation_function_has_an_entry() -> None:
     shown = {f for name in entry.names() for f in features(name) if f.startswith("expectation ")}
-    modules = (egress, ingress, promises, resilience, security, shadow)
+    modules = (egress, ingress, logs, promises, resilience, security, shadow)
     defined = {
         f"expectation {name}"
         for module in modules

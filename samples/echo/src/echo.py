@@ -1,6 +1,6 @@
 """One HTTP service for many purposes: the path makes it answer, fail, delay or call others.
 
-    /                      200, and what arrived: pod, version, method, path, headers
+    /                      200, and what arrived: pod, version, method, path, headers (several of one name joined by commas)
     /status/503            that status
     /slow/300              200 after 300 ms
     /attempts/3            503 until the third attempt with the same x-request-id; every response reports the attempt
@@ -9,9 +9,12 @@
     /calls/12/NAME/PATH    calls it 12 times in sequence and reports every status and pod
     /paced/12/NAME/PATH    the same with a pause after each call
     /ejections/NAME        how many times this pod's sidecar has ejected a pod of NAME
+    /authorize/PATH        decides for proxies: 200 if AUTHORIZED lists the x-user, 403 if not, 401 without an x-user
     /burst/10/NAME/PATH    calls it 10 times at once; also reports how many its sidecar rejected (by Envoy's statistics)
 
-Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (the status of every response except /health).
+Every response has the header x-lab-version: VERSION.
+Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (the status of every response except /health),
+AUTHORIZED (JSON, list of users).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ POD = os.environ.get("HOSTNAME", "?")
 VERSION = os.environ.get("VERSION", "")
 FAULTY = int(os.environ.get("FAULTY", "0"))
 TARGETS: dict[str, str] = json.loads(os.environ.get("TARGETS", "{}"))
+AUTHORIZED: list[str] = json.loads(os.environ.get("AUTHORIZED", "[]"))
 FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
@@ -56,15 +60,16 @@ def attempt(request_id: str) -> int:
 
 
 def call(url: str, method: str, headers: dict[str, str], session: requests.Session | None = None) -> dict[str, Any]:
-    """One call in full; status 0 if no response arrived. With a session, its connection is reused."""
+    """One call in full: a JSON body as data, others as text; status 0 if no response arrived.
+
+    With a session, its connection is reused.
+    """
     try:
         response = (session or requests).request(method, url, headers=headers, timeout=20)
     except requests.RequestException as error:
         return {"status": 0, "error": type(error).__name__}
-    try:
-        body: Any = response.json()
-    except ValueError:
-        body = response.text[:200]
+    is_json = response.headers.get("Content-Type") == "application/json"
+    body: Any = response.json() if is_json else response.text[:200]
     return {"status": response.status_code, "body": body, "overloaded": "x-envoy-overloaded" in response.headers}
 
 
@@ -141,6 +146,9 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
     match parts:
         case ["status", status]:
             return int(status), content
+        case ["authorize", *_]:
+            user = headers.get("x-user")
+            return (401 if user is None else 200 if user in AUTHORIZED else 403), content
         case ["slow", milliseconds]:
             time.sleep(min(int(milliseconds), 10_000) / 1000)
         case ["attempts" | "late" as how, wanted]:
@@ -173,13 +181,15 @@ class Handler(BaseHTTPRequestHandler):
         """Respond alike to every method."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            status, content = answer(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+            headers = {name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers}
+            status, content = answer(self.command, self.path, headers)
         except ValueError as error:
             status, content = 400, {"error": str(error)}
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Lab-Version", VERSION)
         self.end_headers()
         self.wfile.write(body)
 

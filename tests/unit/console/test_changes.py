@@ -194,6 +194,7 @@ def test_the_account_may_only_write_rules_in_its_namespace() -> None:
     assert {group for rule in made["Role"]["rules"] for group in rule["apiGroups"]} == {
         "networking.istio.io",
         "security.istio.io",
+        "telemetry.istio.io",
         "gateway.networking.k8s.io",
         "networking.k8s.io",
     }

@@ -209,3 +209,28 @@ def test_ingresses(kind: str, value: str, uri: str, host: str, taken: bool) -> N
     found = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": {"ingressClassName": "istio", "rules": [rule]}}
     request = {"authority": host, "uri": uri, "answers": ("s",)}
     assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}
+
+
+A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": [{"name": "t", "port": 80}]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "shares"),
+    [
+        ([A_OR_B], {"s": 0.75, "t": 0.25}),
+        ([{"backendRefs": [{"name": "s", "port": 80, "weight": n} for n in (1, 2)]}], {"s": 1.0}),
+        ([{"backendRefs": [{"name": "s", "port": 80}, {"name": "t", "port": 80, "weight": 0}]}], {"s": 1.0}),
+        ([A_OR_B, A_TO_T], {"t": 1.0}),
+        ([NOBODY], {"HTTP 500": 1.0}),
+        ([s_if(path("Exact", "/b"))], {"HTTP 404": 1.0}),
+        ([{"backendRefs": [{"name": "s", "port": 80}, {"name": "u", "port": 80}]}], None),
+        ([{**A_OR_B, "timeouts": {"request": "1s"}}], None),
+        ([{"backendRefs": [{"name": "s", "port": 80, "filters": [REMOVES]}]}], None),
+    ],
+)
+def test_shares_of_backends(rules: list[dict[str, Any]], shares: dict[str, float] | None) -> None:
+    request = {**REQUEST, "uri": "/a", "answers": ("s", "t")}
+    found = ResponseCheck((), ingress.http_shared, {"call": request}).promised([route("r", *rules)]).expected
+    assert found.broken == ()
+    assert found.shares.get("call") == shares
+    assert (shares is None) == bool(found.unknown)

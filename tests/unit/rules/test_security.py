@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, generation
 from loadtests.verdict import Expected
 
 CLIENT = "cluster.local/ns/echo/sa/client"
@@ -475,3 +475,115 @@ def test_names_of_fields_that_are_not_modelled() -> None:
     }
     with pytest.raises(NotModelledError, match="AuthorizationPolicy a: it applies to the ingress gateway as well"):
         security.permitted([ECHO, policy("a", of=ROOT, **NOBODY)], CALL)
+
+
+def pod(address: str, app: str = "client", of: str = "echo") -> dict[str, Any]:
+    found = thing("Pod", f"{app}-{address}", of)
+    found["metadata"]["labels"] = {"app": app}
+    return found | {"status": {"phase": "Running", "podIPs": [{"ip": address}]}}
+
+
+@pytest.mark.parametrize(
+    ("source", "callers", "takes"),
+    [
+        ({"ipBlocks": ["10.1.2.3"]}, [pod("10.1.2.3")], True),
+        ({"ipBlocks": ["10.1.2.4"]}, [pod("10.1.2.3")], False),
+        ({"ipBlocks": ["10.1.2.4", "10.1.0.0/16"]}, [pod("10.1.2.3")], True),
+        # Envoy looks past the bits of the host.
+        ({"ipBlocks": ["10.1.9.9/16"]}, [pod("10.1.2.3")], True),
+        ({"ipBlocks": ["fd00::/8"]}, [pod("10.1.2.3")], False),
+        ({"ipBlocks": ["fd00::/8"]}, [pod("fd00::1")], True),
+        ({"notIpBlocks": ["10.0.0.0/8"]}, [pod("10.1.2.3")], False),
+        ({"ipBlocks": ["10.0.0.0/8"], "notIpBlocks": ["10.1.2.3"]}, [pod("10.1.2.3")], False),
+        ({"ipBlocks": ["10.0.0.0/8"], "notIpBlocks": ["10.1.2.4"]}, [pod("10.1.2.3")], True),
+        # Any of several pods may call; pods of others do not.
+        ({"ipBlocks": ["10.0.0.0/8"]}, [pod("10.1.2.3"), pod("10.9.9.9")], True),
+        ({"ipBlocks": ["10.1.0.0/16"]}, [pod("10.1.2.3"), pod("10.9.9.9")], None),
+        ({"ipBlocks": ["10.1.0.0/16"]}, [pod("10.1.2.3"), pod("10.9.9.9", "auditor"), pod("10.9.9.9", of="other")], True),
+        ({"ipBlocks": ["10.0.0.0/8"]}, [pod("10.1.2.3", "auditor")], None),
+        ({"ipBlocks": ["10.0.0.0/33"]}, [pod("10.1.2.3")], None),
+        # Nobody has an address of a network for documentation, unless it is known that somebody has.
+        ({"ipBlocks": ["192.0.2.0/24"]}, [], False),
+        ({"ipBlocks": ["192.0.2.0/24"]}, [pod("192.0.2.3")], True),
+    ],
+)
+def test_networks_of_calling_pods(source: dict[str, Any], callers: list[dict[str, Any]], takes: bool | None) -> None:
+    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    rules = [{"from": [{"source": source}]}]
+    allow, deny = (outcome(ECHO, *callers, policy("a", action, rules=rules)) for action in ("ALLOW", "DENY"))
+    assert (allow, deny) == told
+
+
+@pytest.mark.parametrize(
+    ("source", "takes"),
+    [
+        ({"remoteIpBlocks": ["203.0.113.0/24"]}, False),
+        ({"remoteIpBlocks": ["203.0.113.128/25", "192.0.2.1", "198.51.100.0/24", "2001:db8:1::/48"]}, False),
+        ({"notRemoteIpBlocks": ["203.0.113.0/24"]}, True),
+        # Somebody may have an address of these.
+        ({"remoteIpBlocks": ["203.0.0.0/16"]}, None),
+        ({"remoteIpBlocks": ["10.0.0.0/8"]}, None),
+        ({"remoteIpBlocks": ["0.0.0.0/0"]}, None),
+        ({"remoteIpBlocks": ["203.0.113.0/24", "10.0.0.0/8"]}, None),
+    ],
+)
+def test_networks_of_clients_outside(source: dict[str, Any], takes: bool | None) -> None:
+    rules = policy("a", rules=[{"from": [{"source": source}]}])
+    assert outcome(ECHO, rules, client="outside") == {True: OK, False: DENIED, None: None}[takes]
+    # A caller within the mesh may claim whatever address it likes.
+    assert outcome(ECHO, rules) is None
+
+
+def test_a_pod_with_another_address_is_another_generation_and_one_with_another_condition_is_not() -> None:
+    ready, restarted = pod("10.1.2.3"), pod("10.1.2.3")
+    restarted["metadata"] |= {"resourceVersion": "2", "generation": 2}
+    restarted["status"] |= {"conditions": [{"type": "Ready", "status": "False"}]}
+    moved = pod("10.1.2.4")
+    rules = policy("a", **ANYBODY)
+    assert generation([rules, ready]) == generation([rules, restarted])
+    assert generation([rules, ready]) != generation([rules, moved])
+    assert generation([ready]) == generation([moved]), "no rule can name its address"
+
+
+ASK: dict[str, Any] = {"provider": {"name": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("policies", "answers", "told"),
+    [
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {"x": 200}, OK),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {"x": 401}, "HTTP 401"),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {"y": 200}, None),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {}, None),
+        ([policy("a", "CUSTOM", **OTHERS, **ASK)], {"x": 401}, OK),
+        ([policy("a", "CUSTOM", **UNSURE, **ASK)], {"x": 200}, None),
+        # It is asked first, and cannot allow what other policies refuse.
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK), policy("b", "DENY", **ANYBODY)], {"x": 401}, "HTTP 401"),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK), policy("b", "DENY", **ANYBODY)], {"x": 200}, DENIED),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK), policy("b", **NOBODY)], {"x": 200}, DENIED),
+        ([policy("a", "CUSTOM", **ANYBODY, **ASK), policy("b", **UNSURE)], {"x": 401}, "HTTP 401"),
+        # Istio knows one authorizer for a workload.
+        (
+            [policy("a", "CUSTOM", **ANYBODY, **ASK), policy("b", "CUSTOM", **OTHERS, provider={"name": "y"})],
+            {"x": 200, "y": 200}, None,
+        ),
+    ],
+)  # fmt: skip
+def test_authorizers(policies: list[dict[str, Any]], answers: dict[str, int], told: str | None) -> None:
+    assert outcome(ECHO, *policies, authorizers=answers) == told
+
+
+def test_an_authorizer_that_the_mesh_does_not_know_decides_nothing() -> None:
+    rule = policy("a", "CUSTOM", **ANYBODY, **ASK)
+    for name, told in (("x", "HTTP 401"), ("y", None)):
+        mesh = {
+            "kind": "MeshConfig",
+            "metadata": {"name": "istio", "uid": "m"},
+            "spec": {"extensionProviders": [{"name": name}]},
+        }
+        assert outcome(ECHO, rule, mesh, authorizers={"x": 401}) == told
+
+
+def test_what_an_authorizer_of_the_gateway_decides_is_not_known() -> None:
+    with pytest.raises(NotModelledError, match="AuthorizationPolicy a"):
+        security.permitted([ECHO, policy("a", "CUSTOM", of=ROOT, **ANYBODY, **ASK)], {**CALL, "authorizers": {"x": 200}})

@@ -1,0 +1,101 @@
+"""What Telemetry resources promise of access logs, line by line: pure functions for ``question.ResponseCheck``."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of
+from loadtests.rules.promises import Request
+from loadtests.rules.view import View, title
+from loadtests.rules.workloads import ROOT_NAMESPACE, applying, called_workload, selector_of, spec_of
+
+NOTHING = "nothing logged"
+STANDARD_OUTPUT = "envoy"
+"""Istio's own provider, which writes to the standard output of the proxy in the format of the mesh."""
+SERVER = ("SERVER", "CLIENT_AND_SERVER")
+COMPARED = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+ON_STATUS = re.compile(r"\s*response\.code\s*(>=|<=|==|!=|>|<)\s*(\d+)\s*")
+
+
+def line_of(fields: Mapping[str, Any]) -> str:
+    """One line of the log, as outcomes have it.
+
+    :param fields: ``method``, ``uri``, ``status``, ``flags``, ``cluster``, ``authority``
+    """
+    return " ".join(str(fields[name]) for name in ("method", "uri", "status", "flags", "cluster", "authority"))
+
+
+def _filter(expression: str, path: str) -> Callable[[int], bool]:
+    """Whether a filter lets a status through."""
+    found = ON_STATUS.fullmatch(expression)
+    if found is None:
+        raise NotModelledError(path)
+    return lambda status: bool(COMPARED[found[1]](status, int(found[2])))
+
+
+def _levels(objects: Objects, request: Request) -> list[View]:
+    """The Telemetries that say something of the logs of the called proxy: one a level, the oldest."""
+    workload = called_workload(objects, request)
+    levels: dict[tuple[bool, bool], View] = {}
+    for one in applying(objects, "Telemetry", workload):
+        spec, level = spec_of(one), (namespace_of(one) == ROOT_NAMESPACE, bool(selector_of(one)))
+        # A selector in the root namespace selects nothing elsewhere.
+        if level in levels or level == (True, True):
+            spec.accept()
+            continue
+        levels[level] = one
+        spec.accept("metrics", "tracing")
+    return [one for one in levels.values() if spec_of(one).get("accessLogging")]
+
+
+def _entry(telemetry: View) -> View:
+    """The part of a Telemetry that counts: the last one for what a proxy serves.
+
+    :raises NotModelledError: if the log goes elsewhere
+    """
+    found: View | None = None
+    for one in spec_of(telemetry)["accessLogging"]:
+        if one.get("match", {}).get("mode", "CLIENT_AND_SERVER") not in SERVER:
+            one.accept()
+            continue
+        if [provider["name"] for provider in one.get("providers", [])] != [STANDARD_OUTPUT]:
+            raise NotModelledError(f"{title(telemetry)}: {one.path_of('providers')}")
+        if found is not None:
+            found.accept()
+        found = one
+    if found is None:
+        raise NotModelledError(f"{title(telemetry)}: spec.accessLogging: the settings of the mesh apply")
+    return found
+
+
+def logged(objects: Objects, request: Request) -> Shares:
+    """What a row of requests leaves in the access log of the called proxy: all its lines, in their order.
+
+    :param request: ``namespace``, ``app`` and ``port`` of the called workload; ``authority``; ``row``: method, path, and the
+        status that the workload answers, of each request
+    :raises BrokenPromiseError: if no Telemetry says what is logged
+    :raises NotModelledError: if several do, for then they are merged with the settings of the mesh
+    """
+    levels = _levels(objects, request)
+    if not levels:
+        raise BrokenPromiseError(f"no Telemetry says what the proxy of {request['app']} logs")
+    if len(levels) > 1:
+        raise NotModelledError(f"{title(levels[1])}: spec.accessLogging beside {title(levels[0])}")
+    entry = _entry(levels[0])
+    if entry.get("disabled"):
+        entry.accept("filter")
+        return {NOTHING: 1.0}
+    expression = entry.get("filter", {}).get("expression", "")
+    passes = _filter(expression, f"{title(levels[0])}: {entry.path_of('filter')}") if expression else lambda status: True
+    there = {"flags": "-", "cluster": f"inbound|{request['port']}||", "authority": request["authority"]}
+    lines = [
+        line_of({"method": method, "uri": uri, "status": status, **there})
+        for method, uri, status in request["row"]
+        if passes(status)
+    ]
+    return {"; ".join(lines) or NOTHING: 1.0}

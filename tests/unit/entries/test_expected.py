@@ -1,0 +1,107 @@
+"""What the rules of entries make their checks expect, with the policy and with its control.
+
+A control breaks the mesh, not the rules: the expectation stays the same, and only live traffic can tell them apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from loadtests.entries import entry
+from loadtests.rules.expectations import Objects
+from loadtests.verdict import Expected
+from tests.unit import pods
+from tests.unit.test_inputs import PROJECT
+from tests.unit.test_project import EGRESS
+
+ONE, OTHER = "x-lab-added: client, route", "x-lab-removed: client; x-lab-set: route"
+TO_ECHO = "- inbound|8080|| echo.lab.internal"
+EXPECTED: dict[str, dict[str, dict[str, float]]] = {
+    "headers": {
+        "by route": {f"echo received {ONE}; x-lab-set: route; returned x-lab-new: route; x-lab-version: v1, route": 1.0},
+        "by destination": {
+            f"echo received {ONE}; x-lab-set: route; returned x-lab-version: echo": 0.8,
+            f"pool received x-lab-added: client, pool, route; {OTHER}; returned none": 0.2,
+        },
+    },
+    "delegate": {
+        "delegated": {"echo": 0.75, "pool": 0.25},
+        "delegated with a condition": {"pool": 1.0},
+        "within no condition of the delegate": {"echo": 1.0},
+        "another delegate": {"pool": 1.0},
+        "not delegated": {"echo": 1.0},
+    },
+    "direct-response": {
+        "with a text": {"HTTP 503 Closed for maintenance.": 1.0},
+        "without a text": {"HTTP 410": 1.0},
+        "echo's own": {"HTTP 200": 1.0},
+    },
+    "uri-and-method": {
+        "path and method": {"pool": 1.0},
+        "another method": {"echo": 1.0},
+        "expression": {"pool": 1.0},
+        "expression, another method": {"echo": 1.0},
+        "beside the expression": {"echo": 1.0},
+        "prefix in other case": {"pool": 1.0},
+        "beside the prefix": {"echo": 1.0},
+    },
+    "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
+    "access-log": {"row of requests": {f"POST /status/404 404 {TO_ECHO}; GET /status/500 500 {TO_ECHO}": 1.0}},
+    "external-authorization": {
+        "known user": {"HTTP 200": 1.0},
+        "unknown user": {"HTTP 403": 1.0},
+        "no user": {"HTTP 401": 1.0},
+        "known user, denied by a rule": {"HTTP 403": 1.0},
+        "no user, denied by a rule": {"HTTP 401": 1.0},
+        "not referred": {"HTTP 200": 1.0},
+    },
+    "ip-lists": {
+        "open to all": {"HTTP 200": 1.0},
+        "claims a denied address": {"HTTP 200": 1.0},
+        "from the pods' networks": {"HTTP 200": 1.0},
+        "from another network": {"HTTP 403": 1.0},
+        "claims another network": {"HTTP 403": 1.0},
+        "not a partner": {"HTTP 403": 1.0},
+        "claims to be a partner": {"HTTP 403": 1.0},
+    },
+}
+
+
+def rules(name: str, variant: str) -> list[dict[str, Any]]:
+    found = list(yaml.safe_load_all((entry.CATALOGUE / name / f"{variant}.yaml").read_text()))
+    for number, one in enumerate(found):
+        one["metadata"] |= {"uid": f"{name}/{number}", "generation": 1}
+    return found
+
+
+def sample(namespace: str) -> list[dict[str, Any]]:
+    """The workloads, pods and Services of a sample, with the gateways of the mesh."""
+    objects = [o for o in yaml.safe_load_all((PROJECT / f"samples/{namespace}/{namespace}.yaml").read_text()) if o]
+    for one in objects:
+        one["metadata"] |= {"uid": f"{one['kind']}/{one['metadata']['name']}", "generation": 1, "namespace": namespace}
+    return [*objects, *pods.of_workloads(objects, namespace), EGRESS]
+
+
+def expected(name: str, objects: Objects) -> Expected:
+    return entry.load(name).question.promised(objects).expected
+
+
+@pytest.mark.parametrize("variant", ["policy", "control"])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_an_entry_expects(name: str, variant: str) -> None:
+    objects, there = rules(name, variant), sample(entry.load(name).question.namespace)
+    found = expected(name, [*objects, *there])
+    assert (found.broken, found.unknown) == ((), {})
+    assert {one: pytest.approx(dict(shares)) for one, shares in found.shares.items()} == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_control_has_the_rules_of_its_policy_and_one_thing_more(name: str) -> None:
+    policy, control = (
+        [(o["kind"], o["metadata"]["name"], o["spec"]) for o in rules(name, variant)] for variant in ("policy", "control")
+    )
+    assert control[1:] == policy
+    assert control[0][0] in ("EnvoyFilter", "AuthorizationPolicy")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of
+from loadtests.rules.mesh_config import log_setting_of
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, applying, called_workload, selector_of, spec_of
@@ -79,8 +80,11 @@ def logged(objects: Objects, request: Request) -> Shares:
     :param request: ``namespace``, ``app`` and ``port`` of the called workload; ``authority``; ``row``: method, path, and the
         status that the workload answers, of each request
     :raises BrokenPromiseError: if no Telemetry says what is logged
-    :raises NotModelledError: if several do, for then they are merged with the settings of the mesh
+    :raises NotModelledError: if several do, for then they are merged with the settings of the mesh, or if the mesh has a format
+        of its own
     """
+    if setting := log_setting_of(objects):
+        raise NotModelledError(f"MeshConfig: spec.{setting}")
     levels = _levels(objects, request)
     if not levels:
         raise BrokenPromiseError(f"no Telemetry says what the proxy of {request['app']} logs")

@@ -38,6 +38,14 @@ DEFAULTS: Mapping[str, Sequence[Any]] = {
     "trustDomain": ("cluster.local",),
 }
 """Values that say what istiod does, and the lab expects, anyway."""
+LOG_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"
+)
+"""Istio's default format of access logs."""
 EMPTY: Sequence[Any] = (None, "", {}, [])
 RETRIES = ("attempts", "backoff", "retryIgnorePreviousHosts", "retryOn", "retryRemoteLocalities")
 """What says when something is tried again: without a bearing where no answer fails, and read where one does."""
@@ -93,6 +101,16 @@ def providers_of(objects: Sequence[Mapping[str, Any]]) -> set[str] | None:
     """The names of the providers that rules may refer to; None if the objects do not tell."""
     spec = _spec_of(objects)
     return None if spec is None else {str(one["name"]) for one in spec.get("extensionProviders") or []}
+
+
+def log_setting_of(objects: Sequence[Mapping[str, Any]]) -> str:
+    """The setting by which access logs have other fields, or others' order, than Istio's default; '' if none does."""
+    spec = _spec_of(objects)
+    if spec is None:
+        return ""
+    if spec.get("accessLogEncoding", "TEXT") != "TEXT":
+        return "accessLogEncoding"
+    return "" if str(spec.get("accessLogFormat", "")).strip() in ("", LOG_FORMAT) else "accessLogFormat"
 
 
 def _spec_of(objects: Sequence[Mapping[str, Any]]) -> View | None:

@@ -9,7 +9,9 @@ import pytest
 from loadtests.entries.question import ResponseCheck
 from loadtests.mesh.observed import fields_of
 from loadtests.rules.logs import NOTHING, line_of, logged
+from loadtests.rules.mesh_config import LOG_FORMAT
 from loadtests.verdict import Expected
+from tests.unit.test_inputs import PROJECT
 
 REQUEST = {
     "namespace": "echo", "app": "echo", "port": 8080, "authority": "a.lab",
@@ -117,3 +119,26 @@ def test_the_fields_of_a_clients_own_lines() -> None:
     found = [line_of(line) for line in fields_of(LOG, "lab-1")]
     assert found == ["GET /a 200 - inbound|8080|| a.lab", "POST /b 403 UAEX inbound|8080|| b.lab:80"]
     assert fields_of(LOG, "lab-3") == []
+
+
+def mesh(**settings: Any) -> dict[str, Any]:
+    return {"kind": "MeshConfig", "metadata": {"name": "istio", "namespace": "istio-system", "uid": "m"}, "spec": settings}
+
+
+@pytest.mark.parametrize(
+    ("settings", "known"),
+    [
+        ({}, True),
+        ({"accessLogFormat": f"{LOG_FORMAT}\n"}, True),
+        ({"accessLogFormat": "%PROTOCOL%"}, False),
+        ({"accessLogEncoding": "TEXT"}, True),
+        ({"accessLogEncoding": "JSON"}, False),
+    ],
+)
+def test_a_log_with_other_fields_is_not_known(settings: dict[str, Any], known: bool) -> None:
+    assert outcome(telemetry(ENVOY), mesh(**settings)) == ("; ".join(LINES) if known else None)
+
+
+def test_the_lab_pins_the_default_format() -> None:
+    template = (PROJECT / "roles/istio/templates/operator.yaml.j2").read_text()
+    assert f"accessLogFormat: |\n      {LOG_FORMAT}\n" in template

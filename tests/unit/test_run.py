@@ -448,6 +448,22 @@ def ansible(playbook: Path, **variables: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_a_task_that_goes_on_beside_others_is_found_in_another_home(checkout: Path, tmp_path: Path) -> None:
+    command = "{name: Begin, command: echo well, register: begun, async: 20, poll: 0}"
+    look = (
+        "{async_status: {jid: '{{ begun.ansible_job_id }}'}, register: ended, until: ended.finished, retries: 20, delay: 0.2}"
+    )
+    said = "{debug: {msg: 'it went {{ ended.stdout }}'}}"
+    (checkout / "playbooks/beside.yml").write_text(f"[{{hosts: all, tasks: [{command}, {look}, {said}]}}]")
+    done = subprocess.run(
+        [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", "inventories/kind", "playbooks/beside.yml"],
+        env=environment(tmp_path, ANSIBLE_CONFIG=str(checkout / "ansible.cfg"), LC_ALL="C.UTF-8"), cwd=checkout,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    (checkout / "playbooks/beside.yml").unlink()
+    assert "it went well" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("inventory", "gateway"), [("kind", ["10.89.0.200"]), ("existing", [])])
 def test_what_a_playbook_runs_reaches_this_machine_directly(
     inventory: str, gateway: list[str], checkout: Path, tmp_path: Path

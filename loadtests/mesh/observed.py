@@ -21,8 +21,10 @@ LINE = re.compile(
     r'"(?P<agent>[^"]*)" "[^"]*" "(?P<authority>[^"]*)" "[^"]*" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$',
     re.MULTILINE,
 )
-# Traffic that is not counted comes first, so a log that is whole has lines from before counting started.
+# A request is logged once it has ended, in the order of the ends.
 LOG_REACH_SECONDS = 10.0
+TIME_BYTES = 40
+"""As many as a timestamp has at the most, and the blank after it."""
 # Proxies write their access logs once a second.
 LOG_FLUSH_SECONDS = 1.5
 INBOUND = re.compile(r'^envoy_cluster_upstream_rq_total\{(?=[^}]*cluster_name="inbound\|)[^}]*\}\s+(\d+)', re.MULTILINE)
@@ -85,15 +87,22 @@ def mesh_counts(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, int]
         return dict(zip(versions, told, strict=True))
 
 
-def logged_since(log: str, since: float) -> int | None:
+def logged_since(log: str, since: float) -> int:
     """Requests that a proxy handed to its own workload and that began at ``since`` or later, from its access log.
 
-    :param log: lines in the format that role istio pins, from a while before ``since`` on
+    :param log: lines in the format that role istio pins
     :param since: seconds of the epoch, by the node's clock
-    :return: None if the log does not reach back so far, for the kubelet has begun a new file meanwhile
     """
-    begun = [datetime.fromisoformat(time_of).timestamp() for time_of in LOGGED.findall(log)]
-    return None if begun and min(begun) >= since else sum(at >= since for at in begun)
+    return sum(datetime.fromisoformat(time_of).timestamp() >= since for time_of in LOGGED.findall(log))
+
+
+def begins_before(log: str, since: float) -> bool:
+    """Whether a log reaches back so far: not if the kubelet has begun a new file since.
+
+    :param log: the beginning of the file, with the kubelet's timestamps
+    """
+    time_of = log.partition(" ")[0]
+    return bool(time_of) and datetime.fromisoformat(time_of).timestamp() < since
 
 
 def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict[str, int]:
@@ -104,13 +113,12 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
     asked_from = datetime.fromtimestamp(since - LOG_REACH_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     found = {}
     for pod in pods:
-        log = cluster.read(
-            f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log", container="istio-proxy", sinceTime=asked_from
-        )
-        counted = logged_since(log.decode(errors="replace"), since)
-        if counted is None:
+        path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
+        beginning = cluster.read(path, container="istio-proxy", timestamps="true", limitBytes=str(TIME_BYTES))
+        if not begins_before(beginning.decode(errors="replace"), since):
             return {}
-        found[pod] = counted
+        log = cluster.read(path, container="istio-proxy", sinceTime=asked_from)
+        found[pod] = logged_since(log.decode(errors="replace"), since)
     return found
 
 

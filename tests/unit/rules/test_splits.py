@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loadtests.entries.question import Split
-from loadtests.mesh.observed import arrived_of, by_version, inbound_requests, logged_since
+from loadtests.mesh.observed import arrived_of, begins_before, by_version, inbound_requests, logged_requests, logged_since
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.conditions import holds
 from loadtests.rules.expectations import Rules
@@ -150,8 +151,33 @@ def test_an_access_log_has_what_arrived_since_a_time_if_it_reaches_back_that_far
     )
     since = datetime.fromisoformat("2026-11-21T18:00:02Z").timestamp()
     assert logged_since(log, since) == 2
-    assert logged_since(log, since - 2) is None, "what came before may be in a file that is gone"
     assert logged_since("", since) == 0
+
+
+@pytest.mark.parametrize(
+    ("beginning", "reaches"),
+    [
+        ("2026-11-22T12:00:00.123456789Z [2026-11", True),
+        ("2026-11-22T12:00:01.000000000Z any line", False),
+        ("2026-11-22T13:00:00.5+01:00 any line", True),
+        ("", False),
+    ],
+)
+def test_what_came_before_may_be_in_a_file_that_is_gone(beginning: str, reaches: bool) -> None:
+    assert begins_before(beginning, datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC).timestamp()) is reaches
+
+
+def test_a_pod_that_answered_nothing_before_counting_started_is_compared() -> None:
+    since = datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC).timestamp()
+    line = '[2026-11-22T12:00:02.000Z] "GET / HTTP/1.1" 200 - "10.0.0.1:9080" inbound|9080|| 10.0.0.1:9080\n'
+
+    def read(path: str, **query: str) -> bytes:
+        begins = "2026-11-22T12:00:03.1Z" if "new-file" in path else "2026-11-22T11:00:00.1Z"
+        return f"{begins} info"[: int(query["limitBytes"])].encode() if "limitBytes" in query else line.encode()
+
+    cluster: Any = SimpleNamespace(namespace="bookinfo", read=read)
+    assert logged_requests(cluster, ["v1", "v2"], since) == {"v1": 1, "v2": 1}
+    assert logged_requests(cluster, ["v1", "new-file"], since) == {}
 
 
 def test_inbound_requests_exclude_outbound_ones() -> None:

@@ -122,6 +122,8 @@ class Played(Cluster):
         return f'envoy_cluster_upstream_rq_total{{cluster_name="inbound|9080||"}} {len(arrived[pod])}\n'
 
     def read(self, path: str, **query: str) -> bytes:
+        if "limitBytes" in query:
+            return b"2000-01-01T00:00:00.000000000Z the log begins"
         pod = path.split("/")[-2]
         times = [min(at for line in arrived.values() for at in line) - 5, *arrived[pod]]
         lines = (

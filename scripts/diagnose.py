@@ -173,7 +173,7 @@ class Diagnosis:
             ready = all(one.get("ready") for one in pod["status"].get("containerStatuses", [{}]))
             if not ready:
                 yield Item(f"cluster/{namespace}/{name}.txt", partial(self.describe, name, namespace))
-            if not ready or namespace == MESH or has_proxy(pod):
+            if not ready or namespace == MESH or runs_a_proxy(pod):
                 which = "--all-containers" if not ready or namespace == MESH else "--container=istio-proxy"
                 yield Item(f"cluster/{namespace}/{name}.log", partial(self.logs, name, namespace, which))
 
@@ -182,7 +182,7 @@ class Diagnosis:
         yield Item("mesh/proxy-status.txt", lambda: self.cluster.istioctl("proxy-status"))
         for kind in KINDS:
             yield Item(f"mesh/rules/{kind}.yaml", partial(self.rules, kind))
-        for pod in filter(has_proxy, self.pods()):
+        for pod in filter(runs_a_proxy, self.pods()):
             name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
             yield Item(f"mesh/proxies/{namespace}/{name}.json", partial(self.proxy, name, namespace))
 
@@ -221,10 +221,9 @@ def command_item(name: str, *command: str) -> Item:
     return Item(name, lambda: run(*command))
 
 
-def has_proxy(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod that runs has a sidecar, or is a gateway."""
-    parts = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
-    return pod["status"].get("phase") == "Running" and any(part["name"] == "istio-proxy" for part in parts)
+def runs_a_proxy(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod runs, and has a proxy to ask."""
+    return pod["status"].get("phase") == "Running" and propagation.has_proxy(pod)
 
 
 def tail(file: Path) -> str:
@@ -270,9 +269,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--file", type=Path, default=None)
     options = parser.parse_args()
-    lab = Lab(options.state, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab")
-    if (settings := lab.state / "containers.conf").exists():
-        os.environ["CONTAINERS_CONF"] = str(settings)
+    lab = Lab.opened(options.state)
     begun, target = time.monotonic(), options.file or Path("build") / f"{lab.name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
     diagnosis = Diagnosis(lab)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from plugins.action.check_host import Host, host_errors, look
 from plugins.action.lab_namespace import PART_OF
@@ -124,9 +125,8 @@ def proxies(status: Objects, pods: Objects) -> Check:
     known = {config["node"]["id"]: config for config in status}
     wrong, count = [], 0
     for pod in pods:
-        parts = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
         ending = pod["metadata"].get("deletionTimestamp") or pod.get("status", {}).get("phase") != "Running"
-        if ending or all(part["name"] != "istio-proxy" for part in parts):
+        if ending or not propagation.has_proxy(pod):
             continue
         count, name = count + 1, f"{pod['metadata']['name']}.{pod['metadata']['namespace']}"
         behind = sorted({one["configStatus"] for one in known.get(name, {}).get("genericXdsConfigs", [])} & {"STALE", "ERROR"})
@@ -190,6 +190,13 @@ class Lab:
 
     state: Path
     cache: Path
+
+    @classmethod
+    def opened(cls, state: Path) -> Lab:
+        """The lab of that folder; its engine's settings hold for this process from now on."""
+        if (settings := state / "containers.conf").exists():
+            os.environ["CONTAINERS_CONF"] = str(settings)
+        return cls(state, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab")
 
     def kept(self, name: str) -> dict[str, Any]:
         """One of the lab's records; empty where it is not there or is broken."""
@@ -320,10 +327,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
-    if (settings := options.state / "containers.conf").exists():
-        os.environ["CONTAINERS_CONF"] = str(settings)
-    lab, made = Lab(options.state, cache), []
+    lab, made = Lab.opened(options.state), []
     width = 18
     for check in lab.checks():
         made.append(check)

@@ -105,6 +105,12 @@ def begins_before(log: str, since: float) -> bool:
     return bool(time_of) and datetime.fromisoformat(time_of).timestamp() < since
 
 
+def _log_of(cluster: Cluster, pod: str, **query: str) -> str:
+    """The log of a pod's proxy, or the part that the query asks for."""
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
+    return cluster.read(path, container="istio-proxy", **query).decode(errors="replace")
+
+
 def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict[str, int]:
     """Requests that arrived at each pod since ``since`` (seconds of the epoch), by its proxy's access log.
 
@@ -113,12 +119,9 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
     asked_from = datetime.fromtimestamp(since - LOG_REACH_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     found = {}
     for pod in pods:
-        path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
-        beginning = cluster.read(path, container="istio-proxy", timestamps="true", limitBytes=str(TIME_BYTES))
-        if not begins_before(beginning.decode(errors="replace"), since):
+        if not begins_before(_log_of(cluster, pod, timestamps="true", limitBytes=str(TIME_BYTES)), since):
             return {}
-        log = cluster.read(path, container="istio-proxy", sinceTime=asked_from)
-        found[pod] = logged_since(log.decode(errors="replace"), since)
+        found[pod] = logged_since(_log_of(cluster, pod, sinceTime=asked_from), since)
     return found
 
 
@@ -132,6 +135,4 @@ def lines_of(cluster: Cluster, pod: str, agent: str, seconds: float) -> list[dic
 
     :raises ClusterError: if the cluster does not answer
     """
-    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
-    log = cluster.read(path, container="istio-proxy", sinceSeconds=f"{seconds:.0f}")
-    return fields_of(log.decode(errors="replace"), agent)
+    return fields_of(_log_of(cluster, pod, sinceSeconds=f"{seconds:.0f}"), agent)

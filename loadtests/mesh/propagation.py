@@ -84,6 +84,11 @@ def _is_there(cluster: Cluster, carrier: Mapping[str, Any], sentinel: str) -> bo
         raise
 
 
+def has_proxy(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has a sidecar, or is a gateway."""
+    return any(part["name"] == "istio-proxy" for part in pod["spec"].get("initContainers", []) + pod["spec"]["containers"])
+
+
 def proxies_of(cluster: Cluster, wanted: Iterable[tuple[str, str]]) -> list[Proxy]:
     """The running proxies.
 
@@ -92,10 +97,9 @@ def proxies_of(cluster: Cluster, wanted: Iterable[tuple[str, str]]) -> list[Prox
     found = []
     for namespace, app in wanted:
         for pod in cluster.items("pods", namespace=namespace):
-            containers = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
             meant = not app or pod["metadata"].get("labels", {}).get("app") == app
             ending = pod["metadata"].get("deletionTimestamp") or pod["status"].get("phase") != "Running"
-            if meant and not ending and any(c["name"] == "istio-proxy" for c in containers):
+            if meant and not ending and has_proxy(pod):
                 found.append((namespace, pod["metadata"]["name"]))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -67,6 +68,12 @@ def pod_name(app: str, version: str = "v1", namespace: str = "bookinfo") -> str:
 def pod(app: str, container: str, version: str = "v1", namespace: str = "bookinfo") -> Any:
     name = pod_name(app, version, namespace)
     return testinfra.get_host(f"kubectl://{name}?namespace={namespace}&container={container}&kubeconfig={KUBECONFIG}")
+
+
+def failed_calls(app: str) -> str:
+    """The last calls of an app of Bookinfo that failed, as its proxy logged them: why a client had no proper answer."""
+    log = kubectl("-n", "bookinfo", "logs", f"--selector=app={app}", "--container=istio-proxy", "--tail=2000")
+    return "\n".join([line for line in log.splitlines() if re.search(r'HTTP/\S+" (?:0|5\d\d) ', line)][-20:])
 
 
 def playbook(name: str, environment: dict[str, str] | None = None, **variables: object) -> subprocess.CompletedProcess[str]:

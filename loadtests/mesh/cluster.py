@@ -8,7 +8,7 @@ import json
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -202,6 +202,22 @@ class Cluster:
             raise _failed(f"GET {path}", error) from error
         return bytes(answer.data)
 
+    def lines(self, path: str, **query: str) -> Generator[str]:
+        """Lines of an answer of the API server as they come, for as long as they are asked for.
+
+        :raises ClusterError: if it does not answer, refuses, or ends the answer
+        """
+        try:
+            answer = self._call("GET", path, query, endless=True)
+            with contextlib.closing(answer.response):
+                if answer.status != 200:
+                    raise ClusterError(f"GET {path}: HTTP {answer.status}")
+                for line in answer.response:
+                    yield line.decode(errors="replace").rstrip("\n")
+        except _errors() as error:
+            raise _failed(f"GET {path}", error) from error
+        raise ClusterError(f"GET {path}: the answer has ended")
+
     def write(self, method: str, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
         """The API server's answer to a request that writes one object: POST, PUT, DELETE, or PATCH for server-side apply.
 
@@ -220,7 +236,19 @@ class Cluster:
         return told
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
-        """One request to the API server, by its kept connection."""
+        """The whole answer to one request."""
+        answer = self._call(method, path, query, body)
+        answer.read()
+        return answer
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None,
+        endless: bool = False,
+    ) -> Any:  # fmt: skip
+        """One request to the API server, by its kept connection; what it answers is still to be read.
+
+        :param endless: whether the server may be silent between parts of its answer for as long as it likes
+        """
         client = self._client
         kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"  # JSON is YAML as well
         content = {"Content-Type": kind} if body is not None else {}
@@ -228,9 +256,7 @@ class Cluster:
             method, path, query_params=list(query.items()), auth_settings=["BearerToken"], body=body,
             header_params=({"Impersonate-User": self.user} if self.user else {}) | content,
         )  # fmt: skip
-        answer = client.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
-        answer.read()
-        return answer
+        return client.call_api(*asked, _request_timeout=(TIMEOUT_SECONDS, None if endless else TIMEOUT_SECONDS))
 
     def proxy_dump(self, pod: str, namespace: str = "", **query: str) -> dict[str, Any]:
         """A proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -18,8 +18,7 @@ LOGGED = re.compile(r"^\[(\S+)\] .* inbound\|\d+\|\| ", re.MULTILINE)
 # The fields of any line of the access log in that format that the verdict on a log looks at.
 LINE = re.compile(
     r'^\[\S+\] "(?P<method>\S+) (?P<uri>\S+) \S+" (?P<status>\d+) (?P<flags>\S+) .* '
-    r'"(?P<agent>[^"]*)" "[^"]*" "(?P<authority>[^"]*)" "[^"]*" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$',
-    re.MULTILINE,
+    r'"(?P<agent>[^"]*)" "[^"]*" "(?P<authority>[^"]*)" "[^"]*" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$'
 )
 # A request is logged once it has ended, in the order of the ends.
 LOG_REACH_SECONDS = 10.0
@@ -125,14 +124,18 @@ def logged_requests(cluster: Cluster, pods: Iterable[str], since: float) -> dict
     return found
 
 
-def fields_of(log: str, agent: str) -> list[dict[str, str]]:
-    """Fields of the lines of an access log, in the format that role istio pins, that tell of a client, by its user agent."""
-    return [found.groupdict() for found in LINE.finditer(log) if found["agent"] == agent]
+def fields_of(line: str, agent: str) -> dict[str, str] | None:
+    """Fields of a line of an access log, in the format that role istio pins, if it tells of a client, by its user agent."""
+    found = LINE.match(line)
+    return found.groupdict() if found and found["agent"] == agent else None
 
 
-def lines_of(cluster: Cluster, pod: str, agent: str, seconds: float) -> list[dict[str, str]]:
-    """The same of the last ``seconds`` of the log of a pod's proxy.
+def following(cluster: Cluster, pod: str) -> Generator[str]:
+    """Lines of the log of a pod's proxy as they come; the first one is the last that was there before.
 
-    :raises ClusterError: if the cluster does not answer
+    The kubelet looks for a line's time from the beginning of the file, and for the last line at its end only.
+
+    :raises ClusterError: if the cluster does not answer, or ends the answer
     """
-    return fields_of(_log_of(cluster, pod, sinceSeconds=f"{seconds:.0f}"), agent)
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}/log"
+    return cluster.lines(path, container="istio-proxy", follow="true", tailLines="1")

@@ -450,6 +450,23 @@ def test_every_namespace_of_a_sample_is_known_to_be_the_labs() -> None:
     assert set(known) == {p.name for p in (PROJECT / "samples").iterdir()} | {"istio-system", "istio-lab-load", "telemetry"}
 
 
+def test_a_pod_that_is_slow_to_say_so_stays_ready() -> None:
+    """On a host without a free core a response can take seconds; pods taken out of service then look like a broken mesh."""
+    manifests = [
+        *PROJECT.glob("samples/*/*.yaml"), *PROJECT.glob("samples/bookinfo/platform/kube/*.yaml"),
+        *PROJECT.glob("roles/telemetry/files/**/*.yaml"),
+    ]  # fmt: skip
+    objects = [
+        (file, o) for file in manifests for o in yaml.safe_load_all(file.read_text()) if o and o.get("kind") == "Deployment"
+    ]
+    probes = [
+        (file, container["name"], container["readinessProbe"].get("timeoutSeconds", 1))
+        for file, o in objects for container in o["spec"]["template"]["spec"]["containers"] if "readinessProbe" in container
+    ]  # fmt: skip
+    assert len(probes) > 40
+    assert [probe for probe in probes if probe[2] < 5] == []
+
+
 def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
     """Python as PID 1 of a container ignores SIGTERM; by default, Kubernetes waits half a minute for it."""
     manifests = [(f.parent.name, m) for f in PROJECT.glob("samples/*/*.yaml") for m in yaml.safe_load_all(f.read_text())]

@@ -68,7 +68,11 @@ def undo(page: Page) -> None:
 
 
 def verdict(page: Page, outcome: str) -> None:
-    expect(page.locator("#istio-lab-live h1")).to_contain_text(outcome, timeout=120_000)
+    panel = page.locator("#istio-lab-live")
+    try:
+        expect(panel.locator("h1")).to_contain_text(outcome, timeout=120_000)
+    except AssertionError as error:
+        raise AssertionError(f"{panel.inner_text()}\n{lab.failed_calls('productpage')}") from error
 
 
 def answers_in(page: Page, urls: list[str]) -> float:

@@ -163,6 +163,54 @@ def test_objects_are_listed_with_their_kind_by_the_rights_of_who_asks(tmp_path: 
     assert Lists.asked[:2] == [("/api/v1/namespaces/bookinfo/pods", None), ("/api/v1/namespaces/other/pods", "somebody")]
 
 
+class Follows(BaseHTTPRequestHandler):
+    """An API server with a log that goes on: a line is there, and the next one comes when it is told so."""
+
+    protocol_version = "HTTP/1.1"
+    go_on, left = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        refused = "missing" in self.path
+        self.send_response(404 if refused else 200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in (b"first\nsec", b"ond\n"):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            Follows.go_on.wait(0.0 if refused else 10.0)
+        try:
+            while "ends" not in self.path and not refused:
+                self.wfile.write(b"2\r\n.\n\r\n")
+        except OSError:
+            Follows.left.set()
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_lines_come_as_they_are_written_until_nobody_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Follows) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            asked = Cluster(kubeconfig.written(tmp_path, server.server_port), "bookinfo")
+            lines = asked.lines("/log", follow="true")
+            assert next(lines) == "first", "before the next one is written"
+            # A log is silent for as long as nothing happens.
+            monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 0.1)
+            threading.Timer(0.5, Follows.go_on.set).start()
+            assert next(lines) == "second"
+            lines.close()
+            assert Follows.left.wait(10), "the server is told that nobody reads any more"
+            monkeypatch.undo()
+            with pytest.raises(ClusterError, match=r"^GET /ends: the answer has ended$"):
+                list(asked.lines("/ends"))
+            with pytest.raises(ClusterError, match=r"^GET /missing: HTTP 404$"):
+                next(asked.lines("/missing"))
+        finally:
+            server.shutdown()
+
+
 def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: Path) -> None:
     path, rule = "/apis/networking.istio.io/v1/namespaces/bookinfo/virtualservices/x", {"metadata": {"resourceVersion": "7"}}
     with ThreadingHTTPServer(("127.0.0.1", 0), Lists) as server:

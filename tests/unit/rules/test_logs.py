@@ -116,9 +116,13 @@ LOG = f"""2026-11-26T10:00:00Z info xdsproxy connected
 
 
 def test_the_fields_of_a_clients_own_lines() -> None:
-    found = [line_of(line) for line in fields_of(LOG, "lab-1")]
-    assert found == ["GET /a 200 - inbound|8080|| a.lab", "POST /b 403 UAEX inbound|8080|| b.lab:80"]
-    assert fields_of(LOG, "lab-3") == []
+    found = [fields_of(line, "lab-1") for line in LOG.splitlines()]
+    assert [line and line_of(line) for line in found] == [
+        None,
+        "GET /a 200 - inbound|8080|| a.lab",
+        None,
+        "POST /b 403 UAEX inbound|8080|| b.lab:80",
+    ]
 
 
 def mesh(**settings: Any) -> dict[str, Any]:

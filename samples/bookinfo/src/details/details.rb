@@ -45,7 +45,8 @@ def answer(response, status, body)
 end
 
 port = Integer(ARGV[0] || '9080')
-server = WEBrick::HTTPServer.new(BindAddress: '*', Port: port, AccessLog: [], MaxClients: 256)
+# Longer than the hour for which Envoy keeps an idle connection, so that none closes just as a proxy sends on it.
+server = WEBrick::HTTPServer.new(BindAddress: '*', Port: port, AccessLog: [], MaxClients: 256, RequestTimeout: 7200)
 server.mount_proc('/health') { |_request, response| answer(response, 200, 'status' => 'Details is healthy') }
 server.mount_proc('/details') do |request, response|
   id = begin

@@ -110,7 +110,8 @@ def _led(objects: Sequence[View], request: Request) -> Led:
 def pooled(objects: Sequence[View], request: Request) -> Shares:
     """A connection pool under ``burst`` calls at once: as many are served as have a connection or may wait for one.
 
-    :raises NotModelledError: if there may be fewer requests than calls at once
+    :raises NotModelledError: if there may be fewer requests than calls at once, or if it depends on the time that it takes to
+        connect how many are served
     """
     # Calls that the pool rejects are never tried again, and the others are answered.
     led, burst = _led(objects, request), int(request["burst"])
@@ -126,7 +127,12 @@ def pooled(objects: Sequence[View], request: Request) -> Shares:
     http.accept("maxRequestsPerConnection", "idleTimeout", "maxRetries", "maxConcurrentStreams", "useClientProtocol")
     if int(http.get("http2MaxRequests", 0) or burst) < burst:
         raise NotModelledError(f"{name}: {http.path_of('http2MaxRequests')}")
-    served = min(burst, connections + (int(http.get("http1MaxPendingRequests", 0)) or UNLIMITED))
+    waiting = int(http.get("http1MaxPendingRequests", 0)) or UNLIMITED
+    # A call waits while its connection is made, so where there may be several, it depends on the time that this takes how many
+    # wait at once. The first call has its connection before the others come.
+    if connections > 1 and waiting < burst - 1:
+        raise NotModelledError(f"{name}: {http.path_of('http1MaxPendingRequests')}")
+    served = min(burst, connections + waiting)
     return {f"{served} of {burst} served, {burst - served} rejected": 1.0}
 
 

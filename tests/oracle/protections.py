@@ -136,9 +136,10 @@ def pool(rng: random.Random) -> Rule:
     """A connection pool for calls to echo."""
     limits: dict[str, Any] = {}
     if rng.random() < 0.8:
-        limits["tcp"] = {"maxConnections": rng.randint(1, 4)}
+        limits["tcp"] = {"maxConnections": rng.choice((1, 1, 1, 2))}
     if rng.random() < 0.8:
-        limits["http"] = {"http1MaxPendingRequests": rng.randint(1, 4), "maxRequestsPerConnection": rng.choice((1, 10))}
+        waiting, requests = rng.choice((1, 2, 3, 4, 9, 20)), rng.choice((1, 10))
+        limits["http"] = {"http1MaxPendingRequests": waiting, "maxRequestsPerConnection": requests}
     spec = {"host": "echo", "trafficPolicy": {"connectionPool": limits}}
     return rule("DestinationRule", "echo", spec, "networking.istio.io/v1")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,8 +69,13 @@ BROUGHT = ResponseCheck(
 )  # fmt: skip
 LATER = ("taken back",)
 """Calls that are left out: they take half a minute."""
+CONNECTIONS = 10
+"""More than calls at once leave open."""
 PASSES = 3
-"""Visits for questions that depend on concurrent calls; most must end as expected."""
+"""Visits for questions that depend on concurrent calls, and for others after an unexpected outcome; most must end as expected.
+
+A connection that a proxy has kept can serve one more request by the rules before; rules that were misread are so each time.
+"""
 
 
 class Client:
@@ -145,15 +152,33 @@ def is_expected(shares: Mapping[str, float], outcome: str) -> bool:
     return any(share > 0 and (outcome == name or within(outcome, name)) for name, share in shares.items())
 
 
+def leave_old_connections(check: ResponseCheck, ports: Mapping[str, int]) -> None:
+    """Use every connection that proxies have kept: it serves one more request by the rules before, and is closed with it."""
+
+    def at_once(url: str, host: str = "") -> None:
+        asked = partial(requests.get, url, headers={"Host": host} if host else {}, timeout=30)
+        with ThreadPoolExecutor(max_workers=CONNECTIONS) as pool:
+            list(pool.map(lambda _: asked(), range(2 * CONNECTIONS)))
+
+    if check is MADE:
+        for caller, app in itertools.product(CALLERS, protections.APPS):
+            if CALLERS[caller]:  # the others have no proxy
+                at_once(f"http://127.0.0.1:{ports[caller]}/call/{app}/slow/100")
+    elif check is BROUGHT:
+        at_once(f"{lab.gateway_url()}/slow/100", "echo.lab.internal")
+
+
 def disagreements(rules: Rules, check: ResponseCheck, traffic: Mapping[str, Any], ports: Mapping[str, int]) -> list[str]:
     """Unexpected outcomes, one line each."""
 
     def visit(name: str) -> str:
-        shares, seen = rules.expected.shares[name], []
-        for _ in range(PASSES if check.alone else 1):
+        shares, seen = rules.expected.shares[name], list[str]()
+        while len(seen) < PASSES:
             client = Client(ports)
             traffic[name].start(client)
             seen.append(traffic[name].visit(client))
+            if not check.alone and is_expected(shares, seen[-1]):
+                break
         wrong = [outcome for outcome in seen if not is_expected(shares, outcome)]
         return f"{name}: expected {' or '.join(shares)}, got {', '.join(wrong)}" if 2 * len(wrong) > len(seen) else ""
 
@@ -172,6 +197,7 @@ def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping
         first, _, rules = questions[0]
         assert propagation.wait(cluster, rules.generation, first.applied_by, lab.SECONDS_TO_HOLD) == []
         for check, traffic, rules in questions:
+            leave_old_connections(check, ports)
             found = disagreements(rules, check, traffic, ports)
             wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]
             expected += len(traffic)

@@ -44,14 +44,26 @@ ASKED = {
     ("pool", "outcome"),
     [
         ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 1}}, "2 of 10 served, 8 rejected"),
-        ({"tcp": {"maxConnections": 4}, "http": {"http1MaxPendingRequests": 3}}, "7 of 10 served, 3 rejected"),
-        ({"http": {"http1MaxPendingRequests": 2, "http2MaxRequests": 10}}, "10 of 10 served, 0 rejected"),
+        ({"tcp": {"maxConnections": 1}, "http": {"http1MaxPendingRequests": 6}}, "7 of 10 served, 3 rejected"),
+        ({"http": {"http1MaxPendingRequests": 9, "http2MaxRequests": 10}}, "10 of 10 served, 0 rejected"),
         ({"tcp": {"maxConnections": 1, "connectTimeout": "1s"}}, "10 of 10 served, 0 rejected"),
         ({}, "10 of 10 served, 0 rejected"),
     ],
 )
 def test_pools(pool: dict[str, Any], outcome: str) -> None:
     assert resilience.pooled(destination(connectionPool=pool), ASKED) == {outcome: 1.0}
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        {"http": {"http1MaxPendingRequests": 8}},
+        {"tcp": {"maxConnections": 2}, "http": {"http1MaxPendingRequests": 1}},
+    ],
+)
+def test_calls_that_wait_only_while_a_connection_is_made_are_unknown(pool: dict[str, Any]) -> None:
+    with pytest.raises(NotModelledError, match="http1MaxPendingRequests"):
+        resilience.pooled(destination(connectionPool=pool), ASKED)
 
 
 def test_ejections() -> None:

@@ -448,15 +448,27 @@ def ansible(playbook: Path, **variables: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_task_that_goes_on_beside_others_is_found_in_another_home(checkout: Path, tmp_path: Path) -> None:
-    command = "{name: Begin, command: echo well, register: begun, async: 20, poll: 0}"
-    look = (
-        "{async_status: {jid: '{{ begun.ansible_job_id }}'}, register: ended, until: ended.finished, retries: 20, delay: 0.2}"
-    )
-    said = "{debug: {msg: 'it went {{ ended.stdout }}'}}"
-    (checkout / "playbooks/beside.yml").write_text(f"[{{hosts: all, tasks: [{command}, {look}, {said}]}}]")
+def test_a_task_that_goes_on_beside_others_is_found_in_another_home_and_from_a_path_with_blanks(
+    checkout: Path, tmp_path: Path
+) -> None:
+    interpreters = set()
+    for file in PROJECT.glob("roles/*/tasks/*.yml"):
+        tasks = [task for task in yaml.safe_load(file.read_text()) or [] if "async" in task]
+        interpreters |= {task.get("vars", {}).get("ansible_python_interpreter", f"{file}: none") for task in tasks}
+    (interpreter,) = interpreters
+    started = {
+        "command": "echo well", "register": "begun", "async": 20, "poll": 0,
+        "vars": {"ansible_python_interpreter": interpreter},
+    }  # fmt: skip
+    looked = {
+        "async_status": {"jid": "{{ begun.ansible_job_id }}"}, "register": "ended", "until": "ended.finished", "retries": 20,
+        "delay": 0.2,
+    }  # fmt: skip
+    tasks = [started, looked, {"debug": {"msg": "it went {{ ended.stdout }}"}}]
+    (checkout / "playbooks/beside.yml").write_text(json.dumps([{"hosts": "all", "tasks": tasks}]))
+    (tmp_path / "läb dir").symlink_to(sys.prefix)
     done = subprocess.run(
-        [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", "inventories/kind", "playbooks/beside.yml"],
+        [str(tmp_path / "läb dir/bin/python3"), "-m", "ansible", "playbook", "-i", "inventories/kind", "playbooks/beside.yml"],
         env=environment(tmp_path, ANSIBLE_CONFIG=str(checkout / "ansible.cfg"), LC_ALL="C.UTF-8"), cwd=checkout,
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip

@@ -124,7 +124,7 @@ def wait(cluster: Cluster, name: str, seconds: float) -> list[str]:
 def main() -> int:
     """0 when the rules apply, 1 when they were refused and nothing was changed, 2 for anything else.
 
-    It prints a line for each change, and the analyzer's findings to standard error.
+    It prints a line for each change, and to standard error what the analyzer finds, unless a load test follows.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("entry")
@@ -132,7 +132,10 @@ def main() -> int:
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--variant", default="policy")
     parser.add_argument("--catalogue", type=Path, default=entry.CATALOGUE)
-    parser.add_argument("--wait", type=float, default=0.0, help="seconds that the proxies may take to hold the rules")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS",
+        help="report the analyzer's findings and give the proxies this long to hold the rules; a load test does both itself",
+    )  # fmt: skip
     options = parser.parse_args()
     cluster = Cluster(options.kubeconfig, options.namespace)
     try:
@@ -149,7 +152,7 @@ def main() -> int:
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
-    for finding in analysis.in_force(cluster):
+    for finding in () if options.wait is None else analysis.in_force(cluster):
         print(finding, file=sys.stderr)
     late = wait(cluster, options.entry, options.wait) if options.wait else []
     if late:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from loadtests.entries import entry, policy
+from loadtests.mesh import analysis
 from loadtests.mesh.cluster import ClusterError
 from loadtests.mesh.writes import KINDS, ConflictError, key
 from tests.unit.mesh.rules_api import LOST, REFUSED, Kept, kept
+from tests.unit.test_inputs import PROJECT
 
 
 def rule(name: str, label: str, kind: str = "VirtualService", weight: int = 100) -> dict[str, Any]:
@@ -191,6 +196,32 @@ def test_rules_that_the_analyzer_calls_invalid_are_refused_and_nothing_is_change
     assert cluster.state() == kept(*BEFORE).state()
     cluster.found[:] = [theirs, {**ours, "level": "Warning"}]
     assert put(cluster), "a warning is no reason to refuse"
+
+
+def followed_by_a_load_test(follows: bool) -> list[str]:
+    """The words that role traffic_policy starts the program with."""
+    loader, role = DataLoader(), PROJECT / "roles/traffic_policy"
+    given = {
+        "ansible_playbook_python": "python", "traffic_policy_entry": "reviews-80-20", "traffic_policy_kubeconfig": "none",
+        "traffic_policy_namespace": "bookinfo", "traffic_policy_catalogue": "catalogue",
+    }  # fmt: skip
+    for part in ("defaults", "vars"):
+        given |= loader.load_from_file(str(role / part / "main.yml"), trusted_as_template=True)
+    variables = given | {"traffic_policy_wait": not follows}
+    words: list[str] = Templar(loader=loader, variables=variables).template(given["__traffic_policy_command"])
+    return words[words.index("reviews-80-20") :]
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_the_analyzer_is_asked_about_applied_rules_unless_a_load_test_follows(
+    follows: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(policy, "put", lambda *_: ["virtualservice/reviews created"])
+    monkeypatch.setattr(policy, "wait", lambda *_: [])
+    monkeypatch.setattr(analysis, "in_force", lambda _: ("istioctl analyze: IST0130 a hint",))
+    monkeypatch.setattr(sys, "argv", ["policy", *followed_by_a_load_test(follows)])
+    assert policy.main() == 0
+    assert capsys.readouterr().err == ("" if follows else "istioctl analyze: IST0130 a hint\n")
 
 
 def test_every_kind_in_the_catalogue_can_be_removed() -> None:

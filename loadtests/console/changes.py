@@ -135,8 +135,8 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     except RefusedByServerError as error:
         raise RefusedError(str(error)) from error
     analyzed = analysis.analyze(cluster, after, beside=state.objects, replaced=[c.before for c in found if c.before])
-    if analyzed.errors:
-        raise RefusedError(f"istioctl analyze: {'; '.join(analyzed.errors)}")
+    if analyzed.refusal:
+        raise RefusedError(analyzed.refusal)
     warnings = (*effects.without_effect(state.service(service), asked), *analyzed.warnings)
     return Plan(tuple(found), warnings, tuple(state.objects))
 

@@ -107,8 +107,8 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
         raise RefusedError(str(error)) from error
     except ConflictError as error:
         raise ConflictError(f"{error}; nothing was changed") from error
-    if errors := analysis.analyze(cluster, wanted, replaced=before).errors:
-        raise RefusedError(f"istioctl analyze: {'; '.join(errors)}")
+    if refusal := analysis.analyze(cluster, wanted, replaced=before).refusal:
+        raise RefusedError(refusal)
     done = ["certificates and keys made"] if found.prepare and not writer and found.prepare(cluster) else []
     return done + apply(writer or cluster, renewed(changes), live)
 

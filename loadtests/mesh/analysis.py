@@ -31,6 +31,15 @@ class Findings:
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def refusal(self) -> str:
+        """In words, why the rules are refused; empty if they are not: a warning is no reason."""
+        return _reported("; ".join(self.errors)) if self.errors else ""
+
+
+def _reported(finding: str) -> str:
+    return f"istioctl analyze: {finding}"
+
 
 def _named(rule: Mapping[str, Any], namespace: str) -> str:
     """A rule as the analyzer names it."""
@@ -86,4 +95,4 @@ def in_force(cluster: Cluster) -> tuple[str, ...]:
         found = analyze(cluster, rules)
     except ClusterError as error:
         return (f"Istio's analyzer was not asked: {error}",)
-    return tuple(f"istioctl analyze: {finding}" for finding in (*found.errors, *found.warnings))
+    return tuple(_reported(finding) for finding in (*found.errors, *found.warnings))

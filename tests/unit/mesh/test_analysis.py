@@ -75,6 +75,11 @@ def test_findings_about_other_rules_are_not_told() -> None:
     assert analyze(cluster, [RULE]) == Findings(("IST0101 mine", "IST0101 a part"), ("IST0101 careful",))
 
 
+def test_errors_are_a_refusal_and_warnings_are_not() -> None:
+    assert Findings(("IST0101 a", "IST0130 b"), ("IST0134 x",)).refusal == "istioctl analyze: IST0101 a; IST0130 b"
+    assert Findings(warnings=("IST0134 x",)).refusal == ""
+
+
 def test_what_may_be_in_another_namespace_is_not_missing_for_an_account_that_sees_its_own_only() -> None:
     here, elsewhere = (
         finding('Referenced gateway not found: "door"'),

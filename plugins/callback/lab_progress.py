@@ -75,13 +75,20 @@ def status_in(file: Path | None) -> str:
 class Screen:
     """The terminal in brief: a line for each phase that has ended, and what is under way where the terminal can show it."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
+        """Take the terminal.
+
+        :param lock: Ansible's, which it holds while it writes a line by way of rich, and which rich needs to write anything:
+            with locks of rich's own beside it, two threads would wait for each other
+        """
         # Here, for it is needed in brief only.
         from rich.console import Console
 
         self._console = Console(highlight=False, soft_wrap=True)
+        self._console._lock = lock
         self._under_way = self._console.status("") if self._console.is_terminal else None
         if self._under_way:
+            self._under_way._live._lock = lock
             self._under_way.start()
 
     @property
@@ -142,7 +149,9 @@ class CallbackModule(CallbackBase):
         # Log -> how much of it has been shown, or was there before.
         self._shown: dict[Path, int] = {}
         self._ended = threading.Event()
-        self._screen = Screen() if os.environ.get("LAB_OUTPUT") == "brief" and not self._display.verbosity else None
+        self._screen = (
+            Screen(self._display._lock) if os.environ.get("LAB_OUTPUT") == "brief" and not self._display.verbosity else None
+        )
         if self._screen:
             atexit.register(self._screen.end)
         threading.Thread(target=self._tick, daemon=True).start()

@@ -127,3 +127,23 @@ def test_a_terminal_shows_what_is_under_way_and_is_left_as_it_was(lab: Path) -> 
     assert "anonymous: v1 [79.6 %]" in text
     assert "✓" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is visible again"
+
+
+WRITES = """
+import threading, time
+from ansible.utils.display import Display
+from tests.unit.test_inputs import plugin
+lock = Display()._lock
+screen = plugin("callback", "lab_progress").Screen(lock)
+with lock:  # as Ansible writes a line
+    time.sleep(1)
+    screen.line("a line of a task")
+screen.end()
+"""
+
+
+def test_a_line_of_ansible_and_one_of_what_is_under_way_do_not_wait_for_each_other() -> None:
+    words = [sys.executable, "-c", WRITES]
+    environment = {**os.environ, "FORCE_COLOR": "1"}  # a terminal, to rich
+    done = subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    assert "a line of a task" in done.stdout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from loadtests.clients.http import Fetch
+from loadtests.clients.websocket import Exchanged
 from loadtests.entries.question import SECURITY, ResponseCheck, enters
 from loadtests.rules.authorization import OUTSIDE
 from loadtests.rules.calls import Call, Caller
@@ -91,6 +93,15 @@ def through_client(uri: str, method: str = "GET", label: Callable[[Any], str] = 
 def service(pod: str) -> str:
     """The service of a pod: its name without what the Deployment adds."""
     return pod.rsplit("-", 2)[0]
+
+
+def conversed(exchanged: Exchanged) -> str:
+    """The service whose pod returned all messages of a WebSocket."""
+    replies = [json.loads(reply) for _, reply in exchanged]
+    if [reply["message"] for reply in replies] != [message for message, _ in exchanged]:
+        return "other messages"
+    pods = {str(reply["pod"]) for reply in replies}
+    return service(pods.pop()) if len(pods) == 1 else "several pods"
 
 
 REPORTED = 200

@@ -11,6 +11,7 @@
     /ejections/NAME        how many times this pod's sidecar has ejected a pod of NAME
     /authorize/PATH        decides for proxies: 200 if AUTHORIZED lists the x-user, 403 if not, 401 without an x-user
     /burst/10/NAME/PATH    calls it 10 times at once; also reports how many its sidecar rejected (by Envoy's statistics)
+    /websocket/PATH        a WebSocket: every text message comes back with the pod; 426 without an upgrade
 
 Every response has the header x-lab-version: VERSION.
 Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (the status of every response except /health),
@@ -19,16 +20,20 @@ AUTHORIZED (JSON, list of users).
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import json
 import os
 import re
+import struct
 import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
@@ -43,6 +48,15 @@ MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
 START_SECONDS = 0.05
 KEPT_REQUESTS = 10_000
+ACCEPTED_WITH = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What a server appends to the client's key to accept a WebSocket (RFC 6455)."""
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+"""Opcodes of WebSocket frames."""
+FINAL, MASKED, LENGTH = 0x80, 0x80, 0x7F
+NORMAL, PROTOCOL_ERROR, UNACCEPTABLE, NO_TEXT, TOO_LONG = 1000, 1002, 1003, 1007, 1009
+"""Codes with which a WebSocket is closed."""
+LONGEST_MESSAGE = 65_536
+IDLE_SECONDS = 60
 
 Answer = tuple[int, dict[str, Any]]
 _attempts: OrderedDict[str, int] = OrderedDict()
@@ -149,6 +163,8 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
         case ["authorize", *_]:
             user = headers.get("x-user")
             return (401 if user is None else 200 if user in AUTHORIZED else 403), content
+        case ["websocket", *_]:
+            return 426, content
         case ["slow", milliseconds]:
             time.sleep(min(int(milliseconds), 10_000) / 1000)
         case ["attempts" | "late" as how, wanted]:
@@ -170,8 +186,75 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
     return 200, {**content, "headers": headers}
 
 
+class CloseError(Exception):
+    """A WebSocket has to be closed; its argument is the code."""
+
+
+def read_frame(stream: BinaryIO) -> tuple[int, bytes]:
+    """Opcode and payload of a client's next frame; an end of the stream counts as a frame that closes.
+
+    :raises CloseError: if a frame is unmasked, too long, or only a part of a message
+    """
+    head = stream.read(2)
+    if len(head) < 2:
+        return CLOSE, b""
+    first, second = head
+    length = second & LENGTH
+    if length > 125:
+        size = 2 if length == 126 else 8
+        length = int.from_bytes(stream.read(size), "big")
+    if not second & MASKED:
+        raise CloseError(PROTOCOL_ERROR)
+    if length > LONGEST_MESSAGE:
+        raise CloseError(TOO_LONG)
+    if not first & FINAL:
+        raise CloseError(UNACCEPTABLE)
+    mask, payload = stream.read(4), stream.read(length)
+    return first & 0xF, bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A server's frame, which is not masked."""
+    length = len(payload)
+    if length <= 125:
+        head = struct.pack("!BB", FINAL | opcode, length)
+    elif length < 65_536:
+        head = struct.pack("!BBH", FINAL | opcode, 126, length)
+    else:
+        head = struct.pack("!BBQ", FINAL | opcode, 127, length)
+    return head + payload
+
+
+def reply_to(payload: bytes) -> bytes:
+    """The reply to one text message.
+
+    :raises CloseError: if it is not UTF-8
+    """
+    try:
+        return json.dumps({"pod": POD, "version": VERSION, "message": payload.decode()}).encode()
+    except UnicodeDecodeError:
+        raise CloseError(NO_TEXT) from None
+
+
+def converse(reader: BinaryIO, writer: BinaryIO) -> None:
+    """Return every text message of a WebSocket with the pod's name until the client closes it."""
+    try:
+        while True:
+            opcode, payload = read_frame(reader)
+            if opcode == CLOSE:
+                raise CloseError(NORMAL)
+            if opcode == TEXT:
+                writer.write(frame(TEXT, reply_to(payload)))
+            elif opcode == PING:
+                writer.write(frame(PONG, payload))
+            elif opcode != PONG:
+                raise CloseError(UNACCEPTABLE)
+    except CloseError as reason:
+        writer.write(frame(CLOSE, struct.pack("!H", reason.args[0])))
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Serve ``answer`` over HTTP."""
+    """Serve ``answer`` over HTTP, and WebSockets."""
 
     protocol_version = "HTTP/1.1"
     # Headers and body are two writes: the second must not wait for the acknowledgement of the first (40 ms).
@@ -179,6 +262,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Respond alike to every method."""
+        if self.path.startswith("/websocket") and self.headers.get("Upgrade", "").lower() == "websocket" and not FAULTY:
+            self.upgrade()
+            return
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             headers = {name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers}
@@ -192,6 +278,20 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Lab-Version", VERSION)
         self.end_headers()
         self.wfile.write(body)
+
+    def upgrade(self) -> None:
+        """Accept a WebSocket, and serve it until it is closed."""
+        key = self.headers.get("Sec-WebSocket-Key", "")
+        accepted = hashlib.sha1(f"{key}{ACCEPTED_WITH}".encode(), usedforsecurity=False).digest()
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(accepted).decode())
+        self.end_headers()
+        self.close_connection = True
+        self.connection.settimeout(IDLE_SECONDS)
+        with contextlib.suppress(OSError):
+            converse(self.rfile, self.wfile)
 
     def do_POST(self) -> None:
         """Respond alike to every method."""

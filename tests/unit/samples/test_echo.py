@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from websocket import ABNF, WebSocket, create_connection
 
 from loadtests.samples import echo
 from tests.unit.test_inputs import PROJECT
@@ -33,6 +35,19 @@ def answer(status: int, body: Any) -> SimpleNamespace:
 def test_what_a_caller_reports(status: int, body: Any, service: str, text: str) -> None:
     assert echo.called_service(answer(status, body)) == service
     assert echo.called_text(answer(status, body)) == text
+
+
+@pytest.mark.parametrize(
+    ("pods", "messages", "outcome"),
+    [
+        (("pool-5d8f7-x2x", "pool-5d8f7-x2x"), ("a", "b"), "pool"),
+        (("pool-5d8f7-x2x", "pool-5d8f7-y3y"), ("a", "b"), "several pods"),
+        (("pool-5d8f7-x2x", "pool-5d8f7-x2x"), ("b", "a"), "other messages"),
+    ],
+)
+def test_who_returned_the_messages_of_a_websocket(pods: Sequence[str], messages: Sequence[str], outcome: str) -> None:
+    replies = [json.dumps({"pod": pod, "message": message}) for pod, message in zip(pods, messages, strict=True)]
+    assert echo.conversed(list(zip(("a", "b"), replies, strict=True))) == outcome
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +99,54 @@ def test_only_json_is_reported_as_data(program: ModuleType, port: int, monkeypat
     monkeypatch.setattr(program.Handler, "send_header", lambda self, name, value: None)
     told = program.call(f"http://127.0.0.1:{port}/", "GET", {"Connection": "close"})
     assert isinstance(told["body"], str)
+
+
+@pytest.fixture
+def tcp(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), 5) as made:
+        yield made
+
+
+@pytest.fixture
+def conversation(tcp: socket.socket) -> WebSocket:
+    return create_connection("ws://echo.lab/websocket/any", 5, socket=tcp)
+
+
+# Each of them has its length in another form.
+@pytest.mark.parametrize("length", [0, 125, 126, 60_000])
+def test_a_websocket_returns_messages_of_any_length(conversation: WebSocket, length: int) -> None:
+    for text in ("a" * length, "\u00e9" * (length // 2)):
+        conversation.send(text)
+        assert json.loads(conversation.recv())["message"] == text
+
+
+def test_a_reply_may_be_longer_than_any_message(conversation: WebSocket) -> None:
+    text = "\u00e9" * 30_000  # escaped in JSON
+    conversation.send(text)
+    assert json.loads(conversation.recv())["message"] == text
+
+
+def test_a_websocket_answers_pings_and_a_closing_client(conversation: WebSocket) -> None:
+    conversation.ping("here")
+    assert conversation.recv_data(control_frame=True) == (ABNF.OPCODE_PONG, b"here")
+    conversation.send_close()
+    assert conversation.recv_data(control_frame=True) == (ABNF.OPCODE_CLOSE, (1000).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x81\x01a", 1002),  # not masked
+        (b"\x82\x81\0\0\0\0a", 1003),  # binary
+        (b"\x01\x81\0\0\0\0a", 1003),  # a part of a message
+        (b"\x81\xff\0\0\0\0\0\x01\0\x01", 1009),  # longer than what is accepted
+        (b"\x81\x81\0\0\0\0\xff", 1007),  # not UTF-8
+    ],
+)
+def test_a_websocket_is_closed_with_the_reason(conversation: WebSocket, tcp: socket.socket, frame: bytes, code: int) -> None:
+    tcp.sendall(frame)
+    assert conversation.recv_data(control_frame=True) == (ABNF.OPCODE_CLOSE, code.to_bytes(2, "big"))
+
+
+def test_the_websockets_path_wants_an_upgrade(port: int) -> None:
+    assert ask(port, "/websocket/any")[0].status == 426

@@ -22,6 +22,7 @@ from loadtests.console import account, changes, topology
 from loadtests.entries import entry, policy, question
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.mesh.writes import KINDS
 from loadtests.rules import gateway_api
 from loadtests.samples import billing
 
@@ -67,8 +68,8 @@ LOOK = (
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
     Right(
-        tuple(f"{kind.lower()}s" for kind in gateway_api.ROUTES[1:]), READ, "routes that could apply to the same calls",
-        gateway_api.GROUP,
+        tuple(name.partition(".")[0] for name in question.ROUTES if name not in KINDS), READ,
+        "routes that could apply to the same calls", gateway_api.GROUP,
     ),
 )  # fmt: skip
 """Rights in read-only namespaces and in namespaces with rules."""

@@ -26,6 +26,7 @@ KINDS = {
     "telemetries.telemetry.istio.io": "telemetry.istio.io/v1/Telemetry",
     "gateways.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/Gateway",
     "httproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/HTTPRoute",
+    "grpcroutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/GRPCRoute",
     "ingresses.networking.k8s.io": "networking.k8s.io/v1/Ingress",
 }
 """Kinds that rules may have: as kubectl lists them, and their API version."""

@@ -68,13 +68,13 @@ def refuse_for_services(objects: Sequence[View], call: Call, services: Iterable[
                 raise _not_modelled(route)
 
 
-def refuse_beside(objects: Sequence[View], gateway: tuple[str, str], host: str) -> None:
-    """Make sure that to a Gateway, for a host, nothing but HTTPRoutes is attached.
+def refuse_beside(objects: Sequence[View], kind: str, gateway: tuple[str, str], host: str) -> None:
+    """Make sure that to a Gateway, for a host, only routes of one kind are attached.
 
     :param gateway: namespace and name
     :raises NotModelledError: if a route of another kind could apply
     """
-    for route in _routes(objects, ROUTES[1:]):
+    for route in _routes(objects, [one for one in ROUTES if one != kind]):
         if is_for_host(route, host) and any(parent == (GROUP, "Gateway", *gateway) for parent, _ in parents_of(route)):
             raise _not_modelled(route)
 

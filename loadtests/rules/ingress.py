@@ -62,9 +62,13 @@ def _path(kind: str, value: str, uri: str) -> bool:
     return uri == value if kind == "Exact" else below(value, uri)
 
 
-def _first(ways: Sequence[Way]) -> Way | None:
-    """The way that takes the request; of those after it, and of those that do not, nothing has a bearing."""
-    chosen = next((way for way in ways if way.takes()), None)
+def first_way(ways: Sequence[Way]) -> Way | None:
+    """The highest way that takes the request; of those after it, and of those that do not, nothing has a bearing.
+
+    Of ways that rank alike, the one that is given first is tried first: that of the older route, then that of the rule.
+    """
+    ordered = sorted(ways, key=lambda way: way.rank, reverse=True)
+    chosen = next((way for way in ordered if way.takes()), None)
     for way in ways:
         if chosen is None or way.rule is not chosen.rule:
             way.rule.accept()
@@ -89,7 +93,7 @@ def _is_attached(route: View, request: Request) -> bool:
     return found
 
 
-def _holds(part: View, name: str, values: Mapping[str, str], unknown: Sequence[str] = ()) -> bool:
+def header_holds(part: View, name: str, values: Mapping[str, str], unknown: Sequence[str] = ()) -> bool:
     """Whether a header or parameter is there as a match wants it; one that clients send unasked stays unread."""
     value = values.get(name)
     if value is None:
@@ -105,8 +109,8 @@ def _http_match(match: View, request: Request) -> bool:
     parts = [
         _path(path.get("type", "PathPrefix"), path.get("value", "/"), uri),
         match.get("method", request["method"]) == request["method"],
-        *[_holds(h, h["name"].lower(), headers, OF_CLIENTS) for h in match.get("headers") or []],
-        *[_holds(q, q["name"], query) for q in match.get("queryParams") or []],
+        *[header_holds(h, h["name"].lower(), headers, OF_CLIENTS) for h in match.get("headers") or []],
+        *[header_holds(q, q["name"], query) for q in match.get("queryParams") or []],
     ]
     return all(parts)
 
@@ -127,7 +131,7 @@ def _ways(route: View, request: Request) -> Iterator[Way]:
             yield Way(title(route), _rank(match), match, rule, partial(_http_match, match or View({}), request))
 
 
-def _backends_answer(way: Way, backends: Sequence[View], request: Request) -> Shares:
+def backends_answer(way: Way, backends: Sequence[View], request: Request) -> Shares:
     """What comes from behind a rule: 200 if all backends with a weight are services that are known to answer so."""
     weighted = [b for b in backends if b.get("weight", 1)]
     for backend in backends:
@@ -141,6 +145,15 @@ def _backends_answer(way: Way, backends: Sequence[View], request: Request) -> Sh
     return TAKEN if weighted else NO_BACKEND
 
 
+def shares_of_backends(backends: Sequence[View]) -> Shares:
+    """Share of each service by its weight; one of them has some."""
+    weights: dict[str, int] = {}
+    for backend in backends:
+        weights[backend["name"]] = weights.get(backend["name"], 0) + int(backend.get("weight", 1))
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items() if weight}
+
+
 def _answer(way: Way, request: Request) -> Shares:
     """The outcome of the rule that takes a request."""
     rule = way.rule
@@ -148,17 +161,17 @@ def _answer(way: Way, request: Request) -> Shares:
     for one in rule.get("filters") or []:
         if one["type"] in HEADERS_ONLY:
             one.accept()
-    return _backends_answer(way, rule.get("backendRefs") or [], request)
+    return backends_answer(way, rule.get("backendRefs") or [], request)
 
 
-def _http_way(objects: Objects, request: Request) -> Way | None:
-    """The rule that takes a request; None if none does.
+def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
+    """The routes of one kind that apply together: those of the Gateway for the most specific host, the oldest first.
 
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if a route of another kind could apply
     """
-    refuse_beside([o for kind in ROUTES for o in views_of(objects, kind)], request["gateway"], request["authority"])
-    routes = sorted(views_of(objects, "HTTPRoute"), key=_age)
+    refuse_beside([o for one in ROUTES for o in views_of(objects, one)], kind, request["gateway"], request["authority"])
+    routes = sorted(views_of(objects, kind), key=_age)
     of_host: dict[str, list[View]] = {}
     for route in routes:
         hosts = spec_of(route).get("hostnames") or ["*"]
@@ -171,10 +184,17 @@ def _http_way(objects: Objects, request: Request) -> Way | None:
         if not any(route is one for one in ours):
             spec_of(route).accept()
     if not ours:
-        raise BrokenPromiseError(f"no HTTPRoute of Gateway {'/'.join(request['gateway'])} is for {request['authority']}")
-    # Sorting keeps the order of matches that rank alike: that of the older route, then that of the rule.
-    ways = sorted((way for route in ours for way in _ways(route, request)), key=lambda way: way.rank, reverse=True)
-    return _first(ways)
+        raise BrokenPromiseError(f"no {kind} of Gateway {'/'.join(request['gateway'])} is for {request['authority']}")
+    return ours
+
+
+def _http_way(objects: Objects, request: Request) -> Way | None:
+    """The rule that takes a request; None if none does.
+
+    Errors are those of :func:`routes_for`.
+    """
+    routes = routes_for(objects, "HTTPRoute", request)
+    return first_way([way for route in routes for way in _ways(route, request)])
 
 
 def http_routed(objects: Objects, request: Request) -> Shares:
@@ -198,11 +218,7 @@ def http_shared(objects: Objects, request: Request) -> Shares:
         return NOT_TAKEN
     if _answer(chosen, request) == NO_BACKEND:
         return NO_BACKEND
-    weights: dict[str, int] = {}
-    for backend in chosen.rule["backendRefs"]:
-        weights[backend["name"]] = weights.get(backend["name"], 0) + int(backend.get("weight", 1))
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items() if weight}
+    return shares_of_backends(chosen.rule["backendRefs"])
 
 
 def _of_no_kind(value: str) -> tuple[str, str]:
@@ -272,7 +288,7 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
         for one, rule in of_host[host]
         for path in rule["http"]["paths"]
     ]
-    chosen = _first(sorted(ways, key=lambda way: way.rank, reverse=True))
+    chosen = first_way(ways)
     if chosen is None:
         return NOT_TAKEN
     service = chosen.rule["backend"].get("service") or View({})

@@ -17,8 +17,8 @@ from loadtests.mesh.cluster import Cluster
 from tests.unit.test_inputs import PROJECT
 
 METHODS = [name for name, value in inspect.getmembers(Cluster, callable) if not name.startswith("_")]
-NOT_OF_A_RUN = {"kubectl", "there"}
-"""Methods of the cluster client that only the console or the preparation of a run calls."""
+NOT_OF_A_RUN = {"kubectl", "lines", "there"}
+"""Methods of the cluster client that only the console, the preparation of a run, or a client of its own calls (``lines``)."""
 NO_FAULT_OF_A_RUN = {("istioctl", "ClusterError"), ("everywhere", "ClusterError")}
 """What only remarks need: a run is judged without them."""
 LISTENERS = [

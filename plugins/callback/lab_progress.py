@@ -7,7 +7,10 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable, Iterable
+from functools import partial, reduce
 from itertools import pairwise
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ description:
   - A task that runs for more than 20 s is named again with its time, so that nobody wonders whether it hangs.
   - Where a task has a variable whose name ends with _progress_log, the lines that this file receives meanwhile are shown.
   - Where it has one whose name ends with _progress_status, the line that this file has at the moment stands for the task.
+  - Where it has one whose name ends with _progress_compile, how far a Go compile is, by this log of it, stands for the task.
   - A phase is a play; the table at the end lists those in which a task ran.
   - With LAB_OUTPUT=brief, each phase is one line with its time once it ends, and on a terminal what it is at until then.
   - ansible-playbook ends with 1 where the last failure is a refusal or a verdict that is FAIL; with 2 after any other failure,
@@ -70,6 +74,79 @@ def status_in(file: Path | None) -> str:
         return " ".join(file.read_text(errors="replace").split()) if file else ""
     except OSError:
         return ""
+
+
+def program_of(path: str) -> str:
+    """What the program of a Go package is called: etcd's package is server."""
+    return re.sub(r"(/server)?/v\d+$", "", path).rpartition("/")[2]
+
+
+class Packages:
+    """What the programs of a Go compile consist of.
+
+    A set of packages is an integer with a bit for each: their sets of dependencies are large.
+
+    :param text: a line STAGE=PACKAGES... for each stage, then one for each package, with what it imports, those that are
+        imported first
+    """
+
+    def __init__(self, text: str) -> None:
+        self.stages: dict[str, list[str]] = {}
+        self.needed: dict[str, int] = {}
+        """Package -> itself and all that it depends on."""
+        for line in text.splitlines():
+            name, *others = line.split()
+            stage, is_stage, first = name.partition("=")
+            if is_stage:
+                self.stages[stage] = [first, *others]
+            else:
+                self.needed[name] = 1 << len(self.needed) | self.union(others)
+
+    def union(self, names: Iterable[str]) -> int:
+        """Packages and all that they depend on."""
+        return reduce(or_, (self.needed.get(name, 0) for name in names), 0)
+
+
+class Compile:
+    """How far a Go compile is, by the log of build.sh (role binaries) and the list of packages beside it.
+
+    The compiler names each package as it begins with it, but none that Go's cache has; what a named one needs is compiled.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._read = log, 0
+        self._packages: Packages | None = None
+        self._stage = self._last = ""
+        self._compiled = 0
+
+    def status(self) -> str:
+        """In one line; '' as long as it is not known."""
+        if self._packages is None:
+            try:
+                self._packages = Packages(self._log.with_suffix(".packages").read_text())
+            except OSError:
+                return ""
+        new, self._read = lines_since(self._log, self._read)
+        for line in new:
+            self._take(self._packages, line)
+        if not self._stage:
+            return ""
+        programs, needed = self._packages.stages[self._stage], self._packages.needed
+        # Programs are compiled one after the other, so the first one that needs a package is the one that it is compiled for.
+        last = needed.get(self._last, 0)
+        at = next((name for name in programs if needed.get(name, 0) & last == last), programs[0])
+        return f"compiling {program_of(at)}, {self._compiled.bit_count():,} of {len(needed):,} packages"
+
+    def _take(self, packages: Packages, line: str) -> None:
+        """One line of the log: a stage begins, or a package."""
+        if begun := re.match(r"compiling (\S+) from ", line):
+            names = list(packages.stages)
+            self._stage, self._last = (begun[1], "") if begun[1] in names else ("", "")
+            before = names[: names.index(begun[1])] if self._stage else []
+            self._compiled = packages.union(p for name in before for p in packages.stages[name])
+        elif line in packages.needed:
+            self._last = line
+            self._compiled |= packages.needed[line]
 
 
 class Screen:
@@ -143,9 +220,8 @@ class CallbackModule(CallbackBase):
         self._reached_last = False
         """Whether a task of the last play has begun."""
         self._failure = FAILED
-        # Host -> the task that it is at, and since when: lanes of a play are at different ones.
-        self._tasks: dict[str, tuple[str, float]] = {}
-        self._status: Path | None = None
+        # Host -> the task that it is at, since when, and what tells how far it is: lanes of a play are at different ones.
+        self._tasks: dict[str, tuple[str, float, Callable[[], str]]] = {}
         # Log -> how much of it has been shown, or was there before.
         self._shown: dict[Path, int] = {}
         self._ended = threading.Event()
@@ -159,12 +235,12 @@ class CallbackModule(CallbackBase):
     def _tick(self) -> None:
         live = self._screen is not None and self._screen.lives
         while not self._ended.wait(TERMINAL_SECONDS if live else PERIOD_SECONDS):
-            for host, (name, started) in list(self._tasks.items()):
+            for host, (name, started, status) in list(self._tasks.items()):
                 seconds, lane = time.monotonic() - started, "" if host == "localhost" else f"[{host}] "
                 if self._screen and live:
-                    self._screen.at(self._phases[-1][0], f"{lane}{status_in(self._status) or name}", seconds)
+                    self._screen.at(self._phases[-1][0], f"{lane}{status() or name}", seconds)
                 elif seconds > PERIOD_SECONDS:
-                    self._print(f"... {lane}{name}: {seconds:.0f} s")
+                    self._print(f"... {lane}{status() or name}: {seconds:.0f} s")
             for log, shown in list(self._shown.items()):
                 new, self._shown[log] = lines_since(log, shown)
                 for line in new:
@@ -197,11 +273,12 @@ class CallbackModule(CallbackBase):
         if self._started:
             self._phases.append((self._current.get_name(), self._started))
             self._started = 0.0
-        self._tasks[host.get_name()] = (task.get_name(), time.monotonic())
+        compiled = self._file_of(host, task, "_progress_compile")
+        status = Compile(compiled).status if compiled else partial(status_in, self._file_of(host, task, "_progress_status"))
+        self._tasks[host.get_name()] = (task.get_name(), time.monotonic(), status)
         self._reached_last = self._current._uuid == self._last._uuid
         if log := self._file_of(host, task, "_progress_log"):
             self._shown = {log: log.stat().st_size if log.exists() else 0}
-        self._status = self._file_of(host, task, "_progress_status")
 
     def _file_of(self, host: Any, task: Any, ending: str) -> Path | None:
         """The file that tells how a task goes on."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_inputs import PROJECT
+from tests.unit.test_inputs import PROJECT, plugin
 
 PLAYS = """
 - name: Check the [variables]
@@ -49,6 +49,25 @@ def command(folder: Path, **variables: str) -> tuple[list[str], dict[str, str]]:
 def play(folder: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
     words, environment = command(folder, **variables)
     return subprocess.run([*words, *more], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def on_a_terminal(words: list[str], environment: dict[str, str]) -> str:
+    """What a terminal gets of a playbook that succeeds."""
+    leader, follower = pty.openpty()
+    shown = b""
+    with subprocess.Popen(words, env=environment, cwd=PROJECT, stdin=follower, stdout=follower, stderr=follower) as running:
+        os.close(follower)
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(leader)
+    assert running.returncode == 0, shown
+    return shown.decode()
 
 
 @pytest.fixture
@@ -107,22 +126,7 @@ def test_a_log_that_is_too_long_is_begun_anew(lab: Path) -> None:
 
 def test_a_terminal_shows_what_is_under_way_and_is_left_as_it_was(lab: Path) -> None:
     (lab / "status").write_text("anonymous: v1 [79.6 %] of 80 %; 810 requests\n")
-    words, environment = command(lab, seconds="3", where=str(lab / "status"))
-    leader, follower = pty.openpty()
-    shown = b""
-    with subprocess.Popen(words, env=environment, cwd=PROJECT, stdin=follower, stdout=follower, stderr=follower) as running:
-        os.close(follower)
-        while True:
-            try:
-                part = os.read(leader, 65536)
-            except OSError:  # the other side is closed
-                break
-            if not part:
-                break
-            shown += part
-    os.close(leader)
-    text = shown.decode()
-    assert running.returncode == 0
+    text = on_a_terminal(*command(lab, seconds="3", where=str(lab / "status")))
     assert "Create the cluster: " in text
     assert "anonymous: v1 [79.6 %]" in text
     assert "✓" in text
@@ -147,3 +151,75 @@ def test_a_line_of_ansible_and_one_of_what_is_under_way_do_not_wait_for_each_oth
     environment = {**os.environ, "FORCE_COLOR": "1"}  # a terminal, to rich
     done = subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
     assert "a line of a task" in done.stdout
+
+
+COMPILE = """
+- name: Build
+  hosts: localhost
+  gather_facts: false
+  vars:
+    binaries_dest: "{{ where }}/made"
+    binaries_go_cache_dir: "{{ where }}/cache"
+    binaries_log_dir: "{{ where }}/log"
+    binaries_bin_dir: ""
+    binaries_go: "{{ where }}"
+    binaries_versions: {kubernetes: 1.36.3, istio: 1.31.0, containerd: 2.3.0}
+    binaries_stages: {first: [a/cmd/one], second: [a/cmd/two, a/etcd/server/v3]}
+  tasks:
+    - {name: Start, ansible.builtin.import_role: {name: binaries}}
+    - {name: Wait, ansible.builtin.import_role: {name: binaries, tasks_from: stage}, vars: {binaries_stage: second}}
+    - {name: See, ansible.builtin.command: "cat {{ where }}/asked", changed_when: false, register: asked}
+    - {name: Say, ansible.builtin.debug: {msg: "{{ asked.stdout_lines }}"}}
+"""
+GO = """#!/bin/sh
+case "$1 $2" in
+    "list -deps")
+        [ "$5" != -f ] || echo "$4 $6" >>{where}/asked
+        printf '%s\\n' 'std ' 'a/x std' 'a/cmd/one a/x' 'a/y std' 'a/cmd/two a/x a/y' 'a/etcd/server/v3 a/y';;
+    "build -v")
+        sleep 1
+        case "$*" in *one) all='std a/x a/cmd/one';; *) all='a/y a/cmd/two a/etcd/server/v3';; esac
+        for each in $all; do echo $each >&2; sleep 1; done
+        sleep 1;;
+esac
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_compile_shows_which_program_and_how_many_packages(terminal: bool, lab: Path) -> None:
+    words, environment = command(lab, where=str(lab))
+    (lab / "play.yml").write_text(COMPILE)
+    (lab / "go").write_text(GO.replace("{where}", str(lab)))
+    (lab / "go").chmod(0o755)
+    environment |= {"ANSIBLE_ROLES_PATH": str(PROJECT / "roles"), "ANSIBLE_ASYNC_DIR": str(lab / "async"), "COLUMNS": "120"}
+    if not terminal:  # the real callback, with a shorter interval
+        source = (PROJECT / "plugins/callback/lab_progress.py").read_text()
+        (lab / "callback").mkdir()
+        (lab / "callback/lab_progress.py").write_text(source.replace("PERIOD_SECONDS = 20.0", "PERIOD_SECONDS = 0.2"))
+        environment["ANSIBLE_CALLBACK_PLUGINS"] = f"{lab / 'callback'}:{PROJECT / 'plugins/callback'}"
+        done = subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
+    text = on_a_terminal(words, environment) if terminal else done.stdout
+    shown = re.findall(r"compiling (\S+), (\d+) of 6 packages", text)
+    seen, steps = list(dict.fromkeys(shown)), [*(("one", str(n)) for n in range(4)), ("two", "3"), ("two", "4"), ("two", "5")]
+    assert seen == [step for step in [*steps, ("etcd", "6")] if step in seen], "a busy machine leaves some out"
+    assert {("etcd", "6")} < set(seen)
+    build = (PROJECT / "roles/binaries/files/build.sh").read_text()
+    tags = re.findall(r"^tags=(.+)$", build, re.MULTILINE)
+    assert f'{tags[0]} {{{{.ImportPath}}}} {{{{join .Imports " "}}}}' in text, "packages that are compiled, and no others"
+    if not terminal:
+        assert re.search(r"^\.\.\. compiling etcd, 6 of 6 packages: \d+ s$", text, re.MULTILINE)
+
+
+def test_packages_that_the_cache_has_are_counted_and_those_of_another_compile_are_not(tmp_path: Path) -> None:
+    log, listed = tmp_path / "compile.log", tmp_path / "compile.packages"
+    now = plugin("callback", "lab_progress").Compile(log)
+    log.write_text("compiling tools from /x\na/z\n")
+    assert now.status() == "", "no list yet"
+    listed.write_text("node=a/cmd/one\ntools=a/cmd/two\nstd \na/x std\na/cmd/one a/x\na/y std\na/z a/y\na/cmd/two a/z\n")
+    assert now.status() == "compiling two, 5 of 6 packages", "a/z needs a/y and std"
+    with log.open("a") as file:
+        file.write("compiling node from /x\n")
+    assert now.status() == "compiling one, 0 of 6 packages"
+    with log.open("a") as file:
+        file.write("go: downloading a v1\na/x\ncompiling metallb from /y\na/y\n")
+    assert now.status() == "", "not what the list is of"

@@ -95,6 +95,12 @@ def _connection(kubeconfig: str, changed: float) -> Any:
     return config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
 
 
+@functools.lru_cache(maxsize=1)
+def _versions(kubeconfig: str, changed: float) -> dict[str, str]:
+    """Kind of an optional group -> the version that the cluster was seen to serve; none once the kubeconfig has changed."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Cluster:
     """One cluster, by its kubeconfig, and the namespace that is watched."""
@@ -160,14 +166,28 @@ class Cluster:
         return found
 
     def _list(self, kind: str, namespace: str) -> dict[str, Any]:
-        """The list of a kind, in the first of its versions that the cluster serves."""
-        for version in OPTIONAL_VERSIONS if kind.endswith(OPTIONAL) else ():
+        """The list of a kind; if its group is optional, in the version that was served last, or else in another one."""
+        if not kind.endswith(OPTIONAL):
+            return self.ask(path_of(kind, namespace))
+        served = self._served
+        for version in sorted(OPTIONAL_VERSIONS, key=lambda version: version != served.get(kind)):
             try:
-                return self.ask(path_of(kind, namespace, version))
+                told = self.ask(path_of(kind, namespace, version))
             except RefusedByServerError as error:
                 if error.code != 404:
                     raise
-        return EMPTY if kind.endswith(OPTIONAL) else self.ask(path_of(kind, namespace))
+            else:
+                served[kind] = version
+                return told
+        return EMPTY
+
+    @property
+    def _served(self) -> dict[str, str]:
+        """Versions that the cluster was seen to serve; what it lacks is not kept, for it may be installed at any time."""
+        try:
+            return _versions(self.kubeconfig, Path(self.kubeconfig).stat().st_mtime)
+        except OSError:  # no kubeconfig, as a request to the cluster says
+            return {}
 
     def there(self) -> bool:
         """Whether the namespace is in the cluster.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -68,6 +69,38 @@ def test_a_cluster_need_not_have_the_gateway_api_nor_its_newest_version(
     assert len(asked.items("tcproutes.gateway.networking.k8s.io")) == found
     with pytest.raises(RefusedByServerError, match="virtualservices: HTTP 404"):
         asked.items("virtualservices.networking.istio.io")
+
+
+def test_the_version_that_a_cluster_serves_is_remembered_and_nothing_that_is_installed_later_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, tried = {"v1alpha2"}, list[str]()
+
+    def ask(self: Cluster, path: str) -> dict[str, Any]:
+        tried.append(path.split("/")[3])
+        if tried[-1] not in served:
+            raise RefusedByServerError(f"GET {path}: HTTP 404", 404)
+        return {"apiVersion": "x", "kind": "TCPRouteList", "items": [{"metadata": {"name": "one"}}]}
+
+    def tries(found: int) -> list[str]:
+        tried.clear()
+        assert len(asked.items("tcproutes.gateway.networking.k8s.io")) == found
+        return tried
+
+    monkeypatch.setattr(Cluster, "ask", ask)
+    file = Path(kubeconfig.written(tmp_path, 9))
+    asked = Cluster(str(file), "bookinfo")
+    assert tries(1) == ["v1", "v1alpha2"]
+    assert tries(1) == ["v1alpha2"], "no request that is known to be in vain"
+    served.clear()
+    assert tries(0) == ["v1alpha2", "v1"]
+    served.add("v1")
+    assert tries(1) == ["v1alpha2", "v1"], "an upgrade"
+    assert tries(1) == ["v1"]
+    served |= {"v1alpha2"}
+    served.remove("v1")
+    os.utime(file, (1, 1))
+    assert tries(1) == ["v1", "v1alpha2"], "another kubeconfig may be another cluster's"
 
 
 def test_a_kind_that_may_not_be_read_is_not_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

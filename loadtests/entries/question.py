@@ -32,17 +32,19 @@ OUTBOUND = (
     *ROUTES,
 )
 """Kinds that bear on calls to hosts outside."""
-ROUTING = (*OUTBOUND, "gateways.networking.istio.io", f"gateways.{gateway_api.GROUP}", "services", "pods")
+LEADING = (*OUTBOUND, "gateways.networking.istio.io", f"gateways.{gateway_api.GROUP}", "services")
+"""Kinds that bear on which service a call goes to."""
+ROUTING = (*LEADING, "pods")
 """Kinds that routes are read from."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods")
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (
+    *LEADING,
     "peerauthentications.security.istio.io",
     "authorizationpolicies.security.istio.io",
-    "destinationrules.networking.istio.io",
     "deployments.apps",
 )
-"""Kinds that bear on whether a call is encrypted, and on who may make it."""
+"""Kinds that bear on whether a call is encrypted, on who may make it, and on whom it reaches."""
 SETTINGS = "istio"
 """The ConfigMap in the root namespace that has the settings of the mesh."""
 GATEWAY = ("istio-system", "istio-ingressgateway")

@@ -10,6 +10,7 @@ from typing import Any
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of
 from loadtests.rules.mesh_config import log_setting_of
 from loadtests.rules.promises import Request
+from loadtests.rules.straight import refuse_detours
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, applying, called_workload, selector_of, spec_of
 
@@ -77,12 +78,14 @@ def _entry(telemetry: View) -> View:
 def logged(objects: Objects, request: Request) -> Shares:
     """What a row of requests leaves in the access log of the called proxy: all its lines, in their order.
 
-    :param request: ``namespace``, ``app`` and ``port`` of the called workload; ``authority``; ``row``: method, path, and the
-        status that the workload answers, of each request
+    :param request: the called workload and the caller, as :func:`loadtests.rules.straight.refuse_detours` has them; ``row``:
+        method, path, and the status that the workload answers, of each request
     :raises BrokenPromiseError: if no Telemetry says what is logged
-    :raises NotModelledError: if several do, for then they are merged with the settings of the mesh, or if the mesh has a format
-        of its own
+    :raises NotModelledError: if several do, for then they are merged with the settings of the mesh, if the mesh has a format
+        of its own, or if rules may lead a request elsewhere
     """
+    for method, uri, _ in request["row"]:
+        refuse_detours(objects, {**request, "method": method, "uri": uri})
     if setting := log_setting_of(objects):
         raise NotModelledError(f"MeshConfig: spec.{setting}")
     levels = _levels(objects, request)

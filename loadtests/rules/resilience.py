@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import factorial
 
-from loadtests.rules.actions import fault_of, retries_of, seconds
+from loadtests.rules.actions import retries_of, seconds
 from loadtests.rules.calls import Call, Retries
 from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again
-from loadtests.rules.routing import accept_policies, find_route, send
+from loadtests.rules.routing import accept_policies, find_route
+from loadtests.rules.straight import read_route, send_straight
 from loadtests.rules.view import View, title
-from loadtests.rules.virtual import Branch
 from loadtests.rules.workloads import applying, called_workload, spec_of
 from loadtests.rules.world import Taken
 
@@ -51,23 +51,6 @@ class Led:
             raise NotModelledError(path)
 
 
-def _read_route(branch: Branch) -> None:
-    """Make sure that a route sends all calls on as they are; what else it may do stays unread.
-
-    :raises NotModelledError: if it answers itself, or injects faults
-    """
-    route = branch.route
-    for field in ("redirect", "directResponse"):
-        if field in route:
-            raise NotModelledError(route.path_of(field))
-    if not branch.is_http:
-        raise NotModelledError(route.path_of("route"))
-    fault = fault_of(route)
-    if fault and (fault.delay_share or fault.abort_share):
-        raise NotModelledError(route.path_of("fault"))
-    route.accept("name", "corsPolicy")
-
-
 def _retries(taken: Taken) -> tuple[Retries, str]:
     """What is tried again, with the path of what says so.
 
@@ -95,13 +78,10 @@ def _led(objects: Sequence[View], request: Request) -> Led:
     if taken.branch is None and taken.service is None:
         raise BrokenPromiseError(f"{where} has no route for it")
     if taken.branch is not None:
-        _read_route(taken.branch)
+        read_route(taken.branch)
     retries = _retries(taken)
-    sent = send(taken, with_mirrors=False)
     host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
-    for one in sent.destinations:
-        if one.share and (one.host, one.subset, one.port) != (host, "", request["port"]):
-            raise NotModelledError(f"calls to {where}" if taken.branch is None else taken.branch.route.path_of("route"))
+    sent = send_straight(taken, host, request["port"])
     accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
     applied = sent.applied[host]
     return Led(applied.rule or f"the rules of {request['app']}", settings(applied, request["port"]), retries)

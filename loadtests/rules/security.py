@@ -17,6 +17,7 @@ from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic, providers_of
 from loadtests.rules.promises import Request, named
+from loadtests.rules.straight import refuse_detours
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled, title
 from loadtests.rules.workloads import (
@@ -107,7 +108,9 @@ def identified(objects: Objects, request: Request) -> Shares:
     """The SPIFFE name of a Deployment's pods, which a callee is told where mTLS is strict.
 
     :raises BrokenPromiseError: if nobody asks callers for certificates, or the caller shows none
+    :raises NotModelledError: if rules may lead the call elsewhere
     """
+    refuse_detours(objects, {**request, "sidecar": True})
     _, mode = mtls_modes(objects, called_workload(objects, request), request.get("port"))
     if mode != "STRICT":
         raise BrokenPromiseError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
@@ -143,8 +146,10 @@ def permitted(objects: Objects, request: Request) -> Shares:
 
     :param request: ``principal`` of the caller's certificate, '' for a caller without a sidecar; ``method``, ``uri`` ...: see
         :func:`loadtests.rules.authorization.rule_holds`
-    :raises NotModelledError: if a CUSTOM action takes the call, and ``authorizers`` does not tell how its provider decides
+    :raises NotModelledError: if a CUSTOM action takes the call, and ``authorizers`` does not tell how its provider decides, or
+        if rules may lead the call elsewhere
     """
+    refuse_detours(objects, request)
     _check_entry(objects, "AuthorizationPolicy", request)
     workload = called_workload(objects, request)
     welcome, encrypted_call = _connected(objects, request)
@@ -163,11 +168,15 @@ def permitted(objects: Objects, request: Request) -> Shares:
 
 
 def token_accepted(objects: Objects, request: Request) -> Shares:
-    """RequestAuthentications, and then AuthorizationPolicies, for a request with or without a token by the gateway."""
+    """RequestAuthentications, and then AuthorizationPolicies, for a request with or without a token by the gateway.
+
+    :raises NotModelledError: if rules may lead the request elsewhere
+    """
     _check_entry(objects, "RequestAuthentication", request)
     by_gateway = {
-        **request, **BY_GATEWAY, "principal": INGRESS_PRINCIPAL, "method": "GET", "uri": "/",
+        **request, **BY_GATEWAY, "principal": INGRESS_PRINCIPAL, "method": "GET", "uri": "/", "varied": ("authorization",),
     }  # fmt: skip
+    refuse_detours(objects, by_gateway)
     workload = called_workload(objects, request)
     found = checked(applying(objects, "RequestAuthentication", workload), request)
     if found.status == 200:

@@ -34,11 +34,14 @@ READ = {"method": "GET", "uri": "/", "authority": "echo:8080"}
 CALLED = {"namespace": "echo", "app": "echo", "port": 8080}
 """The workload that callers call."""
 
+GATEWAY = "echo/echo"
+"""The Gateway by which requests from outside enter."""
+
 
 def from_outside(uri: str) -> dict[str, Any]:
     """A client's request to echo, which the gateway makes for it."""
     call = {"principal": INGRESS_PRINCIPAL, "method": "GET", "uri": uri, "authority": "echo.lab.internal", "client": OUTSIDE}
-    return {**CALLED, **BY_GATEWAY, **call}
+    return {**CALLED, **BY_GATEWAY, **call, "gateway": GATEWAY}
 
 
 def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
@@ -48,7 +51,7 @@ def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
 
 def by_users(app: str, uri: str = "/") -> Call:
     """A call of some user, named in the header ``x-user``, that enters by the ingress gateway."""
-    return replace(enters(f"{app}.lab.internal", "echo/echo", uri), varied=frozenset(("x-user",)))
+    return replace(enters(f"{app}.lab.internal", GATEWAY, uri), varied=frozenset(("x-user",)))
 
 
 ENCRYPTED = ResponseCheck(

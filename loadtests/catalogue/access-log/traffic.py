@@ -1,17 +1,18 @@
 """Sends rows of requests that succeed and fail, and looks each row up in the access log of echo's proxy."""
 
 from loadtests.clients.logged import LoggedRow
-from loadtests.entries.question import ResponseCheck
+from loadtests.entries.question import LEADING, ResponseCheck
 from loadtests.rules.logs import logged
-from loadtests.samples.echo import CALLED
+from loadtests.rules.workloads import BY_GATEWAY
+from loadtests.samples.echo import CALLED, GATEWAY
 
 HOST = "echo.lab.internal"
 ROW = (("GET", "/status/200", 200), ("POST", "/status/404", 404), ("GET", "/status/201", 201), ("GET", "/status/500", 500))
 QUESTION = ResponseCheck(
     namespace="echo",
-    kinds=("telemetries.telemetry.istio.io", "deployments.apps"),
+    kinds=(*LEADING, "telemetries.telemetry.istio.io", "deployments.apps"),
     promise=logged,
-    classes={"row of requests": {**CALLED, "authority": HOST, "row": ROW}},
+    classes={"row of requests": {**CALLED, **BY_GATEWAY, "gateway": GATEWAY, "authority": HOST, "row": ROW}},
     proxies=(("echo", "echo"),),
     margin=0.1,
 )

@@ -21,6 +21,7 @@ QUESTION = ResponseCheck(
             "principal": INGRESS_PRINCIPAL,
             **BY_GATEWAY,
             "authority": "direct.lab.internal",
+            "gateway": "bookinfo/authorization",
         },
     },
 )

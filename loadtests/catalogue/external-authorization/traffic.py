@@ -8,6 +8,7 @@ from loadtests.samples.echo import from_outside
 HOST, AUTHORIZER = "echo.lab.internal", "lab-authorizer"
 ANSWERS = {"ann": 200, "eve": 403, "": 401}
 """What the sample's authorizer decides, by the header x-user."""
+HEADERS: dict[str, dict[str, str]] = {user: {"x-user": user} if user else {} for user in ANSWERS}
 REQUESTS = {
     "known user": ("/private/1", "ann"),
     "unknown user": ("/private/1", "eve"),
@@ -20,6 +21,9 @@ QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
     promise=permitted,
-    classes={name: {**from_outside(uri), "authorizers": {AUTHORIZER: ANSWERS[user]}} for name, (uri, user) in REQUESTS.items()},
+    classes={
+        name: {**from_outside(uri), "headers": HEADERS[user], "authorizers": {AUTHORIZER: ANSWERS[user]}}
+        for name, (uri, user) in REQUESTS.items()
+    },
 )
-TRAFFIC = {name: Fetch(uri, HOST, headers={"x-user": user} if user else {}) for name, (uri, user) in REQUESTS.items()}
+TRAFFIC = {name: Fetch(uri, HOST, headers=HEADERS[user]) for name, (uri, user) in REQUESTS.items()}

@@ -5,7 +5,7 @@ from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
 from loadtests.rules.security import token_accepted
-from loadtests.samples.echo import CALLED
+from loadtests.samples.echo import CALLED, GATEWAY
 
 KEY = "lab-tokens"
 RIGHT = {"iss": ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
@@ -32,6 +32,7 @@ QUESTION = ResponseCheck(
         name: {
             **CALLED,
             "authority": "echo.lab.internal",
+            "gateway": GATEWAY,
             "keys": "http://keys.echo.svc.cluster.local:8080/jwks.json",
             "claims": t.claims,
             "sound": not t.forged and t.valid_seconds > 0,

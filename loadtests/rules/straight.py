@@ -1,0 +1,111 @@
+"""Whether all of a call reaches the workload that it is for, as it was made: security is read for that workload alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadtests.rules.actions import fault_of
+from loadtests.rules.calls import Call, Caller, Mesh
+from loadtests.rules.expectations import NotModelledError, Objects
+from loadtests.rules.gateway_api import ROUTES
+from loadtests.rules.hosts import long_name, overlap
+from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
+from loadtests.rules.view import View, not_modelled, title, viewed
+from loadtests.rules.virtual import Branch
+from loadtests.rules.workloads import INGRESS_GATEWAY
+from loadtests.rules.world import Taken
+
+LEADING = ("VirtualService", "ServiceEntry", "Sidecar", *ROUTES)
+"""Kinds that may lead a call elsewhere than to the service that it names."""
+ENTRANCE = 8080
+"""Port of the Gateway's server by which requests of the load tests enter."""
+
+
+def read_route(branch: Branch) -> None:
+    """Make sure that a route sends all calls on as they are; what else it may do stays unread.
+
+    :raises NotModelledError: if it answers itself, or injects faults
+    """
+    route = branch.route
+    for field in ("redirect", "directResponse"):
+        if field in route:
+            raise NotModelledError(route.path_of(field))
+    if not branch.is_http:
+        raise NotModelledError(route.path_of("route"))
+    fault = fault_of(route)
+    if fault and (fault.delay_share or fault.abort_share):
+        raise NotModelledError(route.path_of("fault"))
+    route.accept("name", "corsPolicy")
+
+
+def send_straight(taken: Taken, host: str, port: int) -> Sent:
+    """Where a call goes that a route or a service takes: to a service, whatever its pods are.
+
+    :param host: long name of the service
+    :raises NotModelledError: if some of the calls go to another one, or to a part of it
+    """
+    sent = send(taken, with_mirrors=False)
+    for one in sent.destinations:
+        if one.share and (one.host, one.subset, one.port) != (host, "", port):
+            call = taken.world.call
+            raise NotModelledError(
+                f"calls to {call.name}:{call.port}" if taken.branch is None else taken.branch.route.path_of("route")
+            )
+    return sent
+
+
+def refuse_detours(objects: Objects, request: Mapping[str, Any]) -> None:
+    """Make sure that rules lead all of a call to the workload that it is for, and change nothing of it on the way.
+
+    :param request: the workload: ``app``, ``namespace``, ``port``; the caller: ``caller``, ``caller_namespace``, ``principal``
+        or ``sidecar``; ``gateway``, the ``namespace/name`` of the Gateway, of calls that enter by one; ``authority``
+        (by default the service), ``uri``, ``method``, ``headers``, and names of headers whose values are not known (``varied``)
+    :raises NotModelledError: if they may do anything else; it names the field
+    """
+    by_gateway = request.get("caller") == INGRESS_GATEWAY.labels[0]
+    has_proxy = by_gateway or request.get("sidecar", request.get("principal", ""))
+    seen = viewed(objects)
+    leading = [one for one in seen if one["kind"] in LEADING]
+    if not has_proxy or not leading:
+        return
+    call = _call_of(request, by_gateway)
+    taken, host = find_route(seen, call), long_name(str(request["app"]), str(request["namespace"]), Mesh().domain)
+    if taken.branch is None and taken.service is None:
+        raise NotModelledError(_in_the_way(leading, taken, host))
+    if taken.branch is not None:
+        read_route(taken.branch)
+    accept_inert(taken)  # whatever is tried again is answered alike
+    accept_policies(send_straight(taken, host, request["port"]))
+    if paths := not_modelled([one for one in seen if one["kind"] in (*LEADING, "Gateway")]):
+        raise NotModelledError(", ".join(paths))
+
+
+def _call_of(request: Mapping[str, Any], by_gateway: bool) -> Call:
+    """The call as its caller's proxy sees it."""
+    namespace, app = str(request["namespace"]), str(request["app"])
+    host = str(request.get("authority") or f"{app}.{namespace}")
+    asked = (str(request.get("uri", "/")), str(request.get("method", "GET")))
+    headers = {name.lower(): str(value) for name, value in request.get("headers", {}).items()}
+    if by_gateway and not request.get("gateway"):
+        raise NotModelledError(f"by which Gateway calls to {host} enter")
+    caller = Caller(
+        str(request.get("caller_namespace", namespace)), request.get("caller") or {},
+        str(request["gateway"]) if by_gateway else None, all_labels=False,
+    )  # fmt: skip
+    port = ENTRANCE if by_gateway else request.get("port")
+    if port is None:
+        raise NotModelledError(f"to which port calls to {host} go")
+    return Call(host, int(port), caller, *asked, headers, varied=frozenset(request.get("varied", ())))
+
+
+def _in_the_way(leading: Sequence[View], taken: Taken, host: str) -> str:
+    """What may be the reason why no route takes a call, in words.
+
+    :param host: long name of the service that it is for
+    """
+    call = taken.world.call
+    rules = [rule for rule in taken.world.rules if any(overlap(one, name) for one in rule.names for name in (host, call.name))]
+    found = [f"{rule.title}: spec.http" for rule in rules]
+    found += [f"{title(one)}: spec.egress" for one in leading if one["kind"] == "Sidecar"]
+    return f"calls to {call.name}:{call.port} have no route ({', '.join(found) or 'no rule is for them'})"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
-from loadtests.mesh.cluster import Cluster, ClusterError, path_of
+from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError, path_of
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
 from loadtests.rules.calls import Call, Caller
@@ -64,21 +64,53 @@ def enters(
     return Call(host, port, Caller(GATEWAY[0], pod, gateway, all_labels=False), uri, method, headers or {})
 
 
-def rules_in(cluster: Cluster, kinds: Iterable[str]) -> list[dict[str, Any]]:
-    """Objects of the namespace, rules of the root namespace, and the settings of the mesh.
+@dataclass(frozen=True)
+class Found:
+    """What was read in the cluster.
+
+    :param remarks: what could not be read
+    """
+
+    objects: list[dict[str, Any]]
+    remarks: tuple[str, ...] = ()
+
+
+def _shared(cluster: Cluster, kinds: Sequence[str]) -> Found:
+    """Objects of all namespaces, for most rules may be given to others; an account may be limited to some of them."""
+    try:
+        return Found(cluster.everywhere(*kinds))
+    except RefusedByServerError as error:
+        if error.code != 403:
+            raise
+        read = f"{cluster.namespace} and {ROOT_NAMESPACE}"
+        return Found(
+            cluster.items(*kinds) + cluster.items(*kinds, namespace=ROOT_NAMESPACE),
+            (f"rules of other namespaces than {read} were not read and may apply as well: {error}",),
+        )
+
+
+def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
+    """Workloads of the namespace, rules of all namespaces, and the settings of the mesh.
 
     What tells whether proxies have the rules is left out.
 
-    :raises ClusterError: if the cluster does not answer, or refuses
+    :raises ClusterError: if the cluster does not answer, or refuses to list what is in the namespace or the root namespace
     """
-    shared = [kind for kind in kinds if kind not in WORKLOADS]
-    objects = cluster.items(*kinds) + cluster.items(*shared, namespace=ROOT_NAMESPACE)
+    own, shared = [kind for kind in kinds if kind in WORKLOADS], [kind for kind in kinds if kind not in WORKLOADS]
+    found = _shared(cluster, shared)
+    objects = [*found.objects, *(cluster.items(*own) if own else [])]
     rules = [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
     settings = cluster.ask(f"{path_of('configmaps', ROOT_NAMESPACE)}/{SETTINGS}")
     try:
-        return [*rules, mesh_config.as_object(settings)]
+        return replace(found, objects=[*rules, mesh_config.as_object(settings)])
     except ValueError as error:
         raise ClusterError(str(error)) from error
+
+
+def read_by(promised: Callable[[Objects], Rules], cluster: Cluster, kinds: Iterable[str]) -> Rules:
+    """The promise of the objects that are in the cluster now, with remarks on what could not be read."""
+    found = rules_in(cluster, kinds)
+    return replace(promised(found.objects), remarks=found.remarks)
 
 
 class Question(Protocol):
@@ -161,7 +193,7 @@ class Split:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
-        return self.promised(rules_in(cluster, ROUTING))
+        return read_by(self.promised, cluster, ROUTING)
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
@@ -191,7 +223,7 @@ def within(outcome: str, bound: str) -> bool:
 class ResponseCheck:
     """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
 
-    :param kinds: resources that bear on it, as kubectl names them; of rules, those of the root namespace are read as well
+    :param kinds: resources that bear on it, as kubectl names them; rules are those of all namespaces
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
@@ -229,17 +261,18 @@ class ResponseCheck:
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the objects that are in the cluster now."""
-        return self.promised(rules_in(cluster, self.kinds))
+        return read_by(self.promised, cluster, self.kinds)
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
         objects = expectations.placed(objects, self.namespace)
-        asked = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
+        classes = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
+        asked = {name: {"namespace": self.namespace, **request} for name, request in classes.items()}
         shares, unknown, without = expectations.work_out_shares(objects, asked, self.promise)
         broken = tuple(f"{name}: {reason}" for name, reason in without.items())
         lenient = frozenset(self.classes if self.alone else ())
         expected = Expected(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
-        return Rules(expected, expectations.generation(objects))
+        return Rules(expected, expectations.state(objects, self.namespace, expected))
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""

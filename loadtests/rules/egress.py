@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from loadtests.rules.calls import Call, NoRoute
 from loadtests.rules.destinations import settings
-from loadtests.rules.expectations import NotModelledError, Shares, views_of
+from loadtests.rules.expectations import NotModelledError, Shares
 from loadtests.rules.hosts import covers
 from loadtests.rules.promises import Request
 from loadtests.rules.routing import accept_inert, find_route, send
 from loadtests.rules.view import View
-from loadtests.rules.workloads import spec_of
 
 EGRESS = ("istio-system", "istio-egressgateway")
 
@@ -27,10 +26,6 @@ class Way:
 
     tls: View | None = None
     entries: tuple[View, ...] = ()
-
-
-def _entries_of(objects: Sequence[View], host: str) -> tuple[View, ...]:
-    return tuple(spec for one in views_of(objects, "ServiceEntry") if host in (spec := spec_of(one)).get("hosts", []))
 
 
 def _way(objects: Sequence[View], call: Call) -> Way | None:
@@ -54,7 +49,7 @@ def _way(objects: Sequence[View], call: Call) -> Way | None:
             found[setting].accept()
     tls = found.get("tls")
     made = tls is not None and tls.get("mode", "DISABLE") != "DISABLE"
-    return Way(tls if made else None, _entries_of(objects, to.host))
+    return Way(tls if made else None, sent.services[to.host].entries)
 
 
 def _end(entry: View, port: int) -> tuple[str, int]:

@@ -5,10 +5,13 @@ Nothing here knows a scenario's numbers: edit a rule with kubectl, and the expec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
+from loadtests.rules.calls import Mesh
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Expected
@@ -37,9 +40,11 @@ class Rules:
 
     expected: Expected
     generation: str
-    """Changes whenever a rule's spec does; metadata and status do not count."""
+    """Changes whenever a rule's spec does that bears on it; metadata and status do not count."""
     whole_service: bool = True
     """Whether the rules name no subsets, so that every answer counts for the service."""
+    remarks: tuple[str, ...] = ()
+    """What may bear on it and could not be read."""
 
 
 def of_kind(objects: Objects, kind: str) -> list[Mapping[str, Any]]:
@@ -53,8 +58,8 @@ def views_of(objects: Objects, kind: str) -> list[View]:
 
 
 def placed(objects: Objects, namespace: str) -> list[Mapping[str, Any]]:
-    """The same objects; those of a file that do not say belong to ``namespace``."""
-    return [{**o, "metadata": {"namespace": namespace, **o["metadata"]}} for o in objects]
+    """The same objects, each with a spec; those of a file that do not say belong to ``namespace``."""
+    return [{**o, "metadata": {"namespace": namespace, **o["metadata"]}, "spec": o.get("spec") or {}} for o in objects]
 
 
 def namespace_of(rule: Mapping[str, Any], otherwise: str = "") -> str:
@@ -100,6 +105,16 @@ def generation(objects: Objects) -> str:
     pods = {pod(one) for one in of_kind(objects, "Pod") if is_running(one)}
     others = [f"{o['kind']}/{o['metadata']['uid']}/{version(o['metadata'])}" for o in objects if o["kind"] != "Pod"]
     return ",".join(sorted((*others, *pods)))
+
+
+def state(objects: Objects, namespace: str, expected: Expected) -> str:
+    """Changes whenever :func:`generation` does for the namespace and the root namespace, or the expectation for any reason.
+
+    So a rule of another namespace counts for as much as it bears on what is expected: others test their own rules there.
+    """
+    near = [o for o in objects if namespace_of(o, namespace) in (namespace, Mesh().root_namespace)]
+    told = json.dumps([expected.shares, expected.broken, expected.unknown], sort_keys=True)
+    return f"{generation(near)},{sha256(told.encode()).hexdigest()[:16]}"
 
 
 def work_out_shares(

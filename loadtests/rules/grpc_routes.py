@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from loadtests.rules.expectations import NotModelledError, Objects, Shares
+from loadtests.rules.expectations import NotModelledError, Objects, Shares, namespace_of
 from loadtests.rules.ingress import (
     NO_BACKEND,
     OF_CLIENTS,
@@ -60,7 +60,7 @@ def _ways(route: View, request: Request) -> Iterator[Way]:
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
             seen = match or View({})
-            yield Way(title(route), _rank(seen), match, rule, partial(_takes, route, seen, request))
+            yield Way(title(route), namespace_of(route), _rank(seen), match, rule, partial(_takes, route, seen, request))
 
 
 def grpc_shared(objects: Objects, request: Request) -> Shares:

@@ -13,7 +13,7 @@ from functools import partial
 
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
 from loadtests.rules.gateway_api import ROUTES, refuse_beside
-from loadtests.rules.hosts import most_specific
+from loadtests.rules.hosts import covers, most_specific
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import spec_of
@@ -40,6 +40,7 @@ class Way:
     """
 
     title: str
+    namespace: str
     rank: tuple[int, ...]
     match: View | None
     rule: View
@@ -75,6 +76,15 @@ def first_way(ways: Sequence[Way]) -> Way | None:
         elif way.match is not None and way.match is not chosen.match:
             way.match.accept()
     return chosen
+
+
+def _refuse_foreign(way: Way, request: Request) -> None:
+    """Make sure that a way leads to services of the request's own namespace, where a service is known by its name.
+
+    :raises NotModelledError: if it is of another namespace
+    """
+    if way.namespace != request.get("namespace", way.namespace):
+        raise NotModelledError(f"{way.title}: it is of namespace {way.namespace}")
 
 
 def _is_attached(route: View, request: Request) -> bool:
@@ -126,13 +136,15 @@ def _rank(match: View | None) -> tuple[int, ...]:
 
 
 def _ways(route: View, request: Request) -> Iterator[Way]:
+    name, namespace = title(route), namespace_of(route)
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
-            yield Way(title(route), _rank(match), match, rule, partial(_http_match, match or View({}), request))
+            yield Way(name, namespace, _rank(match), match, rule, partial(_http_match, match or View({}), request))
 
 
 def backends_answer(way: Way, backends: Sequence[View], request: Request) -> Shares:
     """What comes from behind a rule: 200 if all backends with a weight are services that are known to answer so."""
+    _refuse_foreign(way, request)
     weighted = [b for b in backends if b.get("weight", 1)]
     for backend in backends:
         backend.accept("port", "weight")
@@ -260,6 +272,12 @@ def _is_ours(ingress: View) -> bool:
     return name is not None
 
 
+def _may_cover(ingress: View, host: str) -> bool:
+    """Whether one of an Ingress's rules is for a host."""
+    rules = (ingress.data.get("spec") or {}).get("rules") or []
+    return any(covers(str(rule.get("host") or "*"), host) for rule in rules)
+
+
 def ingress_routed(objects: Objects, request: Request) -> Shares:
     """Ingresses for a host and path: an answer from behind them, or the gateway's 404.
 
@@ -270,6 +288,9 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
     ingresses = sorted(views_of(objects, "Ingress"), key=lambda one: (_age(one)[0], _age(one)[2], _age(one)[1]))
     of_host: dict[str, list[tuple[View, View]]] = {}
     for one in ingresses:
+        if not _may_cover(one, request["authority"]):
+            spec_of(one).accept()
+            continue
         # Istio has no default backend, and TLS is for HTTPS alone.
         spec_of(one).accept(*([] if _is_ours(one) else spec_of(one)), "defaultBackend", "tls")
         for rule in spec_of(one).get("rules") or []:
@@ -284,13 +305,14 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
     if host is None:
         raise BrokenPromiseError(f"no Ingress is for {request['authority']}")
     ways = [
-        Way(title(one), _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
+        Way(title(one), namespace_of(one), _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
         for one, rule in of_host[host]
         for path in rule["http"]["paths"]
     ]
     chosen = first_way(ways)
     if chosen is None:
         return NOT_TAKEN
+    _refuse_foreign(chosen, request)
     service = chosen.rule["backend"].get("service") or View({})
     service.get("port", {}).get("number")
     if service.get("name") not in request["answers"]:

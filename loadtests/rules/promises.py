@@ -59,13 +59,13 @@ def answered(objects: Sequence[View], request: Request) -> Shares:
     """
     call: Call = request["call"]
     asked = route_of(objects, call)
+    destinations_of(asked)
     if to := redirect_of(asked.route, asked.condition, call):
         host = (to.authority or call.host) + (f":{to.port}" if to.port else "")
         return {f"HTTP {to.code} to {to.scheme or call.scheme}://{host}{to.path or call.uri}": 1.0}
     if own := direct_response_of(asked.route):
         return {f"HTTP {own.status}": 1.0}
     accept_inert(asked.taken)
-    destinations_of(asked)
     change = rewrite_of(asked.route, asked.condition, call)
     uri = call.uri if change is None or change.uri is None else change.uri
     if not uri.startswith(tuple(request["answers"])):
@@ -79,11 +79,11 @@ def responded(objects: Sequence[View], request: Request) -> Shares:
     :param request: ``characters``: how much of the text the caller reports
     """
     asked = route_of(objects, request["call"])
+    destinations_of(asked)
     asked.route.accept("name")
     if own := direct_response_of(asked.route):
         return {f"HTTP {own.status} {own.body[: request['characters']]}".rstrip(): 1.0}
     accept_inert(asked.taken)
-    destinations_of(asked)
     return {"HTTP 200": 1.0}
 
 

@@ -33,6 +33,7 @@ class Service:
     :param addresses: by which it may be called as well
     :param selector: labels of its pods; empty where endpoints are not found by labels of pods
     :param entries: the specs of its ServiceEntries; none for a Service of Kubernetes
+    :param alias: how messages name the field by which it stands for another name; '' if it does not
     """
 
     host: str
@@ -43,6 +44,7 @@ class Service:
     headless: bool = False
     selector: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[View, ...] = field(default=(), compare=False)
+    alias: str = ""
 
     @property
     def of_kubernetes(self) -> bool:
@@ -78,8 +80,6 @@ def _spoken(port: Mapping[str, Any]) -> str:
 
 def _kubernetes(item: View, domain: str) -> Service:
     spec, metadata = item["spec"], item["metadata"]
-    if spec.get("type") == "ExternalName":
-        raise NotModelledError(f"{title(item)}: spec.externalName")
     given = str(metadata.get("annotations", {}).get(EXPORT, ""))
     return Service(
         host=f"{metadata['name']}.{namespace_of(item)}.svc.{domain}",
@@ -89,6 +89,7 @@ def _kubernetes(item: View, domain: str) -> Service:
         addresses=tuple(a for a in (spec.get("clusterIP"),) if a and a != "None"),
         headless=spec.get("clusterIP") == "None",
         selector=dict(spec.get("selector") or {}),
+        alias=f"{title(item)}: spec.externalName" if spec.get("type") == "ExternalName" else "",
     )
 
 
@@ -107,10 +108,7 @@ def _registered(item: View) -> list[Service]:
 
 
 def services_of(objects: Sequence[View], domain: str) -> list[Service]:
-    """All hosts that istiod knows, one for each namespace that names it, the oldest first.
-
-    :raises NotModelledError: if a Service stands for another name
-    """
+    """All hosts that istiod knows, one for each namespace that names it, the oldest first."""
     found: dict[tuple[str, str], Service] = {}
     for item in sorted((*of_kind(objects, "Service"), *of_kind(objects, "ServiceEntry")), key=age):
         for one in [_kubernetes(item, domain)] if item["kind"] == "Service" else _registered(item):
@@ -125,6 +123,16 @@ def services_of(objects: Sequence[View], domain: str) -> list[Service]:
                     known.addresses + one.addresses, entries=known.entries + one.entries,
                 )  # fmt: skip
     return list(found.values())
+
+
+def refuse_aliases(called: Iterable[Service]) -> None:
+    """Make sure that what is called does not stand for another name.
+
+    :raises NotModelledError: if it does
+    """
+    for one in called:
+        if one.alias:
+            raise NotModelledError(one.alias)
 
 
 def one_for_each_host(services: Iterable[Service], namespace: str) -> list[Service]:

@@ -11,7 +11,7 @@ from loadtests.rules.calls import Call, Destination, Mesh, Routed
 from loadtests.rules.destinations import Applied
 from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.mesh_config import accept_retries, mesh_of
-from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, services_of
+from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, refuse_aliases, services_of
 from loadtests.rules.view import View
 from loadtests.rules.virtual import accept_others, rules_of
 from loadtests.rules.world import Taken, World
@@ -47,7 +47,8 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     """Where a call goes that a route or a service takes; rules for other hosts are accepted.
 
     :raises BrokenPromiseError: if a destination is not there
-    :raises NotModelledError: where istiod's merge of DestinationRules depends on how they are exported
+    :raises NotModelledError: where istiod's merge of DestinationRules depends on how they are exported, or a destination stands
+        for another name
     """
     world, domain = taken.world, taken.world.mesh.domain
     if taken.branch is not None:
@@ -62,6 +63,7 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
         legs, mirrors = [Leg(host, host, "", world.call.port, 1.0, f"Service {host}")] if host else [], []
     used = list(dict.fromkeys(leg.host for leg in (*legs, *mirrors)))
     services = {one.host: one for one in reversed(taken.reachable) if one.host in used}
+    refuse_aliases(services.values())
     chosen = {
         host: destinations.rules_for(world.objects, host, world.call.caller, world.mesh, service.namespace)
         for host, service in services.items()

@@ -23,6 +23,7 @@ from loadtests.rules.registry import (
     imports_of,
     is_given,
     one_for_each_host,
+    refuse_aliases,
     sidecar_of,
 )
 from loadtests.rules.virtual import Branch, Rule, branches_for, first_taken, given_to
@@ -72,6 +73,7 @@ def taken(world: World) -> Taken:
     scope, call = scope_of(world), world.call
     called = _service_called(world, scope.services)
     refuse_for_services(world.objects, call, [called.host] if called is not None else [], world.mesh)
+    refuse_aliases([called] if called is not None else [])
     found = Taken(world, _reachable(world, scope), scope.rules)
     here = [s for s in scope.services if call.port in s.ports]
     own = _service_called(world, here)

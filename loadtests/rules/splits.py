@@ -13,9 +13,9 @@ from loadtests.rules.expectations import (
     Objects,
     Rules,
     Shares,
-    generation,
     namespace_of,
     of_kind,
+    state,
     work_out_shares,
 )
 from loadtests.rules.routing import accept_inert
@@ -90,4 +90,4 @@ def promise(
         shares = {name: line for name, line in shares.items() if name not in whole}
     broken = tuple(f"{name}: {reason}" for name, reason in without.items())
     expected = Expected(shares, margin, broken=broken, unknown=unknown)
-    return Rules(expected, generation(objects), whole_service=all("" in line for line in shares.values()))
+    return Rules(expected, state(objects, namespace, expected), whole_service=all("" in line for line in shares.values()))

@@ -67,7 +67,7 @@ class Subject:
     stale: tuple[str, ...] = ()
     """Proxies without the rules, in words."""
     findings: tuple[str, ...] = ()
-    """What Istio's analyzer says of the namespace's rules."""
+    """Which rules could not be read, and what Istio's analyzer says of the namespace's."""
     baseline: Baseline | None = None
     """None until counting starts."""
 
@@ -121,7 +121,7 @@ def read_subject(options: Namespace) -> Subject:
     question = entry.load(options.entry).question
     cluster = Cluster(options.kubeconfig, question.namespace)
     rules, pods = question.read(cluster), question.pods(cluster)
-    found = Subject(question, cluster, rules, pods, findings=analysis.in_force(cluster))
+    found = Subject(question, cluster, rules, pods, findings=(*rules.remarks, *analysis.in_force(cluster)))
     if found.rules.expected.broken:
         return found
     stale = propagation.wait(cluster, found.rules.generation, question.applied_by, PROPAGATION_SECONDS)

@@ -165,7 +165,7 @@ def test_without_automatic_mutual_tls_a_sidecar_sends_plain_text(automatic: bool
 class Answering(Cluster):
     """A cluster without rules."""
 
-    def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
+    def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
         return []
 
     def ask(self, path: str, **query: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Answering(Cluster):
 
 
 def test_settings_are_read_with_the_rules_and_settings_that_are_no_yaml_are_an_error() -> None:
-    (found,) = question.rules_in(Answering("kubeconfig", "bookinfo", "trustDomain: a"), ("services",))
+    (found,) = question.rules_in(Answering("kubeconfig", "bookinfo", "trustDomain: a"), ("services",)).objects
     assert (found["kind"], found["spec"]["trustDomain"]) == ("MeshConfig", "a")
     with pytest.raises(ClusterError, match="ConfigMap istio: "):
         question.rules_in(Answering("kubeconfig", "bookinfo", "a: ["), ("services",))

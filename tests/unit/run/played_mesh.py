@@ -82,6 +82,12 @@ def pod_of(name: str, app: str, version: str) -> dict[str, Any]:
     return {"kind": "Pod", "metadata": metadata, "spec": {"containers": [PROXY]}, "status": {"phase": "Running"}}
 
 
+def rules_now() -> list[dict[str, Any]]:
+    """The rules, as often edited as there are files in a folder."""
+    edits = len(list(Path(edited).glob("*"))) if (edited := os.environ.get("PLAYED_EDITS")) else 0
+    return [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES]
+
+
 class Played(Cluster):
     """The cluster behind that gateway."""
 
@@ -89,12 +95,10 @@ class Played(Cluster):
         pods = [pod_of(name, "reviews", version) for name, version in PODS.items()]
         if kinds == ("pods",):
             return [*pods, pod_of("productpage-0", "productpage", "v1")]
-        edits = len(list(Path(edited).glob("*"))) if (edited := os.environ.get("PLAYED_EDITS")) else 0
-        rules = [{**o, "metadata": {**o["metadata"], "generation": 1 + edits}} for o in RULES if not namespace]
-        return [*rules, *(pods if "pods" in kinds else [])]
+        return [*(rules_now() if not namespace else []), *(pods if "pods" in kinds else [])]
 
     def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
-        return []
+        return rules_now()
 
     def istioctl(self, *arguments: str, stdin: str | None = None) -> str:
         return "[]"
@@ -130,6 +134,13 @@ class Played(Cluster):
             f"[{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{at % 1 * 1000:03.0f}Z] x inbound|9080|| " for at in times
         )
         return "\n".join(lines).encode()
+
+
+class Limited(Played):
+    """The same to an account that may list what is in some namespaces only."""
+
+    def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
+        raise RefusedByServerError("GET /apis: HTTP 403", 403)
 
 
 class StuckError(Exception):
@@ -279,6 +290,12 @@ def edited_while_it_is_watched(results: Path) -> dict[str, Any]:
     gevent.spawn_later(0.5, edit)
     # So slow that there is no verdict by then.
     question.PACE = 5
+    return judge(results)
+
+
+def by_a_limited_account(results: Path) -> dict[str, Any]:
+    """A run whose account may not list rules of all namespaces."""
+    vars(mesh_run)["Cluster"] = Limited
     return judge(results)
 
 

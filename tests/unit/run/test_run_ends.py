@@ -19,7 +19,7 @@ from tests.unit.test_inputs import PROJECT
 METHODS = [name for name, value in inspect.getmembers(Cluster, callable) if not name.startswith("_")]
 NOT_OF_A_RUN = {"kubectl", "lines", "there"}
 """Methods of the cluster client that only the console, the preparation of a run, or a client of its own calls (``lines``)."""
-NO_FAULT_OF_A_RUN = {("istioctl", "ClusterError"), ("everywhere", "ClusterError")}
+NO_FAULT_OF_A_RUN = {("istioctl", "ClusterError")}
 """What only remarks need: a run is judged without them."""
 LISTENERS = [
     "arguments", "init", "test_start", "test_stop", "quitting", "user_error", "report_to_master", "worker_report",
@@ -60,6 +60,12 @@ def test_a_fault_in_any_call_of_the_cluster_client_ends_the_run_as_void(method: 
         return
     words = f"TypeError: {method} is broken" if error == "TypeError" else f"{method} is refused"
     assert result | void(words) == result
+
+
+def test_a_limited_account_judges_and_says_that_rules_of_other_namespaces_were_not_read() -> None:
+    result = played("by_a_limited_account")
+    remark = "rules of other namespaces than bookinfo and istio-system were not read and may apply as well: GET /apis: HTTP 403"
+    assert (result["outcome"], result["remarks"]) == ("PASS", [remark])
 
 
 @pytest.mark.parametrize("listener", LISTENERS)

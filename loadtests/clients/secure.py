@@ -14,6 +14,7 @@ import urllib3
 
 from loadtests.mesh import credentials
 from loadtests.mesh.cluster import Cluster
+from loadtests.rules.promises import CLOSED
 from loadtests.verdict import ERROR
 
 TIMEOUT_SECONDS = 10.0
@@ -40,12 +41,13 @@ def context(cluster: Cluster, secret: str, with_certificate: bool) -> ssl.SSLCon
 def failure(error: Exception) -> str:
     """Why there was no response, independent of the OpenSSL version."""
     message = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in message or "Hostname mismatch" in message:
+    # OpenSSL's words for an authority that is not trusted, and urllib3's for another host.
+    if "CERTIFICATE_VERIFY_FAILED" in message or "doesn't match" in message:
         return "the client refused the certificate"
     # In TLS 1.3, the server checks the client's certificate when the client already considers the handshake done. The
     # rejection arrives as an alert, or as a closed connection if that is faster.
     closed = isinstance(error, (urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError))
-    return "the gateway refused the client" if closed else ERROR
+    return CLOSED if closed else ERROR
 
 
 def report(client: Any, name: str, started: float, error: Exception | None = None) -> None:
@@ -56,11 +58,18 @@ def report(client: Any, name: str, started: float, error: Exception | None = Non
     )  # fmt: skip
 
 
+def status(response: Any) -> str:
+    """``HTTP 200``."""
+    return f"HTTP {response.status}"
+
+
 @dataclass(frozen=True)
 class SecureFetch:
     """One HTTPS request on a new connection, so that each request is a handshake.
 
+    :param host: server name that the client asks for, which the server's certificate has to name
     :param secret: Secret with the trusted authority and the client's certificate
+    :param label: the outcome of a response
     """
 
     host: str
@@ -68,6 +77,7 @@ class SecureFetch:
     path: str
     namespace: str
     with_certificate: bool = False
+    label: Callable[[Any], str] = status
 
     def start(self, client: Any) -> None:
         """Read the certificates."""
@@ -92,7 +102,7 @@ class SecureFetch:
         finally:
             pool.close()
         report(client, name, started)
-        return f"HTTP {response.status}"
+        return self.label(response)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ MESH = (Right(("configmaps",), ("get",), "the settings of the mesh, which bear o
 """More rights in read-only namespaces."""
 
 
-SENT_WITH = "credentials that entries send: client certificates, the token signing key"
+SENT_WITH = "what entries send or verify with: certificates, the token signing key"
 SENTINEL = "the sentinel, which shows when proxies have the rules"
 
 

@@ -111,11 +111,11 @@ def ensure_tls(cluster: Cluster, host: str, name: str, gateway_namespace: str = 
     return True
 
 
-def ensure_server_tls(cluster: Cluster, host: str, name: str, deployment: str) -> bool:
+def ensure_server_tls(cluster: Cluster, host: str, name: str, *deployments: str) -> bool:
     """A certificate for a server of a sample, the authority that signed it, and one that did not, unless they are there.
 
     :param name: of the Secrets NAME-tls, NAME-ca and other-ca
-    :param deployment: the server, which reads its certificate when it starts
+    :param deployments: the servers, which read their certificate when they start
     :return: whether they were made
     """
     if fresh(read(cluster, f"{name}-tls", cluster.namespace)):
@@ -124,8 +124,10 @@ def ensure_server_tls(cluster: Cluster, host: str, name: str, deployment: str) -
     write(cluster, f"{name}-ca", cluster.namespace, {"ca.crt": authority.pem})
     write(cluster, "other-ca", cluster.namespace, {"ca.crt": Authority.new("istio-lab other").pem})
     write(cluster, f"{name}-tls", cluster.namespace, authority.issue(host, "server"))
-    cluster.kubectl("rollout", "restart", f"deployment/{deployment}")
-    cluster.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=25s")
+    servers = [f"deployment/{deployment}" for deployment in deployments]
+    cluster.kubectl("rollout", "restart", *servers)
+    for server in servers:
+        cluster.kubectl("rollout", "status", server, "--timeout=25s")
     return True
 
 

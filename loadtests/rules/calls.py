@@ -155,6 +155,8 @@ class NoRoute(StrEnum):
     """The proxy knows the host, or the port, and no route takes the request."""
     PASSTHROUGH = "passthrough"
     """The proxy knows neither, and forwards to the address that was asked for."""
+    CLOSED = "closed"
+    """The proxy knows no route for the server name of a TLS connection, and closes it."""
     BLACKHOLE = "blackhole"
     """The proxy knows neither, and forwards nothing."""
 

@@ -10,8 +10,8 @@ from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.gateway_api import is_of_gateway_api, refuse_for_gateway
-from loadtests.rules.level4 import tcp_branch
-from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, is_given, of_kind, one_for_each_host
+from loadtests.rules.level4 import passed_branch, tcp_branch
+from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, TLS, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View, title
 from loadtests.rules.virtual import Branch, Rule, branches_for, first_taken, given_to
 from loadtests.rules.world import Taken, World
@@ -64,7 +64,7 @@ def taken(world: World) -> Taken:
     """What takes the call.
 
     :raises BrokenPromiseError: if the Gateway is not in force, or has no server for the port
-    :raises NotModelledError: if its port speaks several protocols, or TLS that is passed on
+    :raises NotModelledError: if its port speaks several protocols, or if several of its servers may take a TLS connection
     """
     servers = _servers(world)
     ours = [s for s in servers if s.name == world.call.caller.gateway and s.number == world.call.port]
@@ -74,15 +74,15 @@ def taken(world: World) -> Taken:
     namespace = world.call.caller.namespace
     visible = [s for s in world.services if is_given(s.export, s.namespace, namespace)]
     answer = _by_protocol(world, ours, beside)
-    _accept_servers(world, beside if answer is not None else [])
+    _accept_servers(world, beside if not isinstance(answer, NoRoute) else [])
     found = Taken(world, tuple(one_for_each_host(visible, "")), one_port=True)
     if isinstance(answer, Branch):
         own = tuple(s for s in visible if s.namespace == answer.rule.namespace)
         return replace(found, reachable=(*own, *found.reachable), branch=answer)
-    return replace(found, redirect=answer) if isinstance(answer, Redirect) else replace(found, no_route=NoRoute.NOT_FOUND)
+    return replace(found, redirect=answer) if isinstance(answer, Redirect) else replace(found, no_route=answer)
 
 
-def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server]) -> Branch | Redirect | None:
+def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server]) -> Branch | Redirect | NoRoute:
     spoken = {PROTOCOLS.get(s.protocol, s.protocol) for s in beside}
     if len(spoken) > 1:
         raise NotModelledError(f"{ours[0].title}.protocol")
@@ -90,14 +90,29 @@ def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server])
         return _http(world, beside)
     if spoken == {TCP} and not any("tls" in s.view for s in ours):
         return _tcp(world, ours[0])
-    if ours[0].protocol == "https":
+    if spoken == {TLS}:
         fitting = {name: s for s in reversed(ours) for name in s.names_for("*") or _all_names(s)}
         name = hosts.chosen_domain(fitting, world.call.name)
         if name is None:
             raise BrokenPromiseError(f"Gateway {ours[0].name} serves no {world.call.name}")
-        if fitting[name].view.get("tls", {}).get("mode") not in ("PASSTHROUGH", "AUTO_PASSTHROUGH"):
-            return _http(world, [fitting[name]])
+        server = fitting[name]
+        mode = server.view.get("tls", {}).get("mode")
+        if mode == "PASSTHROUGH":
+            return _passed(world, server, beside)
+        if server.protocol == "https" and mode != "AUTO_PASSTHROUGH":
+            return _http(world, [server])
     raise NotModelledError(f"{ours[0].title}.protocol")
+
+
+def _passed(world: World, server: Server, beside: Sequence[Server]) -> Branch | NoRoute:
+    """The TLS route for a server that does not end TLS.
+
+    :raises NotModelledError: if another server of the port may take the connection
+    """
+    for other in beside:
+        if other.view is not server.view and any(hosts.covers(name, world.call.name) for name in _all_names(other)):
+            raise NotModelledError(f"{title(other.gateway)}: {other.view.path_of('hosts')}")
+    return passed_branch(_for_hosts_of(server, world), world, server.name) or NoRoute.CLOSED
 
 
 def _all_names(server: Server) -> list[str]:
@@ -178,7 +193,7 @@ def _served(server: Server, rule: Rule) -> Iterable[str]:
                 yield name
 
 
-def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | None:
+def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | NoRoute:
     """The route of merged servers: all rules for the host that is the most specific one, routes for everything last."""
     routes: dict[str, list[Branch]] = {}
     secure: set[str] = set()
@@ -195,18 +210,22 @@ def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | None:
             secure |= {str(text).lower() for text in server.view.get("hosts", [])}
     domain = hosts.chosen_domain({*routes, *secure}, world.call.name)
     if domain is None:
-        return None
+        return NoRoute.NOT_FOUND
     if domain in secure and world.call.scheme == "http":
         return Redirect(301, scheme="https")
     ordered = sorted(routes.get(domain, []), key=lambda b: takes_all(b.condition))
-    return first_taken(ordered, world.call)
+    return first_taken(ordered, world.call) or NoRoute.NOT_FOUND
 
 
-def _tcp(world: World, server: Server) -> Branch | None:
+def _tcp(world: World, server: Server) -> Branch | NoRoute:
     """The first TCP route of a rule for any host of the server."""
-    rules = [
+    return tcp_branch(_for_hosts_of(server, world), world, server.name) or NoRoute.NOT_FOUND
+
+
+def _for_hosts_of(server: Server, world: World) -> list[Rule]:
+    """The rules for any host of a server."""
+    return [
         r
         for r in given_to(world.rules, server.name, world.call.caller.namespace)
         if any(hosts.overlap(served, name) for served in server.names_for(r.namespace) for name in r.names)
     ]
-    return tcp_branch(rules, world, server.name)

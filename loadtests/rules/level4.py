@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from loadtests.rules import hosts
@@ -67,17 +67,39 @@ def tls_branch(rules: Sequence[Rule], world: World, gateway: str) -> Branch | No
     :raises NotModelledError: if there are routes, and none for this server name
     """
     found: dict[str, Branch] = {}
+    for names, branch in _tls_branches(rules, world, gateway):
+        for name in names:
+            found.setdefault(name, branch)
+    domain = hosts.chosen_domain(found, world.call.name)
+    if found and domain is None:
+        raise NotModelledError(f"{next(iter(found.values())).rule.title}: spec.tls")
+    return None if domain is None else found[domain]
+
+
+def passed_branch(rules: Sequence[Rule], world: World, gateway: str) -> Branch | None:
+    """The TLS route of a Gateway that passes TLS on, for the connection's server name: the most specific one.
+
+    :return: None if there is none: the gateway closes the connection
+    :raises NotModelledError: if two of them have a name in common, for istiod drops all of the second one
+    """
+    found: dict[str, Branch] = {}
+    for names, branch in _tls_branches(rules, world, gateway):
+        if len({*names} - {*found}) < len(names):
+            raise NotModelledError(f"{branch.rule.title}: {branch.route.path_of('match')}")
+        found |= dict.fromkeys(names, branch)
+    domain = hosts.chosen_domain(found, world.call.name)
+    return None if domain is None else found[domain]
+
+
+def _tls_branches(rules: Sequence[Rule], world: World, gateway: str) -> Iterator[tuple[list[str], Branch]]:
+    """The TLS routes that a proxy gets, each with its server names in lower case, in their order."""
     for rule in rules:
         for view in rule.item["spec"].get("tls", []):
             part = rule.part(view)
             for condition in map(part.below, view.get("match", [])):
                 if view.get("route") and is_for(condition, world, gateway):
-                    for name in Layers(condition).get("sniHosts", []):
-                        found.setdefault(str(name).lower(), Branch(rule, Layers(part), Layers(condition)))
-    domain = hosts.chosen_domain(found, world.call.name)
-    if found and domain is None:
-        raise NotModelledError(f"{next(iter(found.values())).rule.title}: spec.tls")
-    return None if domain is None else found[domain]
+                    names = [str(name).lower() for name in Layers(condition).get("sniHosts", [])]
+                    yield names, Branch(rule, Layers(part), Layers(condition))
 
 
 def connected(world: World, rules: Sequence[Rule], service: Service, gateway: str) -> Connected:

@@ -22,16 +22,18 @@ from loadtests.rules.actions import (
     timeout_of,
 )
 from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, versions_of
-from loadtests.rules.calls import Call, Destination, Fault
+from loadtests.rules.calls import Call, Destination, Fault, NoRoute
 from loadtests.rules.conditions import present
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
 from loadtests.rules.headers import REQUEST, RESPONSE, changed, levels_of, text_of, touched
 from loadtests.rules.hosts import long_name
-from loadtests.rules.routing import accept_inert, send
+from loadtests.rules.routing import accept_inert, find_route, send
 from loadtests.rules.view import View
 
 Request = Mapping[str, Any]
 NO_FAULT = Fault()
+CLOSED = "the gateway refused the client"
+"""A TLS connection that the gateway closes."""
 
 
 def named(objects: Objects, kind: str, name: str) -> View:
@@ -246,6 +248,23 @@ def shared(objects: Sequence[View], request: Request) -> Shares:
 def connected(objects: Sequence[View], request: Request) -> Shares:
     """Shares of a TCP route, by version."""
     return versions_of(route_of(objects, request["call"]))
+
+
+def passed_on(objects: Sequence[View], request: Request) -> Shares:
+    """Where a TLS connection ends that the gateway passes on by its server name; without a route for it, at the gateway.
+
+    :param request: ``servers``: services -> outcome of a request that one of their pods answers; ``port``: theirs
+    :raises NotModelledError: if there is a route to another service, or another port
+    """
+    if find_route(objects, request["call"]).no_route is NoRoute.CLOSED:
+        return {CLOSED: 1.0}
+    asked, shares = route_of(objects, request["call"]), Shares()
+    for number, one in enumerate(destinations_of(asked)):
+        outcome = request["servers"].get(one.host.partition(".")[0])
+        if outcome is None or one.port != request["port"] or one.subset:
+            raise NotModelledError(f"{asked.route.path_of('route')}[{number}].destination")
+        shares[outcome] = shares.get(outcome, 0.0) + one.share
+    return only(shares)
 
 
 def fronted(objects: Sequence[View], request: Request) -> Shares:

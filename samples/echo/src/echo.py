@@ -13,7 +13,7 @@
     /burst/10/NAME/PATH    calls it 10 times at once; also reports how many its sidecar rejected (by Envoy's statistics)
     /websocket/PATH        a WebSocket: every text message comes back with the pod; 426 without an upgrade
 
-Every response has the header x-lab-version: VERSION.
+Every response has the header x-lab-version: VERSION. With /tls/tls.crt and /tls/tls.key it serves the same on port 8443 by TLS.
 Environment: TARGETS (JSON, name -> URL), VERSION, FAULTY (the status of every response except /health),
 AUTHORIZED (JSON, list of users).
 """
@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+import ssl
 import struct
 import threading
 import time
@@ -33,6 +34,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -47,6 +49,8 @@ FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
 START_SECONDS = 0.05
+CERTIFICATE, KEY = Path("/tls/tls.crt"), Path("/tls/tls.key")
+HANDSHAKE_SECONDS = 5
 KEPT_REQUESTS = 10_000
 ACCEPTED_WITH = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """What a server appends to the client's key to accept a WebSocket (RFC 6455)."""
@@ -302,11 +306,28 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Accept many connections at once."""
+    """Accept many connections at once; TLS handshakes run in the connection's own thread."""
 
     daemon_threads = True
     request_queue_size = 256
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(HANDSHAKE_SECONDS)
+        # A client that speaks no TLS, does not trust the certificate, or disconnects.
+        with contextlib.suppress(OSError), self.tls.wrap_socket(request, server_side=True) as secured:
+            secured.settimeout(None)
+            super().finish_request(secured, client_address)
 
 
 if __name__ == "__main__":
+    if CERTIFICATE.exists():
+        secure = Server(("", 8443), Handler)
+        secure.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        secure.tls.load_cert_chain(CERTIFICATE, KEY)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
     Server(("", int(os.environ.get("PORT", "8080"))), Handler).serve_forever()

@@ -59,7 +59,7 @@ def test_it_reads_only_the_secrets_that_entries_use() -> None:
     without = access.manifests(NAMESPACES, ["echo"], [])
     assert not [rule for o in without for rule in o.get("rules", []) if "secrets" in rule["resources"]], "no names cover all"
     named = access.secrets_of(entry.load(name) for name in entry.names())
-    assert named == ["lab-gateway-mutual-tls-client", "lab-gateway-tls-client", "lab-tokens"]
+    assert named == ["lab-gateway-mutual-tls-client", "lab-gateway-tls-client", "lab-tokens", "sni-ca"]
 
 
 def test_every_right_is_in_the_docs_with_its_reason() -> None:

@@ -50,6 +50,11 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     },
     "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
     "grpcroute-weights": {"split": {"greeter-0": 0.8, "greeter-1": 0.2}, "testers": {"greeter-1": 1.0}},
+    "sni-routing": {
+        "split": {"echo": 0.75, "pool": 0.25},
+        "another name of the domain": {"pool": 1.0},
+        "a name without a route": {"the gateway refused the client": 1.0},
+    },
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
     "access-log": {"row of requests": {f"POST /status/404 404 {TO_ECHO}; GET /status/500 500 {TO_ECHO}": 1.0}},
     "external-authorization": {

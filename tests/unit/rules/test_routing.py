@@ -735,9 +735,50 @@ def test_https_terminated_at_the_gateway() -> None:
     front = gateway("front", "a.example", number=443, protocol="HTTPS", tls={"mode": "SIMPLE", "credentialName": "c"})
     call = replace(ENTER, port=443, scheme="https")
     assert shares(routed(front, rule("r", V1, **BOUND), call=call)) == {"reviews/v1": 1.0}
-    passed_on = gateway("front", "a.example", number=443, protocol="TLS", tls={"mode": "PASSTHROUGH"})
+    ended = gateway("front", "a.example", number=443, protocol="TLS", tls={"mode": "SIMPLE", "credentialName": "c"})
     with pytest.raises(NotModelledError, match=r"Gateway front: spec.servers\[0\].port.protocol"):
-        routed(passed_on, rule("r", V1, **BOUND), call=call)
+        routed(ended, rule("r", V1, **BOUND), call=call)
+
+
+PASSED: dict[str, Any] = {"number": 443, "protocol": "TLS", "tls": {"mode": "PASSTHROUGH"}}
+
+
+def by_name(*routes: tuple[list[str], str], **when: Any) -> Object:
+    led = [{"match": [{"sniHosts": names, **when}], "route": [to("reviews", v, port=80)]} for names, v in routes]
+    return thing("VirtualService", "t", "shop", "", hosts=["*.example"], gateways=["front"], tls=led)
+
+
+@pytest.mark.parametrize(
+    ("routes", "version"),
+    [
+        ([(["a.example"], "v1")], "v1"),
+        ([(["*.example"], "v1"), (["A.example"], "v3")], "v3"),
+        ([(["b.example"], "v1")], None),
+        ([], None),
+    ],
+)
+def test_tls_that_a_gateway_passes_on(routes: list[tuple[list[str], str]], version: str | None) -> None:
+    front, call = gateway("front", "*.example", **PASSED), replace(ENTER, port=443, scheme="https")
+    found = routed(front, by_name(*routes), call=call)
+    assert (shares(found), found.no_route) == ({f"reviews/{version}": 1.0}, None) if version else ({}, NoRoute.CLOSED)
+    other_port = routed(front, by_name(*routes, port=444), call=call)
+    assert other_port.no_route == NoRoute.CLOSED
+
+
+def test_which_of_several_takes_tls_that_is_passed_on_may_be_unknown() -> None:
+    front, call = gateway("front", "*.example", **PASSED), replace(ENTER, port=443, scheme="https")
+    twice = by_name((["a.example"], "v1"), (["b.example", "a.example"], "v3"))
+    with pytest.raises(NotModelledError, match=r"VirtualService t: spec\.tls\[1\]\.match"):
+        routed(front, twice, call=call)
+    ended = {"mode": "SIMPLE", "credentialName": "c"}
+    beside = gateway("beside", "a.example", number=443, protocol="HTTPS", tls=ended)
+    with pytest.raises(NotModelledError, match=r"Gateway beside: spec\.servers\[0\]\.hosts"):
+        routed(front, beside, by_name((["a.example"], "v1")), call=call)
+    elsewhere = gateway("beside", "a.other", number=443, protocol="HTTPS", tls=ended)
+    assert shares(routed(front, elsewhere, by_name((["a.example"], "v1")), call=call)) == {"reviews/v1": 1.0}
+    automatic = gateway("front", "*.example", number=443, protocol="TLS", tls={"mode": "AUTO_PASSTHROUGH"})
+    with pytest.raises(NotModelledError, match=r"Gateway front: spec\.servers\[0\]\.port\.protocol"):
+        routed(automatic, by_name((["a.example"], "v1")), call=call)
 
 
 def test_tcp_through_a_gateway() -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from websocket import ABNF, WebSocket, create_connection
 
+from loadtests.clients.secure import SecureFetch
+from loadtests.mesh.credentials import Authority
+from loadtests.rules.promises import CLOSED
 from loadtests.samples import echo
 from tests.unit.test_inputs import PROJECT
 
@@ -150,3 +156,43 @@ def test_a_websocket_is_closed_with_the_reason(conversation: WebSocket, tcp: soc
 
 def test_the_websockets_path_wants_an_upgrade(port: int) -> None:
     assert ask(port, "/websocket/any")[0].status == 426
+
+
+def test_the_sample_serves_by_tls_and_its_client_verifies_the_certificate(program: ModuleType, tmp_path: Path) -> None:
+    authority, other = Authority.new("one"), Authority.new("other")
+    issued = authority.issue("*.sni.lab.internal", "server")
+    for name, content in issued.items():
+        (tmp_path / name).write_bytes(content)
+    server = program.Server(("127.0.0.1", 0), program.Handler)
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def visited(host: str, trusted: Authority, port: int) -> str:
+        client: Any = SimpleNamespace(
+            tls=ssl.create_default_context(cadata=trusted.pem.decode()),
+            environment=SimpleNamespace(
+                parsed_options=SimpleNamespace(gateway_https=f"127.0.0.1:{port}"),
+                events=SimpleNamespace(request=SimpleNamespace(fire=lambda **_: None)),
+            ),
+        )
+        return SecureFetch(host, "sni-ca", "/", "echo", label=lambda response: response.json()["path"]).visit(client)
+
+    try:
+        port = server.server_address[1]
+        assert visited("any.sni.lab.internal", authority, port) == "/"
+        assert visited("any.sni.lab.internal", other, port) == "the client refused the certificate"
+        assert visited("sni.lab.internal", authority, port) == "the client refused the certificate"
+        with socket.create_connection(("127.0.0.1", port)) as plain, contextlib.suppress(ConnectionResetError):
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"HTTP/1.1" not in plain.recv(100)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+
+        def close() -> None:
+            closing.accept()[0].close()
+
+        threading.Thread(target=close, daemon=True).start()
+        assert visited("any.sni.lab.internal", authority, closing.getsockname()[1]) == CLOSED

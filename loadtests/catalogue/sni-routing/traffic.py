@@ -1,0 +1,38 @@
+"""TLS connections by server name, which the gateway passes on: the client verifies the certificate of the server behind it."""
+
+from typing import Any
+
+from loadtests.clients.secure import SecureFetch, status
+from loadtests.entries.question import ROUTING, ResponseCheck, enters
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_server_tls
+from loadtests.rules.promises import passed_on
+from loadtests.samples.echo import service
+
+NAMES = {
+    "split": "split.sni.lab.internal",
+    "another name of the domain": "any.sni.lab.internal",
+    "a name without a route": "closed.lab.internal",
+}
+SERVERS = {"echo-tls": "echo", "pool-tls": "pool"}
+
+
+def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
+    """Create the certificate that echo and pool present, and the authority that clients trust."""
+    return ensure_server_tls(cluster, "*.sni.lab.internal", "sni", "echo", "pool")
+
+
+def answered_by(response: Any) -> str:
+    """The service whose pod answered; the status if it is not 200."""
+    return service(response.json()["pod"]) if response.status == 200 else status(response)
+
+
+QUESTION = ResponseCheck(
+    namespace="echo",
+    kinds=ROUTING,
+    promise=passed_on,
+    classes={
+        name: {"call": enters(host, "echo/sni", port=8443), "servers": SERVERS, "port": 8443} for name, host in NAMES.items()
+    },
+)
+TRAFFIC = {name: SecureFetch(host, "sni-ca", "/", "echo", label=answered_by) for name, host in NAMES.items()}

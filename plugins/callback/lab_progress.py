@@ -33,7 +33,7 @@ description:
 author: istio-lab developers
 """
 PERIOD_SECONDS = 20.0
-TERMINAL_SECONDS = 0.5
+TERMINAL_SECONDS = 0.25
 """How often a terminal shows what a playbook is at, which costs a line of a file nothing."""
 REFUSED = 1
 FAILED = 2
@@ -155,44 +155,52 @@ class Screen:
     def __init__(self, lock: threading.RLock) -> None:
         """Take the terminal.
 
-        :param lock: Ansible's, which it holds while it writes a line by way of rich, and which rich needs to write anything:
-            with locks of rich's own beside it, two threads would wait for each other
+        :param lock: Ansible's, which it holds while it writes a line, and so while rich, which has the terminal, takes locks of
+            its own. It is taken first here, too: otherwise two threads would wait for each other.
         """
-        # Here, for it is needed in brief only.
+        # Here, for they are needed in brief only.
         from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
 
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._console._lock = lock
-        self._under_way = self._console.status("") if self._console.is_terminal else None
-        if self._under_way:
-            self._under_way._live._lock = lock
-            self._under_way.start()
+        self._lock, self._console = lock, Console(highlight=False, soft_wrap=True)
+        self._spinner = Spinner("dots", style="status.spinner")
+        # Without a thread of its own, which would not know that lock.
+        live = Live(self._spinner, console=self._console, auto_refresh=False, transient=True)
+        self._live = live if self._console.is_terminal else None
+        if self._live:
+            self._live.start()
 
     @property
     def lives(self) -> bool:
         """Whether it shows what is under way."""
-        return self._under_way is not None
+        return self._live is not None
 
     def at(self, phase: str, task: str, seconds: float) -> None:
         """Show what is under way."""
-        if self._under_way:
+        if self._live:
             room = max(20, self._console.width - len(phase) - 20)
             told = task if len(task) <= room else f"{task[: room - 3]}..."
-            self._under_way.update(f"{escaped(phase)}: [dim]{escaped(told)}, {seconds:.0f} s[/dim]")
+            with self._lock:
+                self._spinner.update(text=f"{escaped(phase)}: [dim]{escaped(told)}, {seconds:.0f} s[/dim]")
+                self._live.refresh()
 
     def line(self, text: str, style: str = "") -> None:
         """Print a line above it."""
-        self._console.print(escaped(text), style=style or None)
+        with self._lock:
+            self._console.print(escaped(text), style=style or None)
 
     def phase(self, name: str, seconds: float, good: bool) -> None:
         """Print a phase that has ended."""
         mark = "[green]✓[/green]" if good else "[red]✗[/red]"
-        self._console.print(f"{mark} {escaped(name):<50} {seconds:7.1f} s")
+        with self._lock:
+            self._console.print(f"{mark} {escaped(name):<50} {seconds:7.1f} s")
 
     def end(self) -> None:
         """Leave the terminal as it was."""
-        if self._under_way:
-            self._under_way.stop()
+        if self._live:
+            with self._lock:
+                self._live.stop()
 
 
 def escaped(text: str) -> str:
@@ -228,9 +236,16 @@ class CallbackModule(CallbackBase):
         self._screen = (
             Screen(self._display._lock) if os.environ.get("LAB_OUTPUT") == "brief" and not self._display.verbosity else None
         )
+        self._timer = threading.Thread(target=self._tick, daemon=True)
+        self._timer.start()
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """End, however Ansible ends: with the thread, which could otherwise be stopped for good while it has the lock."""
+        self._ended.set()
+        self._timer.join()
         if self._screen:
-            atexit.register(self._screen.end)
-        threading.Thread(target=self._tick, daemon=True).start()
+            self._screen.end()
 
     def _tick(self) -> None:
         live = self._screen is not None and self._screen.lives

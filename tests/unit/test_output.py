@@ -134,14 +134,22 @@ def test_a_terminal_shows_what_is_under_way_and_is_left_as_it_was(lab: Path) -> 
 
 
 WRITES = """
-import threading, time
+import threading
 from ansible.utils.display import Display
 from tests.unit.test_inputs import plugin
 lock = Display()._lock
 screen = plugin("callback", "lab_progress").Screen(lock)
-with lock:  # as Ansible writes a line
-    time.sleep(1)
-    screen.line("a line of a task")
+ended = threading.Event()
+def tick():
+    while not ended.is_set():
+        screen.at("a phase", "a task", 1.0)
+timer = threading.Thread(target=tick, daemon=True)
+timer.start()
+for number in range(300):
+    with lock:  # as Ansible writes a line
+        print(f"line {number} of a task")
+ended.set()
+timer.join()
 screen.end()
 """
 
@@ -150,7 +158,7 @@ def test_a_line_of_ansible_and_one_of_what_is_under_way_do_not_wait_for_each_oth
     words = [sys.executable, "-c", WRITES]
     environment = {**os.environ, "FORCE_COLOR": "1"}  # a terminal, to rich
     done = subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
-    assert "a line of a task" in done.stdout
+    assert all(f"line {number} of a task" in done.stdout for number in range(300))
 
 
 COMPILE = """

@@ -78,7 +78,7 @@ def port(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def ask(port: int, path: str, *headers: tuple[str, str]) -> tuple[HTTPResponse, dict[str, Any]]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     connection.putrequest("GET", path)
     for name, value in headers:
         connection.putheader(name, value)

@@ -1,0 +1,170 @@
+"""Which pods calls reach where a DestinationRule looks at the place of caller and pods: their region, zone and subzone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from loadtests.rules.destinations import settings
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares, is_running, namespace_of, of_kind
+from loadtests.rules.hosts import long_name
+from loadtests.rules.promises import Request, only
+from loadtests.rules.routing import accept_inert, accept_policies, find_route
+from loadtests.rules.straight import read_route, send_straight
+from loadtests.rules.subsets import selected
+from loadtests.rules.view import View
+
+LABELS = ("topology.istio.io/locality", "istio-locality")
+"""Labels that say where a pod is, whatever its node says; the first one counts."""
+FAIR = ("ROUND_ROBIN", "RANDOM")
+"""Load balancers by which each pod of a place gets as many calls as another one."""
+
+Place = tuple[str, str, str]
+"""Region, zone, subzone."""
+Pods = Mapping[Place, Counter[str]]
+"""How many pods each app has in each place."""
+
+
+def _split(text: str) -> Place:
+    region, zone, subzone = (*text.split("/", 2), "", "")[:3]
+    return region, zone, subzone
+
+
+def place_of(labels: Mapping[str, str]) -> Place | None:
+    """Where a pod is by its labels; None if they do not say it."""
+    text = next((str(labels[name]) for name in LABELS if labels.get(name)), "")
+    return _split(text if "/" in text else text.replace(".", "/")) if text else None
+
+
+def is_in(place: Place, pattern: str) -> bool:
+    """Whether a rule's words for places are for one of them: ``lab/a/*``, ``lab/a``, ``*``."""
+    region, *narrower = _split(pattern)
+    fits = (wanted in ("", "*", part) for wanted, part in zip(narrower, place[1:], strict=True))
+    return region in ("*", place[0]) and all(fits)
+
+
+def distance(caller: Place, place: Place) -> int:
+    """How far away a place is: 0 is the caller's own, 1 its zone, 2 its region, 3 another one."""
+    return next((3 - known for known in (3, 2, 1) if caller[:known] == place[:known]), 3)
+
+
+def near(objects: Sequence[View], request: Request) -> Shares:
+    """Share of the calls that each app's pods get, by the places where they are; none of them fails.
+
+    :param request: ``call``; the service: ``app``, ``namespace``, ``port``
+    :raises BrokenPromiseError: if nothing takes the call, or no rule looks at places
+    :raises NotModelledError: if calls may go elsewhere, a place is not known, or it is up to chance what a rule means
+    """
+    call = request["call"]
+    taken, where = find_route(objects, call), f"{call.name}:{call.port}"
+    if taken.branch is None and taken.service is None:
+        raise BrokenPromiseError(f"{where} has no route for it")
+    if taken.branch is not None:
+        read_route(taken.branch)
+    accept_inert(taken)  # whatever is tried again is answered alike
+    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
+    sent = send_straight(taken, host, request["port"])
+    applied, service = sent.applied[host], sent.services[host]
+    found = settings(applied, request["port"])
+    balancer = found.get("loadBalancer", View({}))
+    rule = applied.rule or f"the rules of {request['app']}"
+    setting = balancer.get("localityLbSetting")
+    if setting is None or setting.get("enabled", True) is False:
+        raise BrokenPromiseError(f"{rule} says nothing about localities")
+    caller = _place_of_caller(objects, request)
+    pods = _places(rule, selected(objects, service, View({})))
+    if "distribute" in setting:
+        shares = _distributed(rule, setting, caller, pods)
+    else:
+        shares = _nearest(rule, setting, caller, pods, "outlierDetection" in found)
+    if any(len(apps) > 1 for place, apps in pods.items() if shares.get(place)) and balancer.get("simple") not in FAIR:
+        raise NotModelledError(f"{rule}: {balancer.path_of('simple')}")
+    balancer.accept("simple")
+    if "outlierDetection" in found:
+        found["outlierDetection"].accept()  # no pod fails
+    accept_policies(replace(sent, applied={name: one for name, one in sent.applied.items() if name != host}))
+    made: Shares = {}
+    for place, share in shares.items():
+        for app, number in pods[place].items():
+            made[app] = made.get(app, 0.0) + share * number / pods[place].total()
+    return only(made)
+
+
+def _place_of_caller(objects: Sequence[View], request: Request) -> Place:
+    caller = request["call"].caller
+    running = [
+        {name: str(value) for name, value in (pod["metadata"].get("labels") or {}).items()}
+        for pod in of_kind(objects, "Pod")
+        if namespace_of(pod) == caller.namespace and is_running(pod)
+    ]
+    places = {place_of(labels) for labels in running if caller.labels.items() <= labels.items()}
+    if len(places) != 1 or (place := places.pop()) is None:
+        raise NotModelledError(f"the place of {caller.labels.get('app', 'the caller')}")
+    return place
+
+
+def _places(rule: str, labels: Sequence[Mapping[str, str]]) -> Pods:
+    if not labels:
+        raise BrokenPromiseError(f"{rule}: its service has no running pod")
+    pods: dict[Place, Counter[str]] = {}
+    for one in labels:
+        place = place_of(one)
+        if place is None:
+            raise NotModelledError(f"{rule}: the place of {one.get('app', 'a pod')}")
+        pods.setdefault(place, Counter())[str(one.get("app", ""))] += 1
+    return pods
+
+
+def _distributed(rule: str, setting: View, caller: Place, pods: Pods) -> dict[Place, float]:
+    """Share of each place by the first distribution for the caller's."""
+    chosen = next((one for one in setting["distribute"] if is_in(caller, str(one["from"]))), None)
+    if chosen is None:
+        raise NotModelledError(f"{rule}: {setting.path_of('distribute')}")
+    for one in setting["distribute"]:
+        if one is not chosen:
+            one.accept()
+    setting.accept("enabled")
+    weights = chosen["to"]
+    wanted = {str(pattern): float(weights[pattern]) for pattern in weights}
+    matching = {place: [pattern for pattern in wanted if is_in(place, pattern)] for place in pods}
+    for pattern in wanted:
+        # istiod takes patterns in no order, and rounds what several places share.
+        if sum(pattern in patterns for patterns in matching.values()) > 1:
+            raise NotModelledError(f"{rule}: {chosen.path_of('to')}")
+    if any(len(patterns) > 1 for patterns in matching.values()):
+        raise NotModelledError(f"{rule}: {chosen.path_of('to')}")
+    reached = {place: wanted[patterns[0]] for place, patterns in matching.items() if patterns}
+    if not sum(reached.values()):
+        raise BrokenPromiseError(f"{rule}: no pod is where {chosen.path_of('to')} sends the calls")
+    # A weight of 0 leaves the number of pods as the weight.
+    if not all(reached.values()):
+        raise NotModelledError(f"{rule}: {chosen.path_of('to')}")
+    return {place: weight / sum(reached.values()) for place, weight in reached.items()}
+
+
+def _nearest(rule: str, setting: View, caller: Place, pods: Pods, detects: bool) -> dict[Place, float]:
+    """All calls for the places that are the nearest ones, as long as pods there are well."""
+    if not detects:
+        raise BrokenPromiseError(f"{rule} has no outlierDetection, without which nothing fails over")
+    if "failoverPriority" in setting:
+        raise NotModelledError(f"{rule}: {setting.path_of('failoverPriority')}")
+    setting.accept("enabled")
+    far = list(_farther(setting, caller))
+    ranks = {place: distance(caller, place) for place in pods}
+    for place, rank in ranks.items():
+        if rank == 3 and far and place[0] != far[0]:
+            ranks[place] = 4
+    nearest = [place for place, rank in ranks.items() if rank == min(ranks.values())]
+    if len(nearest) > 1:
+        raise NotModelledError(f"{rule}: several places are equally near")
+    return {nearest[0]: 1.0}
+
+
+def _farther(setting: View, caller: Place) -> Iterator[str]:
+    """The region that takes over from the caller's, if a rule says which."""
+    for one in setting.get("failover", []):
+        if one["from"] == caller[0]:
+            yield str(one["to"])
+        else:
+            one.accept()

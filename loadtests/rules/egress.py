@@ -11,6 +11,7 @@ from loadtests.rules.expectations import NotModelledError, Shares
 from loadtests.rules.hosts import covers
 from loadtests.rules.promises import Request
 from loadtests.rules.routing import accept_inert, find_route, send
+from loadtests.rules.security import REFUSED
 from loadtests.rules.view import View
 
 EGRESS = ("istio-system", "istio-egressgateway")
@@ -85,6 +86,23 @@ def reached(objects: Sequence[View], request: Request) -> Shares:
     if request.get("at_server"):
         return {"did not arrive" if way is None else "arrived": 1.0}
     return {f"HTTP 500 at http://{call.host}:{call.port}/send" if way is None else "HTTP 200": 1.0}
+
+
+def encrypted_by_caller(objects: Sequence[View], request: Request) -> Shares:
+    """Whether a call that the caller has encrypted leaves for a host outside; a proxy sees its server name only.
+
+    :param request: ``call``; ``address`` and ``port`` of the server that has the host's certificate
+    :raises NotModelledError: if it is led to another address, or is encrypted once more
+    """
+    call: Call = request["call"]
+    way = _way(objects, call)
+    if way is None:
+        return {REFUSED: 1.0}
+    if way.tls is not None:
+        raise NotModelledError(f"DestinationRule: {way.tls.path_of('mode')}")
+    if not way.entries or any(_end(entry, call.port) != (request["address"], request["port"]) for entry in way.entries):
+        raise NotModelledError(f"what answers calls to {call.host} that do not end at {request['address']}:{request['port']}")
+    return {"HTTP 200": 1.0}
 
 
 def book_fetched(objects: Sequence[View], request: Request) -> Shares:

@@ -11,6 +11,8 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.clients.websocket import Exchanged
 from loadtests.entries.question import SECURITY, ResponseCheck, enters
+from loadtests.mesh.cluster import Cluster
+from loadtests.mesh.credentials import ensure_server_tls
 from loadtests.rules.authorization import OUTSIDE
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.security import REFUSED, permitted
@@ -47,6 +49,15 @@ def from_outside(uri: str) -> dict[str, Any]:
 def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
     """A call that client makes."""
     return Call(f"{app}:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri, method)
+
+
+TLS_NAMES = "*.sni.lab.internal"
+"""The certificate by which the sample serves TLS is for these names."""
+
+
+def serve_tls(cluster: Cluster) -> bool:
+    """Create that certificate, and the authority that signed it, which clients trust (Secret ``sni-ca``)."""
+    return ensure_server_tls(cluster, TLS_NAMES, "sni", "echo", "pool", "legacy", "client")
 
 
 def by_users(app: str, uri: str = "/") -> Call:

@@ -4,10 +4,8 @@ from typing import Any
 
 from loadtests.clients.secure import SecureFetch, status
 from loadtests.entries.question import ROUTING, ResponseCheck, enters
-from loadtests.mesh.cluster import Cluster
-from loadtests.mesh.credentials import ensure_server_tls
 from loadtests.rules.promises import passed_on
-from loadtests.samples.echo import service
+from loadtests.samples.echo import serve_tls, service
 
 NAMES = {
     "split": "split.sni.lab.internal",
@@ -17,9 +15,7 @@ NAMES = {
 SERVERS = {"echo-tls": "echo", "pool-tls": "pool"}
 
 
-def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
-    """Create the certificate that echo and pool present, and the authority that clients trust."""
-    return ensure_server_tls(cluster, "*.sni.lab.internal", "sni", "echo", "pool")
+PREPARE = serve_tls
 
 
 def answered_by(response: Any) -> str:

@@ -1,0 +1,27 @@
+"""Asks client to call hosts outside by HTTPS, verifying their certificates: one that is registered, and one that is not."""
+
+from loadtests.clients.http import Fetch
+from loadtests.entries.question import OUTBOUND, ResponseCheck
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.egress import encrypted_by_caller
+from loadtests.samples.echo import called, serve_tls
+
+PREPARE = serve_tls
+HOSTS = ("registered", "unknown")
+CALLER = Caller("echo", {"app": "client"}, all_labels=False)
+
+QUESTION = ResponseCheck(
+    namespace="echo",
+    kinds=OUTBOUND,
+    promise=encrypted_by_caller,
+    classes={
+        host: {
+            "call": Call(f"{host}.sni.lab.internal", 8443, CALLER, scheme="tls"),
+            "address": "legacy-tls.echo.svc.cluster.local",
+            "port": 8443,
+        }
+        for host in HOSTS
+    },
+    proxies=(("echo", "client"),),
+)
+TRAFFIC = {host: Fetch(f"/call/{host}/", "client.lab.internal", label=called) for host in HOSTS}

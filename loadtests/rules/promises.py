@@ -256,7 +256,9 @@ def passed_on(objects: Sequence[View], request: Request) -> Shares:
     :param request: ``servers``: services -> outcome of a request that one of their pods answers; ``port``: theirs
     :raises NotModelledError: if there is a route to another service, or another port
     """
-    if find_route(objects, request["call"]).no_route is NoRoute.CLOSED:
+    taken = find_route(objects, request["call"])
+    if taken.no_route is NoRoute.CLOSED:
+        send(taken)
         return {CLOSED: 1.0}
     asked, shares = route_of(objects, request["call"]), Shares()
     for number, one in enumerate(destinations_of(asked)):

@@ -5,6 +5,7 @@ A control breaks the mesh, not the rules: the expectation stays the same, and on
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -88,7 +89,8 @@ def rules(name: str, variant: str) -> list[dict[str, Any]]:
 
 def sample(namespace: str) -> list[dict[str, Any]]:
     """The workloads, pods and Services of a sample, with the gateways of the mesh."""
-    objects = [o for o in yaml.safe_load_all((PROJECT / f"samples/{namespace}/{namespace}.yaml").read_text()) if o]
+    folder = PROJECT / "samples" / namespace / ("platform/kube" if namespace == "bookinfo" else "")
+    objects = [o for o in yaml.safe_load_all((folder / f"{namespace}.yaml").read_text()) if o]
     for one in objects:
         one["metadata"] |= {"uid": f"{one['kind']}/{one['metadata']['name']}", "generation": 1, "namespace": namespace}
     return [*objects, *pods.of_workloads(objects, namespace), EGRESS]
@@ -114,3 +116,37 @@ def test_a_control_has_the_rules_of_its_policy_and_one_thing_more(name: str) -> 
     )
     assert control[1:] == policy
     assert control[0][0] in ("EnvoyFilter", "AuthorizationPolicy")
+
+
+@functools.cache
+def elsewhere(namespace: str) -> list[dict[str, Any]]:
+    """The rules of all entries of other namespaces, and their samples."""
+    found: list[dict[str, Any]] = []
+    others = {name: entry.load(name).question.namespace for name in entry.names()}
+    for name, other in others.items():
+        if other != namespace:
+            found += rules(name, "policy")
+            for one in found:
+                one["metadata"].setdefault("namespace", other)
+    for other in sorted({*others.values()} - {namespace}):
+        found += [*entrances(other), *(o for o in sample(other) if o["metadata"]["name"] != EGRESS["metadata"]["name"])]
+    ingress = yaml.safe_load((PROJECT / "roles/istio/files/gateway.yaml").read_text())
+    ingress["metadata"] |= {"uid": "ingress", "generation": 1}
+    return [*found, ingress]
+
+
+def entrances(namespace: str) -> list[dict[str, Any]]:
+    """The rules by which requests enter a sample, which some samples have beside those of entries."""
+    file = PROJECT / "samples" / namespace / "ingress.yaml"
+    found = list(yaml.safe_load_all(file.read_text())) if file.exists() else []
+    for one in found:
+        one["metadata"] |= {"uid": f"{one['kind']}/{namespace}", "generation": 1, "namespace": namespace}
+    return found
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_the_rules_of_other_namespaces_have_no_bearing(name: str) -> None:
+    namespace = entry.load(name).question.namespace
+    alone = [*rules(name, "policy"), *entrances(namespace), *sample(namespace)]
+    found, beside = expected(name, alone), expected(name, [*alone, *elsewhere(namespace)])
+    assert (beside.shares, beside.unknown, beside.broken) == (found.shares, found.unknown, found.broken)

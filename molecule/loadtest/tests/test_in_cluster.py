@@ -59,6 +59,12 @@ def finished(session: requests.Session, base: str) -> dict[str, Any]:
     return verdict if verdict["finished"] else {}
 
 
+def own_remarks(verdict: dict[str, Any]) -> list[str]:
+    """Remarks of a verdict, without the one on what the account of the senders may not read."""
+    told: list[str] = verdict["facts"]["remarks"]
+    return [remark for remark in told if not remark.startswith("rules of other namespaces than ")]
+
+
 @pytest.fixture(scope="module")
 def judged() -> dict[str, Any]:
     done = lab.playbook("run_loadtest.yml", lab_entry="reviews-80-20", loadtest_where="cluster", loadtest_workers=2)
@@ -68,7 +74,7 @@ def judged() -> dict[str, Any]:
 
 def test_workers_in_the_cluster_reach_the_same_verdict(judged: dict[str, Any]) -> None:
     assert judged["outcome"] == "PASS"
-    assert judged["facts"]["remarks"] == []
+    assert own_remarks(judged) == []
     # The report comes from a run with the pod's Python, not this machine's.
     assert judged["facts"]["versions"]["python"].startswith("3.13")
     assert set(judged["sources"]) >= {"clients", "the proxies"}
@@ -139,8 +145,8 @@ def test_a_lost_worker_is_reported_and_the_verdict_stands() -> None:
             run.wait(timeout=60)
     verdict = verdict_of("full-link")
     assert verdict["outcome"] == "PASS", verdict["reasons"]
-    assert len(verdict["facts"]["remarks"]) == 1
-    assert "was lost: up to" in verdict["facts"]["remarks"][0]
+    (remark,) = own_remarks(verdict)
+    assert "was lost: up to" in remark
 
 
 def test_the_page_in_the_cluster_starts_an_entry_and_shows_its_verdict(console: int) -> None:

@@ -118,7 +118,7 @@ def test_throttling_and_server_errors_are_retried(cloud: Cloud) -> None:
 
 def test_an_interrupted_creation_is_resumed(cloud: Cloud) -> None:
     cluster_id = cloud.add(
-        "lab", "initial", TAGS, due=time.monotonic() + 0.3, becomes="running", cluster_spec="ack.standard",
+        "lab", "initial", TAGS, due=time.monotonic() + 3.0, becomes="running", cluster_spec="ack.standard",
         service_cidr="172.21.0.0/20",
         master_url='{"api_server_endpoint":"https://47.1.1.1:6443"}',
     )  # fmt: skip

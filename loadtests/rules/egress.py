@@ -70,6 +70,15 @@ def _end(entry: View, port: int) -> tuple[str, int]:
     return endpoint["address"], target
 
 
+def _refuse_other_ends(way: Way, call: Call, address: str, port: int) -> None:
+    """Make sure that a call ends at one server.
+
+    :raises NotModelledError: if it may be led to another one
+    """
+    if not way.entries or any(_end(entry, call.port) != (address, port) for entry in way.entries):
+        raise NotModelledError(f"what answers calls to {call.host} that do not end at {address}:{port}")
+
+
 def reached(objects: Sequence[View], request: Request) -> Shares:
     """Whether a call leaves for a host outside: registered and given to the caller's proxy, or allowed without that.
 
@@ -100,8 +109,7 @@ def encrypted_by_caller(objects: Sequence[View], request: Request) -> Shares:
         return {REFUSED: 1.0}
     if way.tls is not None:
         raise NotModelledError(f"DestinationRule: {way.tls.path_of('mode')}")
-    if not way.entries or any(_end(entry, call.port) != (request["address"], request["port"]) for entry in way.entries):
-        raise NotModelledError(f"what answers calls to {call.host} that do not end at {request['address']}:{request['port']}")
+    _refuse_other_ends(way, call, request["address"], request["port"])
     return {"HTTP 200": 1.0}
 
 
@@ -119,7 +127,5 @@ def book_fetched(objects: Sequence[View], request: Request) -> Shares:
         way.tls.accept("credentialName", "caCertificates", "sni")
         if way.tls["mode"] != "SIMPLE" or call.host not in (way.tls.get("subjectAltNames") or [call.host]):
             raise NotModelledError(f"DestinationRule: {way.tls.path_of('mode')}")
-    expected = (request["address"], request["plain" if way.tls is None else "secure"])
-    if not way.entries or any(_end(entry, call.port) != expected for entry in way.entries):
-        raise NotModelledError(f"what answers calls to {call.host} that do not end at {expected[0]}:{expected[1]}")
+    _refuse_other_ends(way, call, request["address"], request["plain" if way.tls is None else "secure"])
     return {f"HTTP 200 over {'http' if way.tls is None else 'https'}": 1.0}

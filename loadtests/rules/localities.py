@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
-from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares, is_running, namespace_of, of_kind
-from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, only
-from loadtests.rules.routing import accept_inert, accept_policies, find_route
-from loadtests.rules.straight import read_route, send_straight
+from loadtests.rules.routing import accept_inert
+from loadtests.rules.straight import straight_to
 from loadtests.rules.subsets import selected
 from loadtests.rules.view import View
 
@@ -56,24 +53,15 @@ def near(objects: Sequence[View], request: Request) -> Shares:
     :raises BrokenPromiseError: if nothing takes the call, or no rule looks at places
     :raises NotModelledError: if calls may go elsewhere, a place is not known, or it is up to chance what a rule means
     """
-    call = request["call"]
-    taken, where = find_route(objects, call), f"{call.name}:{call.port}"
-    if taken.branch is None and taken.service is None:
-        raise BrokenPromiseError(f"{where} has no route for it")
-    if taken.branch is not None:
-        read_route(taken.branch)
-    accept_inert(taken)  # whatever is tried again is answered alike
-    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
-    sent = send_straight(taken, host, request["port"])
-    applied, service = sent.applied[host], sent.services[host]
-    found = settings(applied, request["port"])
+    led = straight_to(objects, request)
+    accept_inert(led.taken)  # whatever is tried again is answered alike
+    rule, found = led.rule, led.settings
     balancer = found.get("loadBalancer", View({}))
-    rule = applied.rule or f"the rules of {request['app']}"
     setting = balancer.get("localityLbSetting")
     if setting is None or setting.get("enabled", True) is False:
         raise BrokenPromiseError(f"{rule} says nothing about localities")
     caller = _place_of_caller(objects, request)
-    pods = _places(rule, selected(objects, service, View({})))
+    pods = _places(rule, selected(objects, led.service, View({})))
     if "distribute" in setting:
         shares = _distributed(rule, setting, caller, pods)
     else:
@@ -83,7 +71,6 @@ def near(objects: Sequence[View], request: Request) -> Shares:
     balancer.accept("simple")
     if "outlierDetection" in found:
         found["outlierDetection"].accept()  # no pod fails
-    accept_policies(replace(sent, applied={name: one for name, one in sent.applied.items() if name != host}))
     made: Shares = {}
     for place, share in shares.items():
         for app, number in pods[place].items():

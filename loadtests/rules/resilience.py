@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import factorial
 
 from loadtests.rules.actions import retries_of, seconds
-from loadtests.rules.calls import Call, Retries
-from loadtests.rules.destinations import settings
+from loadtests.rules.calls import Retries
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
-from loadtests.rules.hosts import long_name
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again
-from loadtests.rules.routing import accept_policies, find_route
-from loadtests.rules.straight import read_route, send_straight
+from loadtests.rules.straight import straight_to
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import applying, called_workload, spec_of
 from loadtests.rules.world import Taken
@@ -72,19 +69,8 @@ def _led(objects: Sequence[View], request: Request) -> Led:
     :raises BrokenPromiseError: if nothing takes the call
     :raises NotModelledError: if rules do more with some of the calls than to send them to that service
     """
-    call: Call = request["call"]
-    taken = find_route(objects, call)
-    where = f"{call.name}:{call.port}"
-    if taken.branch is None and taken.service is None:
-        raise BrokenPromiseError(f"{where} has no route for it")
-    if taken.branch is not None:
-        read_route(taken.branch)
-    retries = _retries(taken)
-    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
-    sent = send_straight(taken, host, request["port"])
-    accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
-    applied = sent.applied[host]
-    return Led(applied.rule or f"the rules of {request['app']}", settings(applied, request["port"]), retries)
+    found = straight_to(objects, request)
+    return Led(found.rule, found.settings, _retries(found.taken))
 
 
 def pooled(objects: Sequence[View], request: Request) -> Shares:

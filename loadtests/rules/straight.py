@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.rules.actions import fault_of
 from loadtests.rules.calls import Call, Caller, Mesh
-from loadtests.rules.expectations import NotModelledError, Objects
+from loadtests.rules.destinations import settings
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
 from loadtests.rules.gateway_api import ROUTES
 from loadtests.rules.hosts import long_name, overlap
+from loadtests.rules.registry import Service
 from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
 from loadtests.rules.view import View, not_modelled, title, viewed
 from loadtests.rules.virtual import Branch
@@ -53,6 +56,41 @@ def send_straight(taken: Taken, host: str, port: int) -> Sent:
                 f"calls to {call.name}:{call.port}" if taken.branch is None else taken.branch.route.path_of("route")
             )
     return sent
+
+
+@dataclass(frozen=True)
+class Straight:
+    """How all of a call comes to the service that it is for; what its route does beside that stays unread.
+
+    :param rule: how messages name the DestinationRule that applies to it
+    :param settings: that it makes, by name
+    """
+
+    taken: Taken
+    service: Service
+    rule: str
+    settings: dict[str, View]
+
+
+def straight_to(objects: Sequence[View], request: Mapping[str, Any]) -> Straight:
+    """How all of a call comes to the service that it is for.
+
+    :param request: ``call``; the service: ``app``, ``namespace``, ``port``
+    :raises BrokenPromiseError: if nothing takes the call
+    :raises NotModelledError: if rules do more with some of the calls than to send them to that service
+    """
+    call: Call = request["call"]
+    taken = find_route(objects, call)
+    if taken.branch is None and taken.service is None:
+        raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
+    if taken.branch is not None:
+        read_route(taken.branch)
+    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
+    sent = send_straight(taken, host, request["port"])
+    accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
+    applied = sent.applied[host]
+    rule = applied.rule or f"the rules of {request['app']}"
+    return Straight(taken, sent.services[host], rule, settings(applied, request["port"]))
 
 
 def refuse_detours(objects: Objects, request: Mapping[str, Any]) -> None:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import shutil
 import sys
 import tarfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.unit import programs
 from tests.unit.test_inputs import PROJECT
-
-
-def program(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 # Like the interpreter for a script: its own folder comes first.
 sys.path.insert(0, str(PROJECT / "roles/bundle/files"))
-FORMAT = program("roles/bundle/files/bundle_format.py")
-WRITER, READER = program("roles/bundle/files/write_bundle.py"), program("roles/bundle/files/unbundle.py")
-CONTENTS = program("roles/bundle/files/contents.py")
-MACHINE = program("roles/bundle/files/check_machine.py")
-IMAGES = program("roles/bundle/files/save_images.py")
+FORMAT = programs.load("roles/bundle/files/bundle_format.py")
+WRITER, READER = programs.load("roles/bundle/files/write_bundle.py"), programs.load("roles/bundle/files/unbundle.py")
+CONTENTS = programs.load("roles/bundle/files/contents.py")
+MACHINE = programs.load("roles/bundle/files/check_machine.py")
+IMAGES = programs.load("roles/bundle/files/save_images.py")
 
 
 def about() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -12,18 +11,13 @@ import pytest
 
 from loadtests.clients.websocket import Conversation, Exchanged
 from loadtests.verdict import ERROR
-from tests.unit.test_inputs import PROJECT
+from tests.unit import programs
 
 
 @pytest.fixture
 def program() -> ModuleType:
     """The sample that serves WebSockets."""
-    spec = importlib.util.spec_from_file_location("echo_websocket", PROJECT / "samples/echo/src/echo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load("samples/echo/src/echo.py")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import socket
 import ssl
@@ -21,7 +20,7 @@ from loadtests.clients.secure import SecureFetch
 from loadtests.mesh.credentials import Authority
 from loadtests.rules.promises import CLOSED
 from loadtests.samples import echo
-from tests.unit.test_inputs import PROJECT
+from tests.unit import programs
 
 
 def answer(status: int, body: Any) -> SimpleNamespace:
@@ -59,12 +58,7 @@ def test_who_returned_the_messages_of_a_websocket(pods: Sequence[str], messages:
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
     """The sample's own program."""
-    spec = importlib.util.spec_from_file_location("echo_sample", PROJECT / "samples/echo/src/echo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load("samples/echo/src/echo.py")
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ FROM_ENVIRONMENT = ("LAB", "UI_PORT")
 """Settings that may come from the environment. Other programs use the other names too, such as HOST and CACHE."""
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 LOCAL = ("127.0.0.1", "::1", "localhost")
+EARLIER = "earlier"
+"""Folder beside the reports of each last run that holds those of the run before it; see loadtests/reports/report.py."""
 
 
 class RefusedError(Exception):
@@ -257,22 +260,22 @@ class Call:
 
     def play(self, playbook: str, held: int | None = None, **variables: str | bool | int) -> int:
         """Run a playbook."""
-        inventories = sorted(folder.name for folder in (PROJECT / "inventories").iterdir())
-        if self.given["INVENTORY"] not in inventories:
-            raise RefusedError(accept("INVENTORY", self.given["INVENTORY"], f"one of: {', '.join(inventories)}"))
-        try:
-            more = shlex.split(self.given["ARGS"])
-        except ValueError as error:
-            raise RefusedError(
-                accept("ARGS", self.given["ARGS"], f"options of ansible-playbook, quoted as in a shell ({error})")
-            ) from error
-        if "lab_name" in self.given["ARGS"]:
-            raise RefusedError(accept("ARGS", self.given["ARGS"], "lab_name is set by LAB="))
         command: list[str | Path] = [BIN / "ansible-playbook", "--inventory", f"inventories/{self.given['INVENTORY']}"]
-        command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *more]
+        command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *shlex.split(self.given["ARGS"])]
         command += ["--extra-vars", json.dumps(variables)] if variables else []
         shown = {} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"}
         return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log", **shown})
+
+    def set_aside(self, reports: Iterable[Path]) -> None:
+        """Move what an earlier run reported to ``earlier``, so that it is not taken for this run's, however this one ends.
+
+        :param reports: files, or folders of files
+        """
+        for path in list(reports):
+            earlier = path.parent / EARLIER / path.name
+            earlier.parent.mkdir(exist_ok=True)
+            shutil.rmtree(earlier, ignore_errors=True)
+            path.rename(earlier)
 
     def need_lab(self) -> None:
         """:raises RefusedError: if the lab does not exist."""
@@ -337,14 +340,30 @@ def load(call: Call) -> int:
     given = call.given
     sender: dict[str, str | bool | int] = {"loadtest_where": given["WHERE"], "loadtest_workers": given["WORKERS"]}
     if given["UI"]:
-        return console(call, sender)
-    begun, broken = time.time(), "control" if given["VARIANT"] == "control" else ""
+        return install_packages(call) or console(call, sender)
+    begun, results = time.time(), call.state / "results" / ("control" if given["VARIANT"] == "control" else "")
     with call.lock() as held:
+        call.set_aside(folder for folder in judged(results) if folder.name == given["ENTRY"])
+        if status := install_packages(call):
+            return status
         status = call.play("run_loadtest.yml", held, lab_entry=given["ENTRY"], lab_variant=given["VARIANT"], **sender)
-        results = str(call.state / "results" / broken)
         words = ("--results", results, "--entry", given["ENTRY"], "--since", str(begun))
         call.python("-m", "loadtests.reports.terminal", *words)
     return status
+
+
+def judged(results: Path) -> set[Path]:
+    """The folders of entries that have a verdict."""
+    return {file.parent for file in results.glob("*/verdict.*")}
+
+
+def verify(call: Call) -> int:
+    """Judge the catalogue."""
+    results = call.state / "results"
+    with call.lock() as held:
+        for folder in (results, results / "control"):  # ARGS may ask for either
+            call.set_aside([*judged(folder), *folder.glob("catalogue.*")])
+        return install_packages(call) or call.play("verify_catalogue.yml", held)
 
 
 def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
@@ -373,7 +392,8 @@ def measure_latency(call: Call) -> int:
     options = {name: call.given[name] for name in ("RATE", "STEP", "P99", "HOST", "HOPS", "USERS", "SEED") if call.given[name]}
     words = [word for name, value in options.items() for word in (f"--{name.lower()}", value)]
     with call.lock() as held:
-        return call.run(
+        call.set_aside((call.state / "results/latency").glob("latency.*"))
+        return install_packages(call) or call.run(
             "scripts/latency.sh",
             *words,
             *(["--find"] if call.given["FIND"] else []),
@@ -467,7 +487,7 @@ class Verb:
     """One verb of the command line.
 
     :param does: what it does, in one line
-    :param packages: what it needs in the virtual environment: "lab", "dev", "docs", or "" for nothing
+    :param packages: what is installed for it: "lab", "dev", "docs", or "" for nothing, or where it does that itself
     """
 
     does: str
@@ -489,11 +509,14 @@ TASKS = {
         "load": Verb(
             "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster: from inside it",
             load,
+            "",
         ),
-        "verify": Verb("Judge every entry and write one report", play("verify_catalogue.yml")),
+        "verify": Verb("Judge every entry and write one report", verify, ""),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),
-        "latency": Verb("Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency),
+        "latency": Verb(
+            "Measure latency at a given rate (URL=/productpage RATE=20 STEP=30 P99=ms FIND=1)", measure_latency, ""
+        ),
     },
     "Look into a lab": {
         "open": Verb(
@@ -532,7 +555,7 @@ VERBS = {
 def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Every setting, from words such as ``ENTRY=mirror``; a bare name has its value in the environment, where make puts it.
 
-    :raises RefusedError: if a setting does not exist or the lab's name is not valid
+    :raises RefusedError: if a setting does not exist or what a playbook takes from it is not valid
     """
     given = {name: environment[name] for name in FROM_ENVIRONMENT if environment.get(name)}
     for word in words:
@@ -544,6 +567,17 @@ def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[
     settings = {**DEFAULTS, **{name: value for name, value in given.items() if value or name == "LAB"}}
     if not LAB_NAME.fullmatch(settings["LAB"]):
         raise RefusedError(accept("LAB", settings["LAB"], "1 to 32 lower-case letters, digits and inner hyphens"))
+    inventories = sorted(folder.name for folder in (PROJECT / "inventories").iterdir())
+    if settings["INVENTORY"] not in inventories:
+        raise RefusedError(accept("INVENTORY", settings["INVENTORY"], f"one of: {', '.join(inventories)}"))
+    try:
+        shlex.split(settings["ARGS"])
+    except ValueError as error:
+        raise RefusedError(
+            accept("ARGS", settings["ARGS"], f"options of ansible-playbook, quoted as in a shell ({error})")
+        ) from error
+    if "lab_name" in settings["ARGS"]:
+        raise RefusedError(accept("ARGS", settings["ARGS"], "lab_name is set by LAB="))
     return settings
 
 

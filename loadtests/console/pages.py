@@ -27,7 +27,7 @@ def entries(results: Path) -> list[dict[str, Any]]:
     """Every entry with its README and its last verdict."""
     table = []
     for name in entry.names():
-        line = summary.line_of(name, summary.read(results, name, 0.0))
+        line = summary.line_of(name, summary.read_last(results, name))
         parts = docs.parts_of(line.readme)
         table.append({"name": name, "outcome": line.outcome, "n": line.n, "reasons": "; ".join(line.reasons), "parts": parts})
     return table

@@ -20,6 +20,8 @@ from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 UNFINISHED = "interrupted before there was a verdict"
 """Reason in the reports that a run writes at its start, so that they are right however it ends."""
+EARLIER = "earlier"
+"""Folder below the results to which a command moves the reports of the run before it (scripts/run.py)."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from loadtests import ending
 from loadtests.entries import entry
-from loadtests.reports.report import TEMPLATES, write_whole
+from loadtests.reports.report import EARLIER, TEMPLATES, write_whole
 
 NEVER = "not run"
 
@@ -61,6 +61,11 @@ def read(results: Path, name: str, since: float) -> dict[str, Any] | None:
         return None
     verdict: dict[str, Any] = json.loads(file.read_text())
     return verdict
+
+
+def read_last(results: Path, name: str) -> dict[str, Any] | None:
+    """An entry's last verdict, of whichever run; None if it never had one."""
+    return read(results, name, 0.0) or read(results / EARLIER, name, 0.0)
 
 
 def junit(lines: list[Line]) -> str:
@@ -103,10 +108,11 @@ def main() -> int:
     parser.add_argument("--entries", default="", help="names separated by commas; empty for all")
     options = parser.parse_args()
     wanted = [name for name in entry.names() if name in options.entries.split(",") or not options.entries]
-    lines = [line_of(name, read(options.results, name, options.since or 0.0)) for name in wanted]
-    print("\n".join(table(lines)))
     if options.since is None:
+        print("\n".join(table([line_of(name, read_last(options.results, name)) for name in wanted])))
         return 0
+    lines = [line_of(name, read(options.results, name, options.since)) for name in wanted]
+    print("\n".join(table(lines)))
     write(options.results, lines)
     bad = [f"{line.entry} {line.outcome}" for line in lines if line.outcome != "PASS"]
     print("; ".join([*([f"not PASS: {', '.join(bad)}"] if bad else []), f"report: {options.results}/catalogue.html"]))

@@ -21,7 +21,7 @@ from pathlib import Path
 from loadtests import ending
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
-from loadtests.reports import report
+from loadtests.reports import report, summary
 from loadtests.run import forked
 
 WORKERS = 3
@@ -60,7 +60,7 @@ def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
 def last_seconds(results: Path, name: str) -> float:
     """How long the last run of an entry took, as its report has it; 1 where there is none."""
     try:
-        return max(1.0, float(json.loads((results / name / "verdict.json").read_text())["facts"]["seconds"]))
+        return max(1.0, float((summary.read_last(results, name) or {})["facts"]["seconds"]))
     except (OSError, ValueError, KeyError):
         return 1.0
 

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
+from loadtests.run.verify import last_seconds
 from scripts import run
+from scripts.run import locked
 from tests.unit.test_inputs import PROJECT, plugin
 
 # A stand-in for ansible-playbook that reports all settings that would affect Ansible, pip, Locust and the mesh's clients.
@@ -320,6 +322,75 @@ def test_a_signal_ends_the_command_and_releases_the_lock(
     assert launcher.wait(timeout=20) == 2
     assert not (tmp_path / ".local/state/istio-lab").exists()
     (probed / "began").unlink()
+
+
+EARLIER_RUN = {"outcome": "PASS", "n": 9, "reasons": [], "facts": {"started": "2026-11-25T00:00:00Z", "seconds": 7.5}}
+
+
+def reported(results: Path, *folders: str) -> None:
+    """Leave the reports of earlier runs."""
+    for folder in folders:
+        (results / folder).mkdir(parents=True)
+        (results / folder / "verdict.html").touch()
+        (results / folder / "verdict.json").write_text(json.dumps(EARLIER_RUN))
+
+
+@pytest.mark.parametrize(
+    ("words", "moved"),
+    [
+        (["load", "ENTRY=cors"], ["cors"]),
+        (["load", "ENTRY=cors", "VARIANT=control"], ["control/cors"]),
+        (["verify"], ["cors", "jwt", "control/cors", "catalogue.json"]),
+        (["load", "ENTRY=control"], []),
+        (["load", "ENTRY=../results/cors"], []),
+    ],
+)
+def test_no_verdict_of_an_earlier_run_is_left_when_a_command_begins(
+    words: list[str], moved: list[str], probed: Path, tmp_path: Path
+) -> None:
+    (probed / ".venv/bin/ansible-playbook").write_text(WAITS)
+    (probed / ".venv/lab.stamp").unlink()
+    # What installs packages runs first: the command is ended in the middle of it.
+    script = probed / "scripts/bootstrap.sh"
+    kept = script.read_text()
+    script.write_text(WAITS)
+    results = tmp_path / ".local/state/istio-lab/zz/results"
+    reported(results, "cors", "jwt", "control/cors")
+    (results / "catalogue.json").write_text("[]")
+    command = [sys.executable, "-I", "scripts/run.py", *words, "LAB=zz"]
+    launcher = subprocess.Popen(command, cwd=probed, env=environment(tmp_path), start_new_session=True)
+    try:
+        wait_for(probed / "began")
+    finally:
+        os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
+        script.write_text(kept)
+        (probed / ".venv/lab.stamp").touch()
+        (probed / "began").unlink()
+    everything = {"cors", "jwt", "control/cors", "catalogue.json"}
+    assert {name for name in everything if not (results / name).exists()} == set(moved)
+    listed = call(probed, environment(tmp_path), "catalogue", "LAB=zz").stdout
+    assert re.search(r"^cors +PASS ", listed, re.MULTILINE), "the catalogue still lists the last one"
+    assert last_seconds(results, "cors") == 7.5, "and the next run knows how long it takes"
+
+
+def test_a_refused_command_leaves_the_verdicts_in_place(probed: Path, tmp_path: Path) -> None:
+    results = tmp_path / ".local/state/istio-lab/zz/results"
+    reported(results, "cors")
+    refusal(call(probed, environment(tmp_path), "verify", "LAB=zz", "INVENTORY=knd"))
+    with locked(tmp_path / ".local/state/istio-lab", "zz", "make load"):
+        refusal(call(probed, environment(tmp_path), "verify", "LAB=zz"))
+        refusal(call(probed, environment(tmp_path), "load", "LAB=zz", "ENTRY=cors"))
+    assert (results / "cors/verdict.json").exists()
+
+
+def test_no_latency_of_an_earlier_run_is_left_when_a_command_begins(probed: Path, tmp_path: Path) -> None:
+    state = tmp_path / ".local/state/istio-lab/zz"
+    (state / "results/latency").mkdir(parents=True)
+    (state / "results/latency/latency.json").write_text("{}")
+    (state / "kubeconfig").touch()
+    assert call(probed, environment(tmp_path), "latency", "LAB=zz").returncode == 2, "there is no gateway"
+    assert not (state / "results/latency/latency.json").exists()
 
 
 # -- Ansible itself ------------------------------------------------------------------------------------------------------

@@ -34,6 +34,10 @@ MOST_REQUESTS = 200_000
 MOST_SECONDS = 900.0
 
 
+class RefusedError(Exception):
+    """A setting is not accepted, and nothing was sent; the message is one line."""
+
+
 @dataclass
 class Arrivals:
     """The requests of the current step, which clients claim in turn."""
@@ -91,7 +95,7 @@ def run(options: argparse.Namespace) -> tuple[list[Step], str, bool]:
     environment.headers = {"Host": options.host_header} if options.host_header else {}
     watch = Watch(Cluster(options.kubeconfig, options.hops)) if options.hops else None
     if watch and not watch.hops:
-        raise ClusterError(f"HOPS: namespace {options.hops} was given; accepted: a namespace with pods that have a sidecar")
+        raise RefusedError(f"HOPS: namespace {options.hops} was given; accepted: a namespace with pods that have a sidecar")
     runner = environment.create_local_runner()
     runner.start(options.users, spawn_rate=options.users)
     steps: list[Step] = []
@@ -129,18 +133,19 @@ def positive(text: str) -> float:
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports errors in one line."""
+    """Raises errors, where argparse would end the process with its own exit status."""
 
     def error(self, message: str) -> Any:
-        """Print what is wrong, and that nothing was sent."""
+        """:raises RefusedError: with what is wrong."""
         # Name the make variable: "argument --rate: ..." becomes RATE.
-        text = re.sub(r"^argument --(\w+):", lambda found: f"{found[1].upper()}:", message)
-        print(f"{text}; nothing was sent", file=sys.stderr)
-        raise SystemExit(2)
+        raise RefusedError(re.sub(r"^argument --(\w+):", lambda found: f"{found[1].upper()}:", message))
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    """The options; one line and exit status 2 if one is wrong."""
+    """The options.
+
+    :raises RefusedError: if one is wrong
+    """
     parser = Parser(description=__doc__)
     parser.add_argument("url", help="http://HOST:PORT/PATH")
     parser.add_argument("--rate", type=positive, default=20.0, help="requests per second in the first step")
@@ -168,10 +173,13 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
-    """0 if the service level was met (with ``--find``: at any rate), 1 if not, 2 if the generator was saturated."""
-    options = arguments()
+    """0 if the service level was met (with ``--find``: at any rate), 1 if not or refused, 2 if the generator was saturated."""
     try:
+        options = arguments()
         steps, why, saturated = run(options)
+    except RefusedError as error:
+        print(f"{error}; nothing was sent", file=sys.stderr)
+        return 1
     except ClusterError as error:
         print(f"{error}; sending stopped", file=sys.stderr)
         return 2

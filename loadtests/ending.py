@@ -1,7 +1,7 @@
 """Ends a process reliably: on a signal, when its caller is gone, or when its time is up.
 
 A separate thread outside gevent waits for all three, so that nothing in the process can block it or swallow a signal. Work that
-must not stop half-way is finished first.
+must not stop half-way is finished first, unless it takes too long: the last word then says that it was not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import psutil
 from gevent.monkey import get_original
 
 TICK_SECONDS = 0.5
-PATIENCE_SECONDS = 20.0
-"""Limit for work that must not stop half-way; with a responsive cluster, it takes less than a second."""
+PATIENCE_SECONDS = 1.5
+"""Limit for work that must not stop half-way; with a responsive cluster, it takes less than a second.
+
+With a tick before it, by which a process notices that its caller has ended, an interrupt ends everything within two seconds.
+"""
 works_for: list[int] = []
 """Callers of this process, in addition to its ancestors."""
 _begun: list[object] = []

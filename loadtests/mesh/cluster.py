@@ -48,12 +48,14 @@ def _failed(asked: str, error: Exception) -> ClusterError:
     return ClusterError(f"{asked}: {type(error).__name__}: {why[:200]}")
 
 
-VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3"}
+VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3", "networking.istio.io/proxyconfigs": "v1beta1"}
 """API versions that are not v1, by group and plural."""
 
 
 OPTIONAL, OPTIONAL_VERSIONS = ".gateway.networking.k8s.io", ("v1", "v1alpha2")
 """An API group that a cluster need not have, and versions of its kinds, of which an old cluster serves another one."""
+OTHER_VERSIONS = {f"referencegrants{OPTIONAL}": ("v1", "v1beta1")}
+"""Likewise, of kinds that had other ones."""
 EMPTY = {"apiVersion": "v1", "kind": "List", "items": list[Any]()}
 
 
@@ -73,6 +75,14 @@ _USED: list[Any] = []
 """What is imported from the kubernetes package with the first connection."""
 
 
+def _closed() -> type[Exception]:
+    """What a request ends with whose connection the server has closed."""
+    with _IMPORTING:
+        from urllib3.exceptions import ProtocolError
+
+    return ProtocolError
+
+
 def _errors() -> tuple[type[Exception], ...]:
     """What a request by the kubernetes package may end with."""
     # One thread at a time, as wherever the package is imported first: those that do so at the same time wait for each other.
@@ -89,10 +99,13 @@ def _connection(kubeconfig: str, changed: float) -> Any:
     # Here, for the import takes a while, and what needs kubectl only does without it. All of it at once: the package imports
     # its classes when they are first asked for.
     from kubernetes import config, stream
-    from kubernetes.client import ApiClient, CoreV1Api
+    from kubernetes.client import ApiClient, Configuration, CoreV1Api
 
     _USED[:] = [ApiClient, CoreV1Api, stream.portforward]
-    return config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
+    settings = Configuration()
+    # By default, a request that may be repeated is: a server that hangs would be waited for four times as long.
+    settings.retries = False
+    return config.new_client_from_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the package is typed in part
 
 
 @functools.lru_cache(maxsize=1)
@@ -170,7 +183,8 @@ class Cluster:
         if not kind.endswith(OPTIONAL):
             return self.ask(path_of(kind, namespace))
         served = self._served
-        for version in sorted(OPTIONAL_VERSIONS, key=lambda version: version != served.get(kind)):
+        known = OTHER_VERSIONS.get(kind, OPTIONAL_VERSIONS)
+        for version in sorted(known, key=lambda version: version != served.get(kind)):
             try:
                 told = self.ask(path_of(kind, namespace, version))
             except RefusedByServerError as error:
@@ -276,7 +290,14 @@ class Cluster:
             method, path, query_params=list(query.items()), auth_settings=["BearerToken"], body=body,
             header_params=({"Impersonate-User": self.user} if self.user else {}) | content,
         )  # fmt: skip
-        return client.call_api(*asked, _request_timeout=(TIMEOUT_SECONDS, None if endless else TIMEOUT_SECONDS))
+        limit = (TIMEOUT_SECONDS, None) if endless else TIMEOUT_SECONDS
+        try:
+            return client.call_api(*asked, _request_timeout=limit)
+        except _closed():
+            # A kept connection may be closed at any time. Whether a write has arrived is for whoever makes it to find out.
+            if method != "GET":
+                raise
+            return client.call_api(*asked, _request_timeout=limit)
 
     def proxy_dump(self, pod: str, namespace: str = "", **query: str) -> dict[str, Any]:
         """A proxy's configuration dump, from Envoy's admin port, on which it listens within the pod only.

@@ -17,7 +17,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     import yaml
     from kubernetes import config
-    from kubernetes.client import ApiException
+    from kubernetes.client import ApiException, Configuration
     from kubernetes.config import ConfigException
     from urllib3.exceptions import HTTPError
 
@@ -248,7 +248,9 @@ class Cluster:
     """The API server, asked with the user's rights."""
 
     def __init__(self, kubeconfig: dict[str, Any]) -> None:
-        self.client = config.new_client_from_config_dict(kubeconfig)  # type: ignore[no-untyped-call] # typed in part
+        settings = Configuration()
+        settings.retries = False  # a server that hangs would be asked four times
+        self.client = config.new_client_from_config_dict(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # typed in part
 
     def call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: dict[str, Any] | None = None) -> Any:
         """One answer, as plain data."""

@@ -34,11 +34,64 @@ def test_a_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert time.monotonic() - began < 10
 
 
+def test_a_server_that_hangs_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "TIMEOUT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = Cluster(kubeconfig.written(tmp_path, server.getsockname()[1]), "bookinfo")
+        asked._client  # noqa: B018 - importing the package takes a while as well
+        for method in ("GET", "PUT"):
+            began = time.monotonic()
+            with pytest.raises(ClusterError, match=rf"^{method} /version: .*[Tt]imed out"):
+                asked.read("/version") if method == "GET" else asked.write("PUT", "/version", {})
+            assert 0.9 < time.monotonic() - began < 1.8
+
+
+class Closes(BaseHTTPRequestHandler):
+    """An API server that closes the connection on which it is asked a second time, as one that has been idle for too long."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        Closes.asked.append(self.command)
+        if len(Closes.asked) == 2:
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_only_a_read_is_repeated_when_the_server_closes_a_kept_connection(method: str, tmp_path: Path) -> None:
+    Closes.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            asked = Cluster(kubeconfig.written(tmp_path, server.server_port), "bookinfo")
+            assert asked.ask("/version") == {}
+            if method == "GET":
+                assert asked.ask("/version") == {}
+            else:
+                with pytest.raises(ClusterError, match=r"^PUT /version: ProtocolError: "):
+                    asked.write("PUT", "/version", {})
+        finally:
+            server.shutdown()
+    assert Closes.asked == ["GET", method, *(["GET"] if method == "GET" else [])]
+
+
 def test_a_missing_server_is_reported(tmp_path: Path) -> None:
     asked = Cluster(kubeconfig.written(tmp_path, 9), "bookinfo")
     with pytest.raises(ClusterError, match=r"^pod-1: GET /config_dump\?resource=x: ApiException: .*Connection refused"):
         asked.proxy_dump("pod-1", resource="x")
-    with pytest.raises(ClusterError, match=r"^GET /version: MaxRetryError: .*Connection refused"):
+    with pytest.raises(ClusterError, match=r"^GET /version: NewConnectionError: .*Connection refused"):
         asked.ask("/version")
 
 
@@ -259,6 +312,6 @@ def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: P
             server.shutdown()
     assert Lists.written[0] == (f"{path}?dryRun=All", "somebody", "application/json", rule)
     assert Lists.written[2] == (f"{path}?fieldManager=x", "somebody", "application/apply-patch+yaml", rule)
-    with pytest.raises(ClusterError, match=r"^PUT /apis/.*: MaxRetryError: .*Connection refused") as down:
+    with pytest.raises(ClusterError, match=r"^PUT /apis/.*: NewConnectionError: .*Connection refused") as down:
         Cluster(kubeconfig.written(tmp_path, 9), "bookinfo").write("PUT", path, rule)
     assert not isinstance(down.value, RefusedByServerError), "not a refusal"

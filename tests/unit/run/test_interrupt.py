@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import kubeconfig
 from tests.unit.test_inputs import PROJECT
 
 SEED = 26
@@ -323,3 +325,50 @@ def test_rules_are_never_left_half_way(
     assert len(said.splitlines()) <= 2
     left = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("[")]
     assert (left or [OLD])[-1] == rules
+
+
+HANGS = """
+import sys
+from loadtests import ending
+from loadtests.entries import policy
+from loadtests.mesh import writes
+from loadtests.mesh.cluster import Cluster
+from tests.unit.mesh import rules_api
+from tests.unit.entries.test_policy import BEFORE
+
+log, kubeconfig, moment, fault = [sys.argv.pop(1) for _ in range(4)]
+seen = []
+def fails(verb, given):
+    seen.append(f"{verb} {given['kind']}")
+    if seen[-1] == moment or (moment == "restore" and "create VirtualService" in seen[:-1] and verb != "get"):
+        print("hangs", flush=True, file=open(log, "w"))
+        Cluster(kubeconfig, "bookinfo").ask("/version")
+    return fault if seen[-1] == "create VirtualService" else ""
+cluster = rules_api.kept(*BEFORE, fails=fails)
+policy.Cluster = lambda *_: cluster
+sys.exit(ending.guarded(policy.main, writes.state))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "fault", "state"),
+    [
+        ("try VirtualService", "", "nothing was changed"),
+        ("create VirtualService", "", "some of both the earlier and the new rules may apply"),
+        ("restore", "gone away", "some of both the earlier and the new rules may apply"),
+    ],
+)
+def test_an_api_server_that_hangs_does_not_hold_an_interrupt(
+    moment: str, fault: str, state: str, results: Path, group: list[subprocess.Popen[str]]
+) -> None:
+    log = results / "hangs"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given = [str(log), kubeconfig.written(results, silent.getsockname()[1]), moment, fault]
+        options = ["reviews-80-20", "--kubeconfig", "none", "--namespace", "bookinfo"]
+        run = start(group, [sys.executable, "-c", HANGS, *given, *options])
+        wait_for(log.exists)
+        at = time.monotonic()
+        interrupt(run, "once")
+        _, said = run.communicate(timeout=30)
+        assert time.monotonic() - at < 2
+    assert (run.returncode, said) == (2, f"interrupted by SIGINT; {state}\n")

@@ -199,6 +199,7 @@ def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | NoRout
     secure: set[str] = set()
     for server in servers:
         call = replace(world.call, port=server.number)
+        server.view.get("hosts", [])  # as long as no rule is given to a server, its hosts lead nowhere
         for rule in given_to(world.rules, server.name, world.call.caller.namespace):
             names = list(dict.fromkeys(_served(server, rule)))
             branches = branches_for(rule, world.rules, call, server.name) if names else []

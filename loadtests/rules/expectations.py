@@ -24,6 +24,7 @@ Shares = dict[str, float]
 
 OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "apps.kubernetes.io/", "statefulset.kubernetes.io/")
 """What labels begin with that controllers add to those of a pod template."""
+POD = "Pod"
 
 
 class BrokenPromiseError(Exception):
@@ -100,11 +101,23 @@ def generation(objects: Objects) -> str:
         return " ".join(sorted(f"{name}={value}" for name, value in given if not name.startswith(OF_CONTROLLERS)))
 
     def pod(one: Mapping[str, Any]) -> str:
-        return f"Pod/{labels(one)} {' '.join(addresses_of(one)) if networks else ''}".rstrip()
+        return f"{POD} {labels(one)} {' '.join(addresses_of(one)) if networks else ''}".rstrip()
 
     pods = {pod(one) for one in of_kind(objects, "Pod") if is_running(one)}
-    others = [f"{o['kind']}/{o['metadata']['uid']}/{version(o['metadata'])}" for o in objects if o["kind"] != "Pod"]
-    return ",".join(sorted((*others, *pods)))
+    def rule(one: Mapping[str, Any]) -> str:
+        metadata = one["metadata"]
+        return f"{one['kind']} {namespace_of(one)}/{metadata['name']} {metadata['uid']} {version(metadata)}"
+
+    return ",".join(sorted((*(rule(o) for o in objects if o["kind"] != "Pod"), *pods)))
+
+
+def differences(before: str, after: str) -> str:
+    """What differs between two generations or states, in words; empty if nothing does."""
+    changed = {*before.split(",")} ^ {*after.split(",")}
+    rules = {f"{kind} {name}" for kind, name, *_ in (part.split() for part in changed if " " in part) if kind != POD}
+    pods = {"the labels or addresses of pods" for part in changed if part.startswith(POD)}
+    # Where nothing else differs, only the last part does, which stands for the expectation.
+    return ", ".join(sorted(rules | pods)) or ("what is expected, by rules of other namespaces" if changed else "")
 
 
 def state(objects: Objects, namespace: str, expected: Expected) -> str:

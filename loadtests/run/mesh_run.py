@@ -26,7 +26,7 @@ from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
 from loadtests.reports import report, terminal
 from loadtests.reports.report import Progress
-from loadtests.rules.expectations import Rules
+from loadtests.rules.expectations import Rules, differences
 from loadtests.run.workers import Workers
 from loadtests.verdict import Observed, Outcome, Verdict, judge, sent_by_clients
 
@@ -40,7 +40,7 @@ ALLOWANCE_SECONDS = 150
 """What a run may take beyond ``--max-seconds``: it waits for workers and proxies before, and asks other sources after."""
 STATUS = "status"
 """File beside the reports that says how far a run has come; it goes when there is a verdict."""
-EDITED = "a rule was edited while the run watched it"
+EDITED = "a rule was edited while the run watched"
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ class Subject:
         labelled = self.question.label(read, self.pods, self.rules)
         return {name: {version: n for version, n in totals.items() if n} for name, totals in labelled.items()}
 
-    def is_edited(self) -> bool:
-        """Whether a rule was edited since it was read.
+    def edited(self) -> str:
+        """What was edited since the rules were read, in words; empty if nothing was.
 
         :raises ClusterError: if the cluster does not answer
         """
-        return self.question.read(self.cluster).generation != self.rules.generation
+        return differences(self.rules.generation, self.question.read(self.cluster).generation)
 
 
 def read_subject(options: Namespace) -> Subject:
@@ -400,11 +400,11 @@ class MeshRun:
                 self.settle()
                 self.tell()
                 # Traffic may have met rules that were edited since they were read last: then this is no verdict.
-                if (looks % 2 == 0 or self.decided()) and subject.is_edited():
+                if (looks % 2 == 0 or self.decided()) and (edited := subject.edited()):
                     if self.headless:
-                        self.void.append(EDITED)
+                        self.void.append(f"{EDITED}: {edited}")
                         break
-                    log.info("a rule was edited: the verdict starts again")
+                    log.info("edited: %s; the verdict starts again", edited)
                     subject = self.warm_up(self.begin())
                 elif self.decided():
                     break

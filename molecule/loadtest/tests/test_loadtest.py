@@ -184,7 +184,7 @@ def test_an_edited_rule_voids_the_run(tmp_path: Path) -> None:
     assert run.returncode == 2, output[-3000:]
     report = verdict(tmp_path, "reviews-80-20")
     assert report["outcome"] == "VOID"
-    assert report["reasons"] == ["a rule was edited while the run watched it"]
+    assert report["reasons"] == ["a rule was edited while the run watched: VirtualService bookinfo/reviews"]
 
 
 def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:

@@ -703,6 +703,13 @@ def test_rules_of_a_gateway_are_merged(rules: list[Object], uri: str, expected: 
         assert shares(found) == {f"reviews/{expected}": 1.0}
 
 
+def test_a_gateway_to_which_no_rule_is_given_leads_nowhere() -> None:
+    """Lists of kinds are read one after another: of rules that are being applied, the Gateway may be seen before the rest."""
+    front, empty = gateway("front", "a.example"), gateway("back", "*", namespace="elsewhere")
+    assert routed(front, empty, rule("a", V1, **BOUND), call=ENTER) == routed(front, rule("a", V1, **BOUND), call=ENTER)
+    assert routed(front, empty, call=ENTER).no_route == routed(front, call=ENTER).no_route == NoRoute.NOT_FOUND
+
+
 def test_gateways_of_one_port_are_merged() -> None:
     both = [gateway("front", "a.example"), gateway("back", "b.example")]
     rules = [rule("a", V1, **BOUND), rule("b", V2, hosts=["b.example"], gateways=["back"])]

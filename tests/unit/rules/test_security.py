@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, generation
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, differences, generation
 from loadtests.verdict import Expected
 
 CLIENT = "cluster.local/ns/echo/sa/client"
@@ -542,6 +542,7 @@ def test_a_pod_with_another_address_is_another_generation_and_one_with_another_c
     rules = policy("a", **ANYBODY)
     assert generation([rules, ready]) == generation([rules, restarted])
     assert generation([rules, ready]) != generation([rules, moved])
+    assert differences(generation([rules, ready]), generation([rules, moved])) == "the labels or addresses of pods"
     assert generation([ready]) == generation([moved]), "no rule can name its address"
 
 

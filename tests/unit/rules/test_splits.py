@@ -12,7 +12,7 @@ from loadtests.entries.question import Split
 from loadtests.mesh.observed import arrived_of, begins_before, by_version, inbound_requests, logged_requests, logged_since
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.conditions import holds
-from loadtests.rules.expectations import Rules
+from loadtests.rules.expectations import Rules, differences
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
 from loadtests.verdict import ERROR
@@ -93,7 +93,21 @@ def test_an_edit_changes_the_generation_and_so_does_a_second_rule() -> None:
     base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
     edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
     second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
-    assert len({promise(QUESTION, o).generation for o in (base, edited, second)}) == 3
+    first, changed, more = (promise(QUESTION, o).generation for o in (base, edited, second))
+    assert differences(first, first) == ""
+    assert differences(first, changed) == "VirtualService bookinfo/reviews"
+    assert differences(first, more) == differences(more, first) == "VirtualService bookinfo/other"
+
+
+def test_an_edit_elsewhere_counts_if_the_expectation_changes_by_it() -> None:
+    def generation_if(exported: str) -> str:
+        rule = virtual_service(("", [("v2", 100)]), name="elsewhere")
+        rule["metadata"]["namespace"] = "elsewhere"
+        rule["spec"] |= {"hosts": ["reviews.bookinfo.svc.cluster.local"], "exportTo": [exported]}
+        return promise(QUESTION, [virtual_service(("", [("v1", 100)])), destination_rule("v1", "v2"), rule]).generation
+
+    assert differences(generation_if("."), generation_if("elsewhere")) == ""
+    assert differences(generation_if("."), generation_if("*")) == "what is expected, by rules of other namespaces"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> No
 
 def test_a_rule_that_is_edited_makes_a_run_void_that_nobody_watches() -> None:
     told = played("edited_while_it_is_watched")
-    reasons = ["a rule was edited while the run watched it"]
+    edited = "DestinationRule bookinfo/reviews, Service bookinfo/reviews, VirtualService bookinfo/reviews"
+    reasons = [f"a rule was edited while the run watched: {edited}"]
     assert told | {"ended": True, "status": 2, "outcome": "VOID", "reasons": reasons} == told
 
 

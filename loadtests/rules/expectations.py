@@ -104,6 +104,7 @@ def generation(objects: Objects) -> str:
         return f"{POD} {labels(one)} {' '.join(addresses_of(one)) if networks else ''}".rstrip()
 
     pods = {pod(one) for one in of_kind(objects, "Pod") if is_running(one)}
+
     def rule(one: Mapping[str, Any]) -> str:
         metadata = one["metadata"]
         return f"{one['kind']} {namespace_of(one)}/{metadata['name']} {metadata['uid']} {version(metadata)}"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from loadtests.rules import subsets
 from loadtests.rules.calls import Call, Destination
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
 from loadtests.rules.hosts import covers, names_of
 from loadtests.rules.layers import MESH, Layers
 from loadtests.rules.routing import Sent, find_route, send
@@ -40,9 +40,17 @@ class Asked:
 def route_of(objects: Sequence[View], call: Call) -> Asked:
     """The route of a VirtualService that takes a call.
 
+    Errors are those of :func:`route_in`.
+    """
+    return route_in(find_route(objects, call))
+
+
+def route_in(taken: Taken) -> Asked:
+    """The route of a VirtualService, if that takes the call.
+
     :raises BrokenPromiseError: if there is none, or of several rules for the host all but one are looked past
     """
-    taken, where = find_route(objects, call), f"{call.name}:{call.port}"
+    where = f"{taken.world.call.name}:{taken.world.call.port}"
     if taken.branch is not None:
         if overruled := _overruled(taken, taken.branch):
             raise BrokenPromiseError(overruled)
@@ -121,7 +129,7 @@ def _accept_balancing(policy: View, ports: Container[int]) -> None:
         setting.accept(*(("loadBalancer",) if setting["port"]["number"] in ports else ()))
 
 
-def read_apart(objects: Sequence[View], read: Callable[[Sequence[View]], Read]) -> Read:
+def read_apart(objects: Objects, read: Callable[[Sequence[View]], Read]) -> Read:
     """What ``read`` makes of the same objects for another call: what has no bearing on one may have some on the other.
 
     :raises NotModelledError: naming the fields that are not modelled

@@ -84,7 +84,7 @@ def logged(objects: Objects, request: Request) -> Shares:
     :raises NotModelledError: if several do, for then they are merged with the settings of the mesh, if the mesh has a format
         of its own, or if rules may lead a request elsewhere
     """
-    for method, uri, _ in request["row"]:
+    for method, uri in dict.fromkeys((method, uri) for method, uri, _ in request["row"]):
         refuse_detours(objects, {**request, "method": method, "uri": uri})
     if setting := log_setting_of(objects):
         raise NotModelledError(f"MeshConfig: spec.{setting}")

@@ -21,7 +21,7 @@ from loadtests.rules.actions import (
     rewrite_of,
     timeout_of,
 )
-from loadtests.rules.asked import Asked, destinations_of, read_apart, route_of, versions_of
+from loadtests.rules.asked import Asked, destinations_of, read_apart, route_in, route_of, versions_of
 from loadtests.rules.calls import Call, Destination, Fault, NoRoute
 from loadtests.rules.conditions import present
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
@@ -260,7 +260,7 @@ def passed_on(objects: Sequence[View], request: Request) -> Shares:
     if taken.no_route is NoRoute.CLOSED:
         send(taken)
         return {CLOSED: 1.0}
-    asked, shares = route_of(objects, request["call"]), Shares()
+    asked, shares = route_in(taken), Shares()
     for number, one in enumerate(destinations_of(asked)):
         outcome = request["servers"].get(one.host.partition(".")[0])
         if outcome is None or one.port != request["port"] or one.subset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.rules.actions import fault_of
-from loadtests.rules.calls import Call, Caller, Mesh
+from loadtests.rules.calls import Call, Caller
 from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
 from loadtests.rules.gateway_api import ROUTES
@@ -42,20 +42,25 @@ def read_route(branch: Branch) -> None:
     route.accept("name", "corsPolicy")
 
 
-def send_straight(taken: Taken, host: str, port: int) -> Sent:
-    """Where a call goes that a route or a service takes: to a service, whatever its pods are.
+def send_straight(taken: Taken, request: Mapping[str, Any]) -> tuple[str, Sent]:
+    """Where a call goes that a route or a service takes: to one service, whatever its pods are.
 
-    :param host: long name of the service
-    :raises NotModelledError: if some of the calls go to another one, or to a part of it
+    :param request: the service: ``app``, ``namespace``, ``port``
+    :return: the long name of the service, and where the call goes
+    :raises NotModelledError: if the route does more than to send calls on, or some of them go to another service, or to a part
+        of it
     """
+    if taken.branch is not None:
+        read_route(taken.branch)
+    host = long_name(str(request["app"]), str(request["namespace"]), taken.world.mesh.domain)
     sent = send(taken, with_mirrors=False)
     for one in sent.destinations:
-        if one.share and (one.host, one.subset, one.port) != (host, "", port):
+        if one.share and (one.host, one.subset, one.port) != (host, "", request["port"]):
             call = taken.world.call
             raise NotModelledError(
                 f"calls to {call.name}:{call.port}" if taken.branch is None else taken.branch.route.path_of("route")
             )
-    return sent
+    return host, sent
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,7 @@ def straight_to(objects: Sequence[View], request: Mapping[str, Any]) -> Straight
     taken = find_route(objects, call)
     if taken.branch is None and taken.service is None:
         raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
-    if taken.branch is not None:
-        read_route(taken.branch)
-    host = long_name(request["app"], request["namespace"], taken.world.mesh.domain)
-    sent = send_straight(taken, host, request["port"])
+    host, sent = send_straight(taken, request)
     accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
     applied = sent.applied[host]
     rule = applied.rule or f"the rules of {request['app']}"
@@ -107,19 +109,18 @@ def refuse_detours(objects: Objects, request: Mapping[str, Any]) -> None:
     leading = [one for one in seen if one["kind"] in LEADING]
     if not has_proxy or not leading:
         return
-    call = _call_of(request, by_gateway)
-    taken, host = find_route(seen, call), long_name(str(request["app"]), str(request["namespace"]), Mesh().domain)
+    taken = find_route(seen, call_of(request, by_gateway))
     if taken.branch is None and taken.service is None:
+        host = long_name(str(request["app"]), str(request["namespace"]), taken.world.mesh.domain)
         raise NotModelledError(_in_the_way(leading, taken, host))
-    if taken.branch is not None:
-        read_route(taken.branch)
+    _, sent = send_straight(taken, request)
     accept_inert(taken)  # whatever is tried again is answered alike
-    accept_policies(send_straight(taken, host, request["port"]))
+    accept_policies(sent)
     if paths := not_modelled([one for one in seen if one["kind"] in (*LEADING, "Gateway")]):
         raise NotModelledError(", ".join(paths))
 
 
-def _call_of(request: Mapping[str, Any], by_gateway: bool) -> Call:
+def call_of(request: Mapping[str, Any], by_gateway: bool) -> Call:
     """The call as its caller's proxy sees it."""
     namespace, app = str(request["namespace"]), str(request["app"])
     host = str(request.get("authority") or f"{app}.{namespace}")

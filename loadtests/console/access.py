@@ -68,8 +68,12 @@ LOOK = (
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
     Right(
-        tuple(name.partition(".")[0] for name in question.ROUTES if name not in KINDS), READ,
-        "routes that could apply to the same calls", gateway_api.GROUP,
+        tuple(name.partition(".")[0] for name in (*question.ROUTES, question.GRANTS) if name not in KINDS), READ,
+        "routes that could apply to the same calls, and what lets them lead to other namespaces", gateway_api.GROUP,
+    ),
+    Right(
+        (question.PROXY_SETTINGS.partition(".")[0],), READ, "settings of the proxies, which bear on expectations",
+        "networking.istio.io",
     ),
 )  # fmt: skip
 """Rights in read-only namespaces and in namespaces with rules."""

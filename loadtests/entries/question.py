@@ -16,6 +16,7 @@ from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Objects, Rules
+from loadtests.rules.security import let_in
 from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import MARGIN, Expected
@@ -34,6 +35,9 @@ OUTBOUND = (
 """Kinds that bear on calls to hosts outside."""
 LEADING = (*OUTBOUND, "gateways.networking.istio.io", f"gateways.{gateway_api.GROUP}", "services")
 """Kinds that bear on which service a call goes to."""
+GRANTS = f"referencegrants.{gateway_api.GROUP}"
+BY_ROUTES = (*LEADING, GRANTS)
+"""Kinds that routes of a Gateway of the Gateway API are read from."""
 ROUTING = (*LEADING, "pods")
 """Kinds that routes are read from."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods")
@@ -45,6 +49,8 @@ SECURITY = (
     "deployments.apps",
 )
 """Kinds that bear on whether a call is encrypted, on who may make it, and on whom it reaches."""
+PROXY_SETTINGS = "proxyconfigs.networking.istio.io"
+"""Settings of proxies, which bear on everything."""
 SETTINGS = "istio"
 """The ConfigMap in the root namespace that has the settings of the mesh."""
 GATEWAY = ("istio-system", "istio-ingressgateway")
@@ -90,14 +96,14 @@ def _shared(cluster: Cluster, kinds: Sequence[str]) -> Found:
 
 
 def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
-    """Workloads of the namespace, rules of all namespaces, and the settings of the mesh.
+    """Workloads of the namespace, rules of all namespaces, and the settings of the mesh and its proxies.
 
     What tells whether proxies have the rules is left out.
 
     :raises ClusterError: if the cluster does not answer, or refuses to list what is in the namespace or the root namespace
     """
     own, shared = [kind for kind in kinds if kind in WORKLOADS], [kind for kind in kinds if kind not in WORKLOADS]
-    found = _shared(cluster, shared)
+    found = _shared(cluster, [*shared, PROXY_SETTINGS])
     objects = [*found.objects, *(cluster.items(*own) if own else [])]
     rules = [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
     settings = cluster.ask(f"{path_of('configmaps', ROOT_NAMESPACE)}/{SETTINGS}")
@@ -225,6 +231,7 @@ class ResponseCheck:
 
     :param kinds: resources that bear on it, as kubectl names them; rules are those of all namespaces
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
+    :param classes: traffic class -> its request; ``through`` in it is how it gets to the pod that makes the call in question
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
     :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
@@ -268,11 +275,17 @@ class ResponseCheck:
         objects = expectations.placed(objects, self.namespace)
         classes = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         asked = {name: {"namespace": self.namespace, **request} for name, request in classes.items()}
-        shares, unknown, without = expectations.work_out_shares(objects, asked, self.promise)
+        shares, unknown, without = expectations.work_out_shares(objects, asked, self._expect, self.namespace)
         broken = tuple(f"{name}: {reason}" for name, reason in without.items())
         lenient = frozenset(self.classes if self.alone else ())
         expected = Expected(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
         return Rules(expected, expectations.state(objects, self.namespace, expected))
+
+    def _expect(self, objects: Sequence[View], request: Mapping[str, Any]) -> dict[str, float]:
+        """The share of each outcome, if requests get to whoever makes the call that is asked about."""
+        if "through" in request:
+            let_in(objects, request["through"])
+        return self.promise(objects, request)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
-from loadtests.rules.gateway_api import is_of_gateway_api, refuse_for_gateway
+from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
 from loadtests.rules.level4 import passed_branch, tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, TLS, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View, title
@@ -100,6 +100,7 @@ def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server])
         if mode == "PASSTHROUGH":
             return _passed(world, server, beside)
         if server.protocol == "https" and mode != "AUTO_PASSTHROUGH":
+            _refuse_better(world, server, name, beside)
             return _http(world, [server])
     raise NotModelledError(f"{ours[0].title}.protocol")
 
@@ -113,6 +114,19 @@ def _passed(world: World, server: Server, beside: Sequence[Server]) -> Branch | 
         if other.view is not server.view and any(hosts.covers(name, world.call.name) for name in _all_names(other)):
             raise NotModelledError(f"{title(other.gateway)}: {other.view.path_of('hosts')}")
     return passed_branch(_for_hosts_of(server, world), world, server.name) or NoRoute.CLOSED
+
+
+def _refuse_better(world: World, server: Server, name: str, beside: Sequence[Server]) -> None:
+    """Make sure that no other server of a port has the server name that is asked for by a host as specific as ``name``.
+
+    :raises NotModelledError: if one has
+    """
+    for other in beside:
+        if other.view is server.view:
+            continue
+        names = _all_names(other)
+        if name in names or hosts.chosen_domain([*names, name], world.call.name) != name:
+            raise NotModelledError(f"{title(other.gateway)}: {other.view.path_of('hosts')}")
 
 
 def _all_names(server: Server) -> list[str]:
@@ -140,7 +154,7 @@ def _servers(world: World) -> list[Server]:
     selecting = [g for g in every if pod.has(g["spec"].get("selector", {})) is not False]
     if not any(g is ours for g in selecting):
         raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
-    ports = _ports(world, pod.labels)
+    ports = pod_ports(world.objects, world.call.caller.namespace, pod.labels)
     refuse_for_gateway(world.objects, world.call, pod.labels, ports)
     found = []
     for gateway in selecting:
@@ -151,20 +165,6 @@ def _servers(world: World) -> list[Server]:
     for gateway in every:
         if not any(gateway is one for one in selecting):
             gateway["spec"].accept()
-    return found
-
-
-def _ports(world: World, labels: Mapping[str, str]) -> dict[int, int]:
-    """Ports of the Services in front of a pod -> its own ports, where they are given by number."""
-    found: dict[int, int] = {}
-    for item in of_kind(world.objects, "Service"):
-        selector = item["spec"].get("selector", {})
-        if namespace_of(item) != world.call.caller.namespace or not selector or not selector.items() <= labels.items():
-            continue
-        for port in item["spec"].get("ports", []):
-            to = port.get("targetPort", port["port"])
-            if str(to).isdecimal():
-                found.setdefault(int(port["port"]), int(to))
     return found
 
 

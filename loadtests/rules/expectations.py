@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from loadtests.rules.calls import Mesh
-from loadtests.rules.mesh_config import mesh_of
+from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Expected
 
@@ -132,10 +132,14 @@ def state(objects: Objects, namespace: str, expected: Expected) -> str:
 
 
 def work_out_shares(
-    objects: Objects, requests: Mapping[str, Mapping[str, Any]], expect: Callable[[Sequence[View], Mapping[str, Any]], Shares]
+    objects: Objects,
+    requests: Mapping[str, Mapping[str, Any]],
+    expect: Callable[[Sequence[View], Mapping[str, Any]], Shares],
+    namespace: str,
 ) -> tuple[dict[str, Shares], dict[str, tuple[str, ...]], dict[str, str]]:
     """What ``expect`` makes of each request, read by views of its own.
 
+    :param namespace: whose pods call and are called
     :return: by name of the request: shares; fields that are not modelled; why the rules make no promise
     """
     shares: dict[str, Shares] = {}
@@ -143,7 +147,9 @@ def work_out_shares(
     broken: dict[str, str] = {}
     for name, request in requests.items():
         seen = viewed(objects)
-        mesh_of(seen)  # whatever is asked: settings of the mesh that are not modelled leave it open
+        # Whatever is asked: settings of the mesh and of its proxies that are not modelled leave it open.
+        mesh_of(seen)
+        read_proxies(seen, namespace)
         try:
             found = expect(seen, request)
         except NotModelledError as reason:

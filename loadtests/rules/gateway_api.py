@@ -11,6 +11,7 @@ from typing import Any
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.expectations import NotModelledError, namespace_of
+from loadtests.rules.registry import of_kind
 from loadtests.rules.view import View, title
 
 GROUP = "gateway.networking.k8s.io"
@@ -68,22 +69,40 @@ def refuse_for_services(objects: Sequence[View], call: Call, services: Iterable[
                 raise _not_modelled(route)
 
 
-def refuse_beside(objects: Sequence[View], kind: str, gateway: tuple[str, str], host: str) -> None:
-    """Make sure that to a Gateway, for a host, only routes of one kind are attached.
+def refuse_beside(objects: Sequence[View], kinds: Sequence[str], gateway: tuple[str, str], host: str) -> None:
+    """Make sure that to a Gateway, for a host, no routes of some kinds are attached.
 
     :param gateway: namespace and name
-    :raises NotModelledError: if a route of another kind could apply
+    :raises NotModelledError: if one could apply
     """
-    for route in _routes(objects, [one for one in ROUTES if one != kind]):
+    for route in _routes(objects, kinds):
         if is_for_host(route, host) and any(parent == (GROUP, "Gateway", *gateway) for parent, _ in parents_of(route)):
             raise _not_modelled(route)
 
 
-def refuse_for_gateway(objects: Sequence[View], call: Call, labels: Mapping[str, str], ports: Mapping[int, int]) -> None:
+def pod_ports(objects: Sequence[View], namespace: str, labels: Mapping[str, str]) -> dict[int, int]:
+    """Ports of the Services in front of a pod -> its own ports, where they are given by number."""
+    found: dict[int, int] = {}
+    for item in of_kind(objects, "Service"):
+        selector = item["spec"].get("selector", {})
+        if namespace_of(item) != namespace or not selector or not selector.items() <= labels.items():
+            continue
+        for port in item["spec"].get("ports", []):
+            to = port.get("targetPort", port["port"])
+            if str(to).isdecimal():
+                found.setdefault(int(port["port"]), int(to))
+    return found
+
+
+def refuse_for_gateway(
+    objects: Sequence[View], call: Call, labels: Mapping[str, str], ports: Mapping[int, int],
+    besides: tuple[str, str] | None = None,
+) -> None:  # fmt: skip
     """Make sure that no route enters by the same port of the same gateway pods for the host that is called.
 
     :param labels: of the pods by which the call enters
     :param ports: of the Services in front of them -> their own
+    :param besides: namespace and name of a Gateway whose routes may
     :raises NotModelledError: if one could apply
     """
     gateways = {
@@ -92,6 +111,8 @@ def refuse_for_gateway(objects: Sequence[View], call: Call, labels: Mapping[str,
     for route in _routes(objects):
         for (group, kind, namespace, name), _ in parents_of(route):
             if group == "" or kind in ("Service", "ServiceEntry") or not is_for_host(route, call.name):
+                continue
+            if kind == "Gateway" and (namespace, name) == besides:
                 continue
             gateway = gateways.get((namespace, name)) if kind == "Gateway" else None
             # Of one that is not known, everything is possible.

@@ -8,17 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from loadtests.rules.expectations import NotModelledError, Objects, Shares, namespace_of
-from loadtests.rules.ingress import (
-    NO_BACKEND,
-    OF_CLIENTS,
-    Way,
-    backends_answer,
-    first_way,
-    header_holds,
-    routes_for,
-    shares_of_backends,
-)
+from loadtests.rules.backends import shares_of_backends
+from loadtests.rules.expectations import NotModelledError, Objects, Shares
+from loadtests.rules.ingress import OF_CLIENTS, Way, first_way, header_holds, routes_for
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import spec_of
@@ -60,7 +52,7 @@ def _ways(route: View, request: Request) -> Iterator[Way]:
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
             seen = match or View({})
-            yield Way(title(route), namespace_of(route), _rank(seen), match, rule, partial(_takes, route, seen, request))
+            yield Way(route, _rank(seen), match, rule, partial(_takes, route, seen, request))
 
 
 def grpc_shared(objects: Objects, request: Request) -> Shares:
@@ -78,8 +70,8 @@ def grpc_shared(objects: Objects, request: Request) -> Shares:
     if chosen is None:
         return NOT_TAKEN
     chosen.rule.accept("name")
-    backends = chosen.rule.get("backendRefs") or []
-    if backends_answer(chosen, backends, request) == NO_BACKEND:
+    shares = shares_of_backends(objects, chosen.item, chosen.rule.get("backendRefs") or [], request)
+    if not shares:
         # Istio's gateway responds UNKNOWN, where the Gateway API asks for UNAVAILABLE.
         raise NotModelledError(f"{chosen.title}: {chosen.rule.path_of('backendRefs')}")
-    return shares_of_backends(backends)
+    return shares

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from loadtests.rules.backends import refuse_invalid, shares_of_backends
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
-from loadtests.rules.gateway_api import ROUTES, refuse_beside
+from loadtests.rules.gateway_api import refuse_beside
 from loadtests.rules.hosts import covers, most_specific
+from loadtests.rules.listeners import KINDS, attached, listeners_for
 from loadtests.rules.promises import Request
-from loadtests.rules.view import View, title
+from loadtests.rules.shared_ports import refuse_others
+from loadtests.rules.view import View, title, viewed
 from loadtests.rules.workloads import spec_of
 
 TAKEN: Shares = {"HTTP 200": 1.0}
@@ -39,12 +42,16 @@ class Way:
     :param takes: whether it takes the request; reads what is asked of it
     """
 
-    title: str
-    namespace: str
+    item: View
     rank: tuple[int, ...]
     match: View | None
     rule: View
     takes: Callable[[], bool]
+
+    @property
+    def title(self) -> str:
+        """How messages name the object."""
+        return title(self.item)
 
 
 def _age(rule: View) -> tuple[str, str, str]:
@@ -76,31 +83,6 @@ def first_way(ways: Sequence[Way]) -> Way | None:
         elif way.match is not None and way.match is not chosen.match:
             way.match.accept()
     return chosen
-
-
-def _refuse_foreign(way: Way, request: Request) -> None:
-    """Make sure that a way leads to services of the request's own namespace, where a service is known by its name.
-
-    :raises NotModelledError: if it is of another namespace
-    """
-    if way.namespace != request.get("namespace", way.namespace):
-        raise NotModelledError(f"{way.title}: it is of namespace {way.namespace}")
-
-
-def _is_attached(route: View, request: Request) -> bool:
-    """Whether a route names the request's Gateway as a parent; a part of it is not modelled."""
-    found = False
-    for parent in spec_of(route).get("parentRefs") or []:
-        wanted = ("gateway.networking.k8s.io", "Gateway", *request["gateway"])
-        named = tuple(
-            parent.get(key, otherwise)
-            for key, otherwise in (("group", wanted[0]), ("kind", "Gateway"), ("namespace", namespace_of(route)), ("name", ""))
-        )
-        if named == wanted:
-            found = True
-        else:
-            parent.accept()
-    return found
 
 
 def header_holds(part: View, name: str, values: Mapping[str, str], unknown: Sequence[str] = ()) -> bool:
@@ -136,67 +118,46 @@ def _rank(match: View | None) -> tuple[int, ...]:
 
 
 def _ways(route: View, request: Request) -> Iterator[Way]:
-    name, namespace = title(route), namespace_of(route)
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
-            yield Way(name, namespace, _rank(match), match, rule, partial(_http_match, match or View({}), request))
+            yield Way(route, _rank(match), match, rule, partial(_http_match, match or View({}), request))
 
 
-def backends_answer(way: Way, backends: Sequence[View], request: Request) -> Shares:
-    """What comes from behind a rule: 200 if all backends with a weight are services that are known to answer so."""
-    _refuse_foreign(way, request)
-    weighted = [b for b in backends if b.get("weight", 1)]
-    for backend in backends:
-        backend.accept("port", "weight")
-        if not any(backend is one for one in weighted):
-            backend.accept()
-    for backend in weighted:
-        service = (backend.get("group", ""), backend.get("kind", "Service"))
-        if service != ("", "Service") or backend["name"] not in request["answers"]:
-            raise NotModelledError(f"{way.title}: {backend.path_of('name')}")
-    return TAKEN if weighted else NO_BACKEND
-
-
-def shares_of_backends(backends: Sequence[View]) -> Shares:
-    """Share of each service by its weight; one of them has some."""
-    weights: dict[str, int] = {}
-    for backend in backends:
-        weights[backend["name"]] = weights.get(backend["name"], 0) + int(backend.get("weight", 1))
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items() if weight}
-
-
-def _answer(way: Way, request: Request) -> Shares:
-    """The outcome of the rule that takes a request."""
+def _answer(objects: Objects, way: Way, request: Request) -> Shares:
+    """Share of each backend of the rule that takes a request, as the request names it; none without a backend."""
     rule = way.rule
     rule.accept("name")
     for one in rule.get("filters") or []:
         if one["type"] in HEADERS_ONLY:
             one.accept()
-    return backends_answer(way, rule.get("backendRefs") or [], request)
+    return shares_of_backends(objects, way.item, rule.get("backendRefs") or [], request)
 
 
 def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     """The routes of one kind that apply together: those of the Gateway for the most specific host, the oldest first.
 
     :raises BrokenPromiseError: if no route of the Gateway is for the host
-    :raises NotModelledError: if a route of another kind could apply
+    :raises NotModelledError: if a route of another kind, or something else at the same port, could apply
     """
-    refuse_beside([o for one in ROUTES for o in views_of(objects, one)], kind, request["gateway"], request["authority"])
-    routes = sorted(views_of(objects, kind), key=_age)
-    of_host: dict[str, list[View]] = {}
-    for route in routes:
-        hosts = spec_of(route).get("hostnames") or ["*"]
-        best = most_specific(hosts, request["authority"]) if _is_attached(route, request) else None
-        if best is not None:
-            of_host.setdefault(best, []).append(route)
-    host = most_specific(of_host, request["authority"])
-    ours = of_host.get(host or "", [])
-    for route in routes:
-        if not any(route is one for one in ours):
-            spec_of(route).accept()
-    if not ours:
-        raise BrokenPromiseError(f"no {kind} of Gateway {'/'.join(request['gateway'])} is for {request['authority']}")
+    listeners, host = listeners_for(objects, request, "HTTP"), request["authority"]
+    refuse_beside(viewed(objects), [one for one in KINDS["HTTP"] if one != kind], request["gateway"], host)
+    of_name: dict[str, list[View]] = {}
+    found = attached(objects, kind, listeners)
+    for one in found:
+        for name in one.names:
+            routes = of_name.setdefault(name, [])
+            if not any(one.route is other for other in routes):
+                routes.append(one.route)
+    best = most_specific(of_name, host)
+    ours = of_name.get(best or "", [])
+    for one in found:
+        if not any(one.route is other for other in ours):
+            spec_of(one.route).accept()
+    if best is None:
+        raise BrokenPromiseError(f"no {kind} of Gateway {'/'.join(request['gateway'])} is for {host}")
+    refuse_others(objects, listeners[0], host, best)
+    for route in ours:
+        refuse_invalid(route)
     return ours
 
 
@@ -217,7 +178,9 @@ def http_routed(objects: Objects, request: Request) -> Shares:
     :raises NotModelledError: if the request is led to another service
     """
     chosen = _http_way(objects, request)
-    return NOT_TAKEN if chosen is None else _answer(chosen, request)
+    if chosen is None:
+        return NOT_TAKEN
+    return TAKEN if _answer(objects, chosen, request) else NO_BACKEND
 
 
 def http_shared(objects: Objects, request: Request) -> Shares:
@@ -226,11 +189,7 @@ def http_shared(objects: Objects, request: Request) -> Shares:
     Parameters and errors are those of :func:`http_routed`.
     """
     chosen = _http_way(objects, request)
-    if chosen is None:
-        return NOT_TAKEN
-    if _answer(chosen, request) == NO_BACKEND:
-        return NO_BACKEND
-    return shares_of_backends(chosen.rule["backendRefs"])
+    return NOT_TAKEN if chosen is None else _answer(objects, chosen, request) or NO_BACKEND
 
 
 def _of_no_kind(value: str) -> tuple[str, str]:
@@ -305,14 +264,15 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
     if host is None:
         raise BrokenPromiseError(f"no Ingress is for {request['authority']}")
     ways = [
-        Way(title(one), namespace_of(one), _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
+        Way(one, _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
         for one, rule in of_host[host]
         for path in rule["http"]["paths"]
     ]
     chosen = first_way(ways)
     if chosen is None:
         return NOT_TAKEN
-    _refuse_foreign(chosen, request)
+    if namespace_of(chosen.item) != request.get("namespace", namespace_of(chosen.item)):
+        raise NotModelledError(f"{chosen.title}: it is of namespace {namespace_of(chosen.item)}")
     service = chosen.rule["backend"].get("service") or View({})
     service.get("port", {}).get("number")
     if service.get("name") not in request["answers"]:

@@ -10,7 +10,7 @@ import yaml
 from loadtests.rules.calls import Mesh
 from loadtests.rules.view import View
 
-KIND = "MeshConfig"
+KIND, PROXIES = "MeshConfig", "ProxyConfig"
 INERT = (
     "accessLogEncoding", "accessLogFile", "accessLogFormat", "connectTimeout", "defaultProviders", "disableEnvoyListenerLog",
     "dnsRefreshRate", "enableEnvoyAccessLogService", "enablePrometheusMerge", "enableTracing", "extensionProviders",
@@ -23,6 +23,8 @@ INERT_IN_PROXIES = (
     "serviceCluster", "statsCompression", "terminationDrainDuration", "tracing",
 )  # fmt: skip
 """Likewise, of ``defaultConfig``."""
+INERT_IN_RULES = ("concurrency", "image", "selector")
+"""Likewise, of a ProxyConfig: whichever pods it is for. Its variables may be settings of the proxy, and stay unread."""
 DEFAULTS: Mapping[str, Sequence[Any]] = {
     "defaultDestinationRuleExportTo": (["*"],),
     "defaultServiceExportTo": (["*"],),
@@ -84,6 +86,17 @@ def mesh_of(objects: Sequence[View]) -> Mesh:
     if isinstance(outside, View) and outside.data.get("mode") in modes:
         allow_any = modes[outside["mode"]]
     return Mesh(allow_any=allow_any, retries=retries if isinstance(retries, View) else None)
+
+
+def read_proxies(objects: Sequence[View], namespace: str) -> None:
+    """Read the ProxyConfigs that may be for pods of a namespace, or for a gateway in the root namespace.
+
+    :param namespace: whose pods call and are called
+    """
+    for one in objects:
+        if one["kind"] == PROXIES:
+            near = str(one["metadata"].get("namespace", namespace)) in (namespace, Mesh().root_namespace)
+            one["spec"].accept(*(INERT_IN_RULES if near else ()))
 
 
 def accept_retries(retries: View) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from loadtests.rules.asked import read_apart
 from loadtests.rules.authorization import OK, TRUST_DOMAIN, decided
-from loadtests.rules.calls import Caller, Mesh
+from loadtests.rules.calls import Call, Caller, Mesh
 from loadtests.rules.destinations import applied_rules, settings
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
-from loadtests.rules.mesh_config import is_mtls_automatic, providers_of
-from loadtests.rules.promises import Request, named
-from loadtests.rules.straight import refuse_detours
+from loadtests.rules.mesh_config import is_mtls_automatic, mesh_of, providers_of
+from loadtests.rules.promises import CLOSED, Request, named
+from loadtests.rules.routing import accept_inert
+from loadtests.rules.straight import Straight, call_of, refuse_detours, straight_to
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled, title
 from loadtests.rules.workloads import (
@@ -38,6 +40,7 @@ REFUSED = "refused"
 """No answer: the connection was closed."""
 NOT_SENT = "HTTP 503"
 """What a sidecar tells its application when the called proxy closes the connection."""
+ANSWERED = f"HTTP {OK}"
 TLS_SERVERS = ("HTTPS", "TLS")
 
 
@@ -167,6 +170,35 @@ def permitted(objects: Objects, request: Request) -> Shares:
     return {f"HTTP {decided(policies, seen) or OK}": 1.0}
 
 
+def _settle(objects: Sequence[View], request: Request) -> Straight:
+    """Read how all of a call comes to the service that it is for; by which of its pods has no bearing.
+
+    Parameters and errors are those of :func:`loadtests.rules.straight.straight_to`.
+    """
+    mesh_of(objects)
+    led = straight_to(objects, request)
+    accept_inert(led.taken)
+    if "loadBalancer" in led.settings:
+        led.settings["loadBalancer"].accept()
+    return led
+
+
+def let_in(objects: Objects, request: Request) -> None:
+    """Make sure that requests of clients get by the ingress gateway to the pod that makes the call in question.
+
+    :param request: as for :func:`permitted`; ``proxied``: whether the pod has a sidecar
+    :raises BrokenPromiseError: if the gateway has no route for them
+    :raises NotModelledError: if rules may do anything else with them
+    """
+
+    def read(seen: Sequence[View]) -> Shares:
+        _settle(seen, {**request, "call": call_of(request, by_gateway=True)})
+        return permitted(seen, request) if request["proxied"] else {ANSWERED: 1.0}
+
+    if read_apart(objects, read) != {ANSWERED: 1.0}:
+        raise NotModelledError(f"what becomes of requests to {request['app']}, which makes the call")
+
+
 def token_accepted(objects: Objects, request: Request) -> Shares:
     """RequestAuthentications, and then AuthorizationPolicies, for a request with or without a token by the gateway.
 
@@ -187,12 +219,12 @@ def token_accepted(objects: Objects, request: Request) -> Shares:
     return {f"HTTP {found.status}": 1.0}
 
 
-def _servers(objects: Objects, request: Request) -> list[tuple[str, View]]:
-    """The gateway's servers for a port that terminate TLS, with the name of their Gateway, in istiod's order.
+def _servers(objects: Objects, request: Request) -> list[tuple[View, View]]:
+    """The gateway's servers for a port that terminate TLS, with their Gateway, in istiod's order.
 
     A server with a host that an older one has on that port does not count.
     """
-    found: list[tuple[str, View]] = []
+    found: list[tuple[View, View]] = []
     taken: set[str] = set()
     for gateway in sorted(views_of(objects, "Gateway"), key=age):
         spec = spec_of(gateway)
@@ -208,11 +240,11 @@ def _servers(objects: Objects, request: Request) -> list[tuple[str, View]]:
                 server.accept()
                 continue
             taken |= hosts
-            found.append((title(gateway), server))
+            found.append((gateway, server))
     return found
 
 
-def _most_specific(servers: Sequence[tuple[str, View]], host: str) -> tuple[str, View] | None:
+def _most_specific(servers: Sequence[tuple[View, View]], host: str) -> tuple[View, View] | None:
     """The server that takes a server name: the one with the longest host that covers it, an exact one first."""
 
     def rank(server: View) -> tuple[bool, int]:
@@ -229,18 +261,24 @@ def _most_specific(servers: Sequence[tuple[str, View]], host: str) -> tuple[str,
 def handshaken(objects: Objects, request: Request) -> Shares:
     """The gateway's TLS for a host and port, for a client with or without a ``certificate``: an answer, or a refusal.
 
-    :raises BrokenPromiseError: if no Gateway serves the host
-    :raises NotModelledError: if TLS ends elsewhere
+    :param request: ``to``: the service that answers the client's requests with 200: ``app``, ``namespace``, ``port``
+    :raises BrokenPromiseError: if no Gateway serves the host, or has no route for it
+    :raises NotModelledError: if TLS ends elsewhere, or rules may do more with requests than to send them to that service
     """
     found = _most_specific(_servers(objects, request), request["host"])
     if found is None:
         raise BrokenPromiseError(f"no Gateway serves {request['host']} with TLS on port {request['port']}")
-    name, server = found
+    gateway, server = found
     server.accept("name")
     tls: Any = server.get("tls") or View({})
     tls.accept("credentialName")
     mode = tls.get("mode", "PASSTHROUGH")
     if mode not in ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"):
-        raise NotModelledError(f"{name}: {server.path_of('tls')}.mode")
-    welcome = request["certificate"] or mode != "MUTUAL"
-    return {"HTTP 200" if welcome else "the gateway refused the client": 1.0}
+        raise NotModelledError(f"{title(gateway)}: {server.path_of('tls')}.mode")
+    if mode == "MUTUAL" and not request["certificate"]:
+        return {CLOSED: 1.0}
+    caller = Caller(ROOT_NAMESPACE, INGRESS_GATEWAY.labels[0], f"{namespace_of(gateway)}/{gateway['metadata']['name']}", False)
+    call = Call(request["host"], request["port"], caller, scheme="https")
+
+    read_apart(objects, lambda seen: _settle(seen, {**request["to"], "call": call}))
+    return {"HTTP 200": 1.0}

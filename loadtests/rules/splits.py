@@ -82,7 +82,7 @@ def promise(
     def shares_for(seen: Sequence[View], request: Mapping[str, Any]) -> Shares:
         return split_of(seen, call_of(objects, request, service, caller, namespace))
 
-    shares, unknown, without = work_out_shares(objects, requests, shares_for)
+    shares, unknown, without = work_out_shares(objects, requests, shares_for, namespace)
     whole = [name for name, line in shares.items() if "" in line]
     if len(whole) < len(shares):
         # Answers of all classes are told apart by version, or none.

@@ -46,6 +46,16 @@ def from_outside(uri: str) -> dict[str, Any]:
     return {**CALLED, **BY_GATEWAY, **call, "gateway": GATEWAY}
 
 
+def through(app: str, uri: str, method: str = "GET") -> dict[str, Any]:
+    """How a request that makes a pod call others gets there: a part of the request about that call.
+
+    :param app: client, auditor, or legacy, which has no sidecar
+    """
+    seen = {"principal": INGRESS_PRINCIPAL, "client": OUTSIDE, "authority": f"{app}.lab.internal", "uri": uri, "method": method}
+    called = {"namespace": "echo", "app": app, "port": 8080, "proxied": app != "legacy"}
+    return {"through": {**BY_GATEWAY, **seen, **called, "gateway": GATEWAY}}
+
+
 def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
     """A call that client makes."""
     return Call(f"{app}:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False), uri, method)
@@ -70,8 +80,20 @@ ENCRYPTED = ResponseCheck(
     kinds=SECURITY,
     promise=permitted,
     classes={
-        "with a sidecar": {**CALLED, "principal": principal("client"), "caller": {"app": "client"}, **READ},
-        "without a sidecar": {**CALLED, "principal": "", "caller": {"app": "legacy"}, **READ},
+        "with a sidecar": {
+            **CALLED,
+            "principal": principal("client"),
+            "caller": {"app": "client"},
+            **READ,
+            **through("client", "/call/echo/"),
+        },
+        "without a sidecar": {
+            **CALLED,
+            "principal": "",
+            "caller": {"app": "legacy"},
+            **READ,
+            **through("legacy", "/call/echo/"),
+        },
     },
 )
 """Whether echo answers callers with, and without, a mesh certificate."""

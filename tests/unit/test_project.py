@@ -24,7 +24,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from loadtests.console import access
 from loadtests.entries import entry
 from loadtests.entries.question import AT_SERVER
-from tests.unit import pods
+from tests.unit import gateways, pods
 from tests.unit.test_bundle import FORMAT
 from tests.unit.test_inputs import PROJECT, plugin
 
@@ -136,13 +136,6 @@ def test_locks_name_no_registry() -> None:
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file
 
 
-EGRESS: dict[str, Any] = {
-    "kind": "Service",
-    "metadata": {"name": "istio-egressgateway", "namespace": "istio-system", "uid": "e", "generation": 1},
-    "spec": {"ports": [{"name": "http2", "port": 80, "targetPort": 8080}]},
-}
-
-
 @pytest.mark.parametrize("name", entry.names())
 def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     folder = entry.CATALOGUE / name
@@ -160,7 +153,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     kinds = ("StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
     files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
-    there += [EGRESS, *pods.of_workloads(there, question.namespace)]
+    there += [*gateways.of_mesh(), *pods.of_workloads(there, question.namespace)]
     expected = question.promised([*objects(folder / "policy.yaml"), *there]).expected
     assert expected.broken == ()
     assert set(expected.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)

@@ -5,9 +5,10 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import pooled
-from loadtests.samples.echo import CALLED, by_client
+from loadtests.samples.echo import CALLED, by_client, through
 
 BURST = 10
+URI = f"/burst/{BURST}/echo/slow/200"
 
 
 def outcome(response: Any) -> str:
@@ -21,7 +22,7 @@ QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=pooled,
     about_rate=True,
-    classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST}},
+    classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST, **through("client", URI)}},
     margin=0.15,
 )
-TRAFFIC = {"burst": Fetch(f"/burst/{BURST}/echo/slow/200", "client.lab.internal", label=outcome)}
+TRAFFIC = {"burst": Fetch(URI, "client.lab.internal", label=outcome)}

@@ -2,7 +2,7 @@
 
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import fronted
-from loadtests.samples.echo import by_client, called_service, through_client
+from loadtests.samples.echo import by_client, called_service, through, through_client
 
 PATHS = {
     "delegated": "/books/1", "delegated with a condition": "/books/new/1", "within no condition of the delegate": "/films/1",
@@ -12,7 +12,7 @@ QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=fronted,
-    classes={name: {"call": by_client("echo", uri)} for name, uri in PATHS.items()},
+    classes={name: {"call": by_client("echo", uri), **through("client", f"/call/echo{uri}")} for name, uri in PATHS.items()},
     proxies=(("echo", "client"),),
 )
 TRAFFIC = {name: through_client(uri, label=called_service) for name, uri in PATHS.items()}

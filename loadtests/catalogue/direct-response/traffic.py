@@ -2,14 +2,17 @@
 
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import responded
-from loadtests.samples.echo import REPORTED, by_client, called_text, through_client
+from loadtests.samples.echo import REPORTED, by_client, called_text, through, through_client
 
 PATHS = {"with a text": "/closed/today", "without a text": "/gone", "echo's own": "/open"}
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=responded,
-    classes={name: {"call": by_client("echo", uri), "characters": REPORTED} for name, uri in PATHS.items()},
+    classes={
+        name: {"call": by_client("echo", uri), "characters": REPORTED, **through("client", f"/call/echo{uri}")}
+        for name, uri in PATHS.items()
+    },
     proxies=(("echo", "client"),),
 )
 TRAFFIC = {name: through_client(uri, label=called_text) for name, uri in PATHS.items()}

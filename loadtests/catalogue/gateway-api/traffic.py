@@ -1,7 +1,7 @@
 """Requests paths that the HTTPRoute matches, and paths that it does not."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ROUTES, ResponseCheck
+from loadtests.entries.question import BY_ROUTES, GATEWAY, ResponseCheck
 from loadtests.rules.ingress import http_routed
 
 HOST = "bookinfo.routes.lab.internal"
@@ -14,7 +14,7 @@ ASKED = {
 }
 
 QUESTION = ResponseCheck(
-    kinds=ROUTES,
+    kinds=BY_ROUTES,
     promise=http_routed,
     classes={name: {**ASK, "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},
     proxies=(GATEWAY,),

@@ -1,10 +1,11 @@
 """HTTPS through the gateway, one connection per request; the client verifies the certificate."""
 
 from loadtests.clients.secure import SecureFetch
-from loadtests.entries.question import GATEWAY, ResponseCheck
+from loadtests.entries.question import GATEWAY, LEADING, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_tls
 from loadtests.rules.security import handshaken
+from loadtests.samples.echo import CALLED
 
 HOST, SECRET = "mutual.lab.internal", "lab-gateway-mutual-tls"
 
@@ -17,11 +18,11 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
 
 QUESTION = ResponseCheck(
     namespace="echo",
-    kinds=("gateways.networking.istio.io",),
+    kinds=LEADING,
     promise=handshaken,
     classes={
-        "with a certificate": {"host": HOST, "port": 8443, "certificate": True},
-        "without a certificate": {"host": HOST, "port": 8443, "certificate": False},
+        "with a certificate": {"host": HOST, "port": 8443, "certificate": True, "to": CALLED},
+        "without a certificate": {"host": HOST, "port": 8443, "certificate": False, "to": CALLED},
     },
     proxies=(GATEWAY,),
 )

@@ -1,10 +1,11 @@
 """HTTPS through the gateway, one connection per request; the client verifies the certificate."""
 
 from loadtests.clients.secure import SecureFetch
-from loadtests.entries.question import GATEWAY, ResponseCheck
+from loadtests.entries.question import GATEWAY, LEADING, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_tls
 from loadtests.rules.security import handshaken
+from loadtests.samples.echo import CALLED
 
 HOST, SECRET = "secure.lab.internal", "lab-gateway-tls"
 
@@ -17,10 +18,10 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
 
 QUESTION = ResponseCheck(
     namespace="echo",
-    kinds=("gateways.networking.istio.io",),
+    kinds=LEADING,
     promise=handshaken,
     classes={
-        "with the lab's authority": {"host": HOST, "port": 8443, "certificate": False},
+        "with the lab's authority": {"host": HOST, "port": 8443, "certificate": False, "to": CALLED},
     },
     proxies=(GATEWAY,),
 )

@@ -1,6 +1,6 @@
 """Says hello with and without the header of testers; the reply names the pod, and with it the Service in front of it."""
 
-from loadtests.entries.question import GATEWAY, ROUTES, ResponseCheck
+from loadtests.entries.question import BY_ROUTES, GATEWAY, ResponseCheck
 from loadtests.rules.grpc_routes import grpc_shared
 from loadtests.samples.greeter import SAY_HELLO, Hello
 
@@ -10,7 +10,7 @@ HEADERS = {"split": {}, "testers": {"x-lab-group": "testers"}}
 
 QUESTION = ResponseCheck(
     namespace="greeter",
-    kinds=ROUTES,
+    kinds=BY_ROUTES,
     promise=grpc_shared,
     classes={name: {**ASK, "headers": headers} for name, headers in HEADERS.items()},
     proxies=(GATEWAY,),

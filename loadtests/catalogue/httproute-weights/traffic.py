@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadtests.clients.http import Fetch, status
-from loadtests.entries.question import GATEWAY, ROUTES, ResponseCheck
+from loadtests.entries.question import BY_ROUTES, GATEWAY, ResponseCheck
 from loadtests.rules.ingress import http_shared
 from loadtests.samples.echo import service
 
@@ -19,7 +19,7 @@ def answered_by(response: Any) -> str:
 
 QUESTION = ResponseCheck(
     namespace="echo",
-    kinds=ROUTES,
+    kinds=BY_ROUTES,
     promise=http_shared,
     classes={name: {**ASK, "uri": uri} for name, uri in PATHS.items()},
     proxies=(GATEWAY,),

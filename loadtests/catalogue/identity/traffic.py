@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import identified
-from loadtests.samples.echo import CALLED, caller_shown
+from loadtests.samples.echo import CALLED, caller_shown, through
 
 CALLERS = ("auditor", "client")
 
@@ -11,6 +11,9 @@ QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
     promise=identified,
-    classes={caller: {**CALLED, "deployment": caller, "caller": {"app": caller}} for caller in CALLERS},
+    classes={
+        caller: {**CALLED, "deployment": caller, "caller": {"app": caller}, **through(caller, "/call/echo/")}
+        for caller in CALLERS
+    },
 )
 TRAFFIC = {caller: Fetch("/call/echo/", f"{caller}.lab.internal", label=caller_shown) for caller in CALLERS}

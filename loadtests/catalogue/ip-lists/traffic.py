@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import permitted
-from loadtests.samples.echo import CALLED, READ, from_outside, principal, through_client
+from loadtests.samples.echo import CALLED, READ, from_outside, principal, through, through_client
 
 HOST = "echo.lab.internal"
 CLAIMS = {
@@ -21,7 +21,7 @@ QUESTION = ResponseCheck(
     promise=permitted,
     classes={
         **{name: from_outside(uri) for name, (uri, _) in CLAIMS.items()},
-        **{name: {**CLIENT, "uri": uri} for name, uri in BY_PODS.items()},
+        **{name: {**CLIENT, "uri": uri, **through("client", f"/call/echo{uri}")} for name, uri in BY_PODS.items()},
     },
 )
 SENT = {name: (uri, {"X-Forwarded-For": claimed} if claimed else {}) for name, (uri, claimed) in CLAIMS.items()}

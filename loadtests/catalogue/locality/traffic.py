@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.localities import near
-from loadtests.samples.echo import by_client, called_service
+from loadtests.samples.echo import by_client, called_service, through
 
 SERVICES = {"distributed": "spread", "kept near": "near"}
 
@@ -12,7 +12,13 @@ QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=near,
     classes={
-        name: {"namespace": "echo", "app": service, "port": 8080, "call": by_client(service)}
+        name: {
+            "namespace": "echo",
+            "app": service,
+            "port": 8080,
+            "call": by_client(service),
+            **through("client", f"/call/{service}/"),
+        }
         for name, service in SERVICES.items()
     },
     proxies=(("echo", "client"),),

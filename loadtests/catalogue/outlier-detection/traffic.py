@@ -5,9 +5,10 @@ from typing import Any
 from loadtests.clients.http import Fetch, Grows
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import ejected
-from loadtests.samples.echo import CALLED, by_client
+from loadtests.samples.echo import CALLED, by_client, through
 
 ROW, SECONDS = 20, 30
+URI, EJECTIONS = f"/paced/{ROW}/shaky/", "/ejections/shaky"
 SHAKY = {**CALLED, "app": "shaky", "call": by_client("shaky"), "row": ROW, "pods": 2, "seconds": SECONDS}
 
 
@@ -26,11 +27,14 @@ QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=ejected,
     about_rate=True,
-    classes={"row of calls": SHAKY, "taken back": {**SHAKY, "later": True}},
+    classes={
+        "row of calls": {**SHAKY, **through("client", URI)},
+        "taken back": {**SHAKY, "later": True, **through("client", EJECTIONS)},
+    },
     margin=0.1,
 )
 TRAFFIC = {
     # With a pause after each call: a worker reports a failure to the proxy's main thread, which ejects the pod a moment later.
-    "row of calls": Fetch(f"/paced/{ROW}/shaky/", "client.lab.internal", label=outcome),
-    "taken back": Grows("/ejections/shaky", "client.lab.internal", value=ejections, seconds=SECONDS),
+    "row of calls": Fetch(URI, "client.lab.internal", label=outcome),
+    "taken back": Grows(EJECTIONS, "client.lab.internal", value=ejections, seconds=SECONDS),
 }

@@ -5,7 +5,7 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.retries import attempted
-from loadtests.samples.echo import by_client
+from loadtests.samples.echo import by_client, through
 
 
 def outcome(response: Any) -> str:
@@ -21,9 +21,18 @@ QUESTION = ResponseCheck(
     promise=attempted,
     about_rate=True,
     classes={
-        "fails twice": {"call": by_client("echo", "/attempts/3"), "wanted": 3},
-        "fails always": {"call": by_client("echo", "/attempts/99"), "wanted": 99},
-        "late once": {"call": by_client("echo", "/late/2"), "wanted": 2, "late_seconds": 1.0},
+        "fails twice": {"call": by_client("echo", "/attempts/3"), "wanted": 3, **through("client", "/call/echo/attempts/3")},
+        "fails always": {
+            "call": by_client("echo", "/attempts/99"),
+            "wanted": 99,
+            **through("client", "/call/echo/attempts/99"),
+        },
+        "late once": {
+            "call": by_client("echo", "/late/2"),
+            "wanted": 2,
+            "late_seconds": 1.0,
+            **through("client", "/call/echo/late/2"),
+        },
     },
 )
 TRAFFIC = {

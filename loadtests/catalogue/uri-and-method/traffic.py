@@ -2,7 +2,7 @@
 
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import fronted
-from loadtests.samples.echo import by_client, called_service, through_client
+from loadtests.samples.echo import by_client, called_service, through, through_client
 
 CALLS = {
     "path and method": ("/orders", "POST"), "another method": ("/orders", "GET"), "expression": ("/orders/17", "GET"),
@@ -13,7 +13,10 @@ QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=fronted,
-    classes={name: {"call": by_client("echo", uri, method)} for name, (uri, method) in CALLS.items()},
+    classes={
+        name: {"call": by_client("echo", uri, method), **through("client", f"/call/echo{uri}", method)}
+        for name, (uri, method) in CALLS.items()
+    },
     proxies=(("echo", "client"),),
 )
 TRAFFIC = {name: through_client(uri, method, called_service) for name, (uri, method) in CALLS.items()}

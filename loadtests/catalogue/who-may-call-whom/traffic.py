@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import permitted
-from loadtests.samples.echo import CALLED, called, principal
+from loadtests.samples.echo import CALLED, called, principal, through
 
 CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
 CALLS = (("echo", "GET", "/books"), ("echo", "POST", "/books"), ("pool", "GET", "/books"), ("pool", "GET", "/private/1"))
@@ -23,6 +23,7 @@ QUESTION = ResponseCheck(
             "method": method,
             "uri": path,
             "authority": f"{target}:8080",
+            **through(caller, f"/call/{target}{path}", method),
         }
         for name, (caller, target, method, path) in PAIRS.items()
     },

@@ -14,9 +14,8 @@ import yaml
 from loadtests.entries import entry
 from loadtests.rules.expectations import Objects
 from loadtests.verdict import Expected
-from tests.unit import pods
+from tests.unit import gateways, pods
 from tests.unit.test_inputs import PROJECT
-from tests.unit.test_project import EGRESS
 
 ONE, OTHER = "x-lab-added: client, route", "x-lab-removed: client; x-lab-set: route"
 TO_ECHO = "- inbound|8080|| echo.lab.internal"
@@ -93,7 +92,7 @@ def sample(namespace: str) -> list[dict[str, Any]]:
     objects = [o for o in yaml.safe_load_all((folder / f"{namespace}.yaml").read_text()) if o]
     for one in objects:
         one["metadata"] |= {"uid": f"{one['kind']}/{one['metadata']['name']}", "generation": 1, "namespace": namespace}
-    return [*objects, *pods.of_workloads(objects, namespace), EGRESS]
+    return [*objects, *pods.of_workloads(objects, namespace), *gateways.of_mesh()]
 
 
 def expected(name: str, objects: Objects) -> Expected:
@@ -103,8 +102,8 @@ def expected(name: str, objects: Objects) -> Expected:
 @pytest.mark.parametrize("variant", ["policy", "control"])
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_an_entry_expects(name: str, variant: str) -> None:
-    objects, there = rules(name, variant), sample(entry.load(name).question.namespace)
-    found = expected(name, [*objects, *there])
+    objects, namespace = rules(name, variant), entry.load(name).question.namespace
+    found = expected(name, [*objects, *sample(namespace), *entrances(namespace)])
     assert (found.broken, found.unknown) == ((), {})
     assert {one: pytest.approx(dict(shares)) for one, shares in found.shares.items()} == EXPECTED[name]
 
@@ -129,10 +128,8 @@ def elsewhere(namespace: str) -> list[dict[str, Any]]:
             for one in found:
                 one["metadata"].setdefault("namespace", other)
     for other in sorted({*others.values()} - {namespace}):
-        found += [*entrances(other), *(o for o in sample(other) if o["metadata"]["name"] != EGRESS["metadata"]["name"])]
-    ingress = yaml.safe_load((PROJECT / "roles/istio/files/gateway.yaml").read_text())
-    ingress["metadata"] |= {"uid": "ingress", "generation": 1}
-    return [*found, ingress]
+        found += [*entrances(other), *(o for o in sample(other) if o not in gateways.of_mesh())]
+    return found
 
 
 def entrances(namespace: str) -> list[dict[str, Any]]:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import OUTBOUND, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
+from loadtests.entries.question import BY_ROUTES, OUTBOUND, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.rules import egress, ingress, promises, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Rules
 from tests.unit import pods
+from tests.unit.rules.test_ingress import gateway
 
 PORTS = {"HTTPRoute": ROUTES[0], "Ingress": "ingresses.networking.k8s.io"}
 
@@ -146,7 +147,7 @@ def test_a_call_to_a_service_that_stands_for_another_name_is_left_open() -> None
 def test_every_kind_is_listed_once_and_pods_in_the_namespace_alone() -> None:
     cluster = there()
     rules_in(cluster, (*ROUTING, "deployments.apps"))
-    assert len(cluster.asked) == len(set(cluster.asked)) == len(ROUTING) + 2
+    assert len(cluster.asked) == len(set(cluster.asked)) == len(ROUTING) + 3
     near = [path for path in cluster.asked if "/namespaces/" in path]
     assert [path.rpartition("/")[2] for path in near] == ["pods", "deployments", "istio"]
 
@@ -243,9 +244,17 @@ def test_kubernetes_own_ways_in_of_another_namespace(kind: str, promise: Any, ma
     request = {
         "authority": "a.lab", "uri": "/", "method": "GET", "answers": ("reviews",), "gateway": ("istio-system", "ingress"),
     }  # fmt: skip
-    asked = ResponseCheck((PORTS[kind],), promise, {"call": request})
+    asked = ResponseCheck((PORTS[kind], *BY_ROUTES), promise, {"call": request})
     answered = {"call": {"HTTP 200": 1.0}}
-    assert asked.read(there(made("a.lab", "bookinfo"), made("b.lab", "team"))).expected.shares == answered
-    assert asked.read(there(made("a.lab", "team"))).expected.unknown == {"call": (f"{kind} of-team: it is of namespace team",)}
+    there_too = (gateway({}), service("reviews", "team"))
+    assert asked.read(there(made("a.lab", "bookinfo"), made("b.lab", "team"), *there_too)).expected.shares == answered
+    (why,) = asked.read(there(made("a.lab", "team"), *there_too)).expected.unknown["call"]
+    assert (
+        why
+        == {
+            "Ingress": "Ingress of-team: it is of namespace team",
+            "HTTPRoute": "HTTPRoute of-team: spec.rules[0].backendRefs[0].name",
+        }[kind]
+    )
     if kind == "Ingress":
         assert asked.read(there(made("a.lab", "bookinfo"), ingress_for("b.lab", "team", "nginx"))).expected.shares == answered

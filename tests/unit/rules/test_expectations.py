@@ -14,6 +14,7 @@ from loadtests.rules.expectations import NotModelledError, Rules
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Expected, Observed, Outcome, judge
 from tests.unit import pods
+from tests.unit.entries.test_expected import entrances, sample
 
 REVIEWS = Split("reviews", {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}, "productpage")
 
@@ -200,7 +201,9 @@ def test_only_what_retry_on_names_is_retried(retry_on: dict[str, str], twice: st
 @pytest.mark.parametrize("retry_on", [{}, {"retryOn": "503"}, {"retryOn": "5xx"}])
 def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
     question = entry.load("retries").question
-    found = question.promised(echo(attempts=4, perTryTimeout="0.3s", **retry_on)).expected
+    client = [o for o in sample("echo") if (o["kind"], o["metadata"]["name"]) == ("Service", "client")]
+    made = [*echo(attempts=4, perTryTimeout="0.3s", **retry_on), *entrances("echo"), *client]
+    found = question.promised(made).expected
     assert (found.unknown, found.broken, len(found.shares)) == ({}, (), 3)
 
 

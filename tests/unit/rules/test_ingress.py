@@ -9,11 +9,33 @@ import pytest
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules import ingress
 from loadtests.rules.expectations import BrokenPromiseError
+from tests.unit import gateways
 
 HOST = "a.lab"
 
 
 PARENT = {"namespace": "istio-system", "name": "ingress"}
+DOOR = "istio-ingressgateway.istio-system.svc.cluster.local"
+
+
+def gateway(*listeners: dict[str, Any], name: str = "ingress", address: str = DOOR, **spec: Any) -> dict[str, Any]:
+    """A Gateway of the Gateway API; its listeners admit routes of all namespaces unless they say otherwise."""
+    everywhere = {"allowedRoutes": {"namespaces": {"from": "All"}}}
+    listed = [{"name": f"l{n}", "port": 80, "protocol": "HTTP", **everywhere, **one} for n, one in enumerate(listeners)]
+    addresses = {"addresses": [{"type": "Hostname", "value": address}]} if address else {}
+    spec = {"gatewayClassName": "istio", **addresses, "listeners": listed, **spec}
+    metadata = {"name": name, "namespace": "istio-system", "uid": name, "generation": 1}
+    return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": metadata, "spec": spec}
+
+
+def service(name: str, namespace: str = "bookinfo", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "uid": name, "generation": 1}
+    return {"kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}], "selector": {"app": name}, **spec}}
+
+
+SERVICES = [gateways.INGRESS, *map(service, ("s", "t", "other"))]
+# A second Gateway has pods of its own.
+BASE = [gateway({}), gateway({}, name="other", address=""), *SERVICES]
 REQUEST = {"gateway": ("istio-system", "ingress"), "authority": HOST, "uri": "/", "method": "GET", "answers": ("s",)}
 TO_S: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80}]}
 TO_OTHER: dict[str, Any] = {"backendRefs": [{"name": "other", "port": 80}]}
@@ -56,21 +78,22 @@ def path(kind: str, value: str, **more: Any) -> dict[str, Any]:
 )
 def test_http_routes(match: dict[str, Any], uri: str, taken: bool) -> None:
     request = {**REQUEST, "uri": uri, "headers": {"x-who": "me"}}
-    assert ingress.http_routed([http_route(match)], request) == {f"HTTP {200 if taken else 404}": 1.0}
+    assert ingress.http_routed([*BASE, http_route(match)], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 
 def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() -> None:
-    assert ingress.http_routed([http_route()], REQUEST) == {"HTTP 200": 1.0}
-    assert ingress.http_routed([http_route(hosts=["*.lab"])], REQUEST) == {"HTTP 200": 1.0}
+    assert ingress.http_routed([*BASE, http_route()], REQUEST) == {"HTTP 200": 1.0}
+    assert ingress.http_routed([*BASE, http_route(hosts=["*.lab"])], REQUEST) == {"HTTP 200": 1.0}
     # Other hosts are up to other rules of the gateway.
     for routes in ([], [http_route(hosts=["b.lab"])], [route("r", TO_S, parents=[{**PARENT, "name": "other"}])]):
         with pytest.raises(BrokenPromiseError, match=r"no HTTPRoute of Gateway istio-system/ingress is for a\.lab"):
-            ingress.http_routed(routes, REQUEST)
+            ingress.http_routed([*BASE, *routes], REQUEST)
 
 
 def told(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> str | None:
     """The outcome; None if it is UNKNOWN."""
-    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised(objects).expected
+    given = [] if any(o["kind"] == "Gateway" for o in objects) else BASE
+    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised([*given, *objects]).expected
     assert not found.broken
     if found.unknown:
         return None
@@ -128,13 +151,23 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
         ([route("a", s_if({"queryParams": [{"name": "q", "value": "1"}]}))], "HTTP 200"),
         ([route("a", s_if({"queryParams": [{"name": "q", "value": "2"}]}))], "HTTP 404"),
         ([route("a", s_if({"queryParams": [{"name": "q", "value": "[0-9]", "type": "RegularExpression"}]}))], "HTTP 200"),
-        ([route("a", TO_S, parents=[{**PARENT, "sectionName": "http"}])], None),
+        ([route("a", TO_S, parents=[{**PARENT, "sectionName": "l0"}])], "HTTP 200"),
+        ([route("a", TO_S), route("b", s_if(path("Exact", "/a")), parents=[{**PARENT, "sectionName": "l1"}])], "HTTP 200"),
+        ([route("a", TO_S, parents=[{**PARENT, "port": 80}])], "HTTP 200"),
+        ([route("a", TO_S), route("b", other_if(path("Exact", "/a")), parents=[{**PARENT, "port": 81}])], "HTTP 200"),
         ([route("a", TO_S, parents=[{**PARENT, "name": "other", "sectionName": "http"}, PARENT])], "HTTP 200"),
         ([route("a", TO_S), route("b", TO_OTHER, parents=[{"kind": "Service", "group": "", "name": "s"}])], "HTTP 200"),
+        # For one of these rules, Istio takes none of the route.
+        ([route("a", TO_S, {"matches": [path("Exact", "/b")], "filters": [{"type": "ExtensionRef"}]})], None),
+        ([route("a", TO_S, {"matches": [path("Exact", "/b")], "backendRefs": [{"name": "s.bookinfo", "port": 80}]})], None),
+        ([route("a", TO_S, {"matches": [path("Exact", "/b")], "backendRefs": [{"name": "s"}]})], None),
+        # What there is behind them.
+        ([route("a", {"backendRefs": [{"name": "s", "port": 81}]})], None),
         # Routes of other kinds are not modelled beside those, where they could apply.
         ([route("a", TO_S), {**route("g"), "kind": "GRPCRoute"}], None),
-        ([route("a", TO_S), {**route("g", hosts=["*.lab"]), "kind": "TLSRoute"}], None),
-        ([route("a", TO_S), {"kind": "TCPRoute", "metadata": NAMED, "spec": {"parentRefs": [PARENT]}}], None),
+        # A listener for HTTP has none of these.
+        ([route("a", TO_S), {**route("g", hosts=["*.lab"]), "kind": "TLSRoute"}], "HTTP 200"),
+        ([route("a", TO_S), {"kind": "TCPRoute", "metadata": NAMED, "spec": {"parentRefs": [PARENT]}}], "HTTP 200"),
         ([route("a", TO_S), {**route("g", hosts=["b.lab"]), "kind": "GRPCRoute"}], "HTTP 200"),
         ([route("a", TO_S), {**route("g", parents=[{**PARENT, "name": "other"}]), "kind": "GRPCRoute"}], "HTTP 200"),
     ],
@@ -230,7 +263,7 @@ A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": 
 )
 def test_shares_of_backends(rules: list[dict[str, Any]], shares: dict[str, float] | None) -> None:
     request = {**REQUEST, "uri": "/a", "answers": ("s", "t")}
-    found = ResponseCheck((), ingress.http_shared, {"call": request}).promised([route("r", *rules)]).expected
+    found = ResponseCheck((), ingress.http_shared, {"call": request}).promised([*BASE, route("r", *rules)]).expected
     assert found.broken == ()
     assert found.shares.get("call") == shares
     assert (shares is None) == bool(found.unknown)

@@ -19,6 +19,7 @@ from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed
 from loadtests.verdict import Expected
 from tests.unit import pods
+from tests.unit.entries.test_expected import entrances, sample
 from tests.unit.test_inputs import PROJECT
 
 SPLIT = Split("reviews", {"anonymous": {"port": 9080}}, "productpage")
@@ -94,11 +95,39 @@ def test_what_the_lab_sets_and_what_istio_installs_leaves_nothing_open() -> None
 )
 def test_a_setting_that_is_not_modelled_leaves_every_expectation_open(mesh: dict[str, Any], path: str) -> None:
     assert expected(mesh).unknown["anonymous"][0].startswith(f"MeshConfig istio: spec.{path}")
-    # Whatever is asked, unless it is modelled there.
+    # Whatever is asked.
     asked = entry.load("mtls-strict").question
     strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"})
-    unknown = asked.promised([strict, as_object(config_map(mesh))]).expected.unknown
-    assert (set(unknown) == set(asked.classes)) is (path != "enableAutoMtls")
+    unknown = asked.promised([strict, *sample("echo"), *entrances("echo"), as_object(config_map(mesh))]).expected.unknown
+    assert set(unknown) == set(asked.classes)
+
+
+VARIABLE = {"environmentVariables": {"ISTIO_META_DNS_CAPTURE": "true"}}
+INERT: dict[str, Any] = {
+    "concurrency": 1, "image": {"imageType": "debug"}, "selector": {"matchLabels": {"app": "reviews"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("namespace", "spec", "path"),
+    [
+        ("bookinfo", VARIABLE, "environmentVariables.ISTIO_META_DNS_CAPTURE"),
+        ("bookinfo", {**INERT, **VARIABLE}, "environmentVariables.ISTIO_META_DNS_CAPTURE"),
+        ("istio-system", VARIABLE, "environmentVariables.ISTIO_META_DNS_CAPTURE"),
+        ("bookinfo", {"new": 1}, "new"),
+        ("team", {**VARIABLE, "new": 1}, ""),
+        ("bookinfo", INERT, ""),
+        ("istio-system", {}, ""),
+    ],
+)
+def test_settings_of_proxies(namespace: str, spec: dict[str, Any], path: str) -> None:
+    made = [*objects({}), rule("ProxyConfig", "p", namespace, **spec)]
+    found = SPLIT.promised(made).expected
+    assert found.unknown == ({"anonymous": (f"ProxyConfig p: spec.{path}",)} if path else {})
+    # Whatever is asked.
+    there = [rule("ProxyConfig", "p", namespace.replace("bookinfo", "echo"), **spec), *sample("echo"), *entrances("echo")]
+    asked = entry.load("mtls-strict").question
+    assert set(asked.promised(there).expected.unknown) == (set(asked.classes) if path else set())
 
 
 def test_networks_are_not_modelled() -> None:
@@ -156,10 +185,14 @@ def test_unknown_hosts(mesh: dict[str, Any], allowed: bool) -> None:
 
 @pytest.mark.parametrize(("automatic", "outcome"), [(True, "HTTP 200"), (False, "HTTP 503")])
 def test_without_automatic_mutual_tls_a_sidecar_sends_plain_text(automatic: bool, outcome: str) -> None:
-    asked = entry.load("mtls-strict").question
-    strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"})
-    found = asked.promised([strict, as_object(config_map({"enableAutoMtls": automatic}))]).expected
-    assert found.shares["with a sidecar"] == {outcome: 1.0}
+    strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"}, selector={"matchLabels": {"app": "echo"}})
+    made = [strict, *sample("echo"), *entrances("echo"), as_object(config_map({"enableAutoMtls": automatic}))]
+    name = "with a sidecar"
+    assert entry.load("mtls-strict").question.promised(made).expected.shares[name] == {outcome: 1.0}
+    # Where it is for all pods, the gateway does not get to whoever makes the call either.
+    everywhere = {**strict, "spec": {"mtls": {"mode": "STRICT"}}}
+    found = entry.load("mtls-strict").question.promised([everywhere, *made[1:]]).expected
+    assert (name in found.unknown) is not automatic
 
 
 class Answering(Cluster):

@@ -350,17 +350,6 @@ def test_tokens(claims: dict[str, str] | None, sound: bool, status: int) -> None
     assert security.token_accepted(objects, request) == {f"HTTP {status}": 1.0}
 
 
-@pytest.mark.parametrize(
-    ("mode", "certificate", "outcome"),
-    [("SIMPLE", False, "HTTP 200"), ("MUTUAL", True, "HTTP 200"), ("MUTUAL", False, "the gateway refused the client")],
-)
-def test_handshakes(mode: str, certificate: bool, outcome: str) -> None:
-    server = {"port": {"number": 8443, "protocol": "HTTPS"}, "hosts": ["a.lab"], "tls": {"mode": mode}}
-    objects = [thing("Gateway", "secure", selector={"istio": "ingressgateway"}, servers=[server])]
-    request = {"host": "a.lab", "port": 8443, "certificate": certificate}
-    assert security.handshaken(objects, request) == {outcome: 1.0}
-
-
 MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}), "/send")}
 
 

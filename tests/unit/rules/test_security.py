@@ -10,6 +10,7 @@ import pytest
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, differences, generation
+from loadtests.samples.echo import through
 from loadtests.verdict import Expected
 
 CLIENT = "cluster.local/ns/echo/sa/client"
@@ -454,12 +455,63 @@ def gateway(
     ],
 )
 def test_servers_of_the_gateway(gateways: list[dict[str, Any]], refused: bool | None) -> None:
-    question = ResponseCheck(SECURITY, security.handshaken, {"call": {"host": "a.lab", "port": 8443, "certificate": False}})
-    found = question.promised(gateways).expected
+    found = secured(*gateways, BEHIND, routed())
     if refused is None:
         assert found.unknown["call"][0].startswith("Gateway a: spec.servers[0].tls")
     else:
         assert found.shares["call"] == {"the gateway refused the client" if refused else OK: 1.0}
+
+
+BEHIND = thing("Service", "s", ports=[{"name": "http", "port": 8080}])
+SECURED = {"host": "a.lab", "port": 8443, "to": {"app": "s", "namespace": "echo", "port": 8080}}
+
+
+def secured(*objects: dict[str, Any], certificate: bool = False) -> Expected:
+    request = {**SECURED, "certificate": certificate}
+    return ResponseCheck(SECURITY, security.handshaken, {"call": request}, namespace="echo").promised(objects).expected
+
+
+def test_who_shows_a_certificate_is_welcome() -> None:
+    assert secured(gateway("a", "MUTUAL"), BEHIND, routed(), certificate=True).shares == {"call": {OK: 1.0}}
+
+
+def routed(host: str = "s", **more: Any) -> dict[str, Any]:
+    """The rule behind the gateways."""
+    route = {"route": [{"destination": {"host": host}}], **more}
+    return thing("VirtualService", "v", hosts=["*"], gateways=["a", "b", "c"], http=[route])
+
+
+def of_destination(**policy: Any) -> dict[str, Any]:
+    return thing("DestinationRule", "d", host="s", trafficPolicy=policy)
+
+
+@pytest.mark.parametrize(
+    ("rules", "unknown"),
+    [
+        ([routed()], ""),
+        ([routed(name="r", retries={"attempts": 1})], ""),
+        ([routed(), of_destination(loadBalancer={"simple": "RANDOM"})], ""),
+        ([routed("other"), thing("Service", "other", ports=[{"port": 8080}])], "VirtualService v: spec.http[0].route"),
+        ([routed(redirect={"uri": "/x"})], "VirtualService v: spec.http[0].redirect"),
+        ([routed(fault={"abort": {"httpStatus": 503, "percentage": {"value": 1}}})], "VirtualService v: spec.http[0].fault"),
+        ([routed(rewrite={"uri": "/x"})], "VirtualService v: spec.http[0].rewrite"),
+        ([routed(), of_destination(tls={"mode": "DISABLE"})], "DestinationRule d: spec.trafficPolicy.tls.mode"),
+        ([routed(), thing("DestinationRule", "d", ROOT, host="s.echo.svc.cluster.local", trafficPolicy={"new": 1})],
+         "DestinationRule d: spec.trafficPolicy.new"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_requests_behind_the_gateways_tls(rules: list[dict[str, Any]], unknown: str) -> None:
+    found = secured(gateway("a", "SIMPLE"), BEHIND, *rules)
+    assert found.broken == ()
+    assert found.shares == ({} if unknown else {"call": {OK: 1.0}})
+    assert not unknown or found.unknown["call"][0].startswith(unknown)
+    # Whoever is refused sends no request.
+    assert secured(gateway("a", "MUTUAL"), BEHIND, *rules).shares == {"call": {"the gateway refused the client": 1.0}}
+
+
+def test_a_host_without_a_route_behind_the_gateways_tls_has_no_expectation() -> None:
+    for rules in ([], [thing("VirtualService", "v", hosts=["b.lab"], gateways=["a"], http=[{}])]):
+        assert secured(gateway("a", "SIMPLE"), BEHIND, *rules).broken == ("call: a.lab:8443 has no route for it",)
 
 
 def test_a_host_that_no_gateway_serves_has_no_expectation() -> None:
@@ -588,3 +640,62 @@ def test_an_authorizer_that_the_mesh_does_not_know_decides_nothing() -> None:
 def test_what_an_authorizer_of_the_gateway_decides_is_not_known() -> None:
     with pytest.raises(NotModelledError, match="AuthorizationPolicy a"):
         security.permitted([ECHO, policy("a", "CUSTOM", of=ROOT, **ANYBODY, **ASK)], {**CALL, "authorizers": {"x": 200}})
+
+
+ENTRANCE = thing(
+    "Gateway", "echo", selector={"istio": "ingressgateway"},
+    servers=[{"port": {"number": 8080, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+)  # fmt: skip
+FAULT = {"abort": {"httpStatus": 503, "percentage": {"value": 50}}}
+TO_CLIENT = {"route": [{"destination": {"host": "client"}}]}
+SERVED = [thing("Service", name, ports=[{"name": "http", "port": 8080}]) for name in ("client", "echo", "legacy")]
+WITH_CLIENT = [ENTRANCE, *SERVED, deployment(), deployment("client")]
+
+
+def entering(**route: Any) -> dict[str, Any]:
+    """The rule by which requests get to the client."""
+    return thing("VirtualService", "in", hosts=["client.lab.internal"], gateways=["echo"], http=[{**TO_CLIENT, **route}])
+
+
+def to_client(**policy: Any) -> dict[str, Any]:
+    return thing("DestinationRule", "d", host="client", trafficPolicy=policy)
+
+
+@pytest.mark.parametrize(
+    ("rules", "unknown"),
+    [
+        ([entering()], ""),
+        ([entering(), to_client(loadBalancer={"simple": "RANDOM"})], ""),
+        ([entering(fault=FAULT)], "VirtualService in: spec.http[0].fault"),
+        ([entering(timeout="1s")], "VirtualService in: spec.http[0].timeout"),
+        ([entering(route=[{"destination": {"host": "echo"}}])], "VirtualService in: spec.http[0].route"),
+        ([entering(), to_client(connectionPool={"tcp": {"maxConnections": 1}})], "DestinationRule d: spec.trafficPolicy"),
+        ([entering(), to_client(tls={"mode": "SIMPLE"})], "DestinationRule d: spec.trafficPolicy.tls.mode"),
+        ([entering(), thing("DestinationRule", "d", ROOT, host="client.echo.svc.cluster.local", trafficPolicy={"new": 1})],
+         "DestinationRule d: spec.trafficPolicy.new"),
+        ([entering(), policy("p", "DENY", **pods(app="client"), rules=[{"to": [{"operation": {"paths": ["/call/*"]}}]}])],
+         "what becomes of requests to client"),
+        ([entering(), policy("p", "DENY", **pods(app="client"), rules=[{"to": [{"operation": {"paths": ["/other"]}}]}])], ""),
+        # A rule for all pods is one for whoever makes the call as well.
+        ([entering(), policy("p", "ALLOW", rules=[{"from": [{"source": {"principals": [CLIENT]}}]}])],
+         "what becomes of requests to client"),
+    ],
+)  # fmt: skip
+def test_the_way_to_whoever_makes_the_call(rules: list[dict[str, Any]], unknown: str) -> None:
+    found = asked(*WITH_CLIENT, *rules, **through("client", "/call/echo/"))
+    assert found.broken == ()
+    assert found.shares == ({} if unknown else {"call": {OK: 1.0}})
+    assert not unknown or found.unknown["call"][0].startswith(unknown)
+
+
+def test_without_a_way_to_whoever_makes_the_call_there_is_no_expectation() -> None:
+    assert asked(*WITH_CLIENT, **through("client", "/")).broken == ("call: client.lab.internal:8080 has no route for it",)
+
+
+def test_policies_do_not_bind_a_pod_without_a_sidecar_that_makes_the_call() -> None:
+    made = thing("VirtualService", "in", hosts=["legacy.lab.internal"], gateways=["echo"],
+                 http=[{"route": [{"destination": {"host": "legacy"}}]}])  # fmt: skip
+    there = [ENTRANCE, *SERVED, deployment(), made]
+    denied = policy("p", "ALLOW", rules=[{"from": [{"source": {"principals": [CLIENT]}}]}])
+    legacy = {"principal": "", "caller": {"app": "legacy"}, **through("legacy", "/call/echo/")}
+    assert asked(*there, denied, **legacy).shares == {"call": {DENIED: 1.0}}

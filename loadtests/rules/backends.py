@@ -1,0 +1,107 @@
+"""Where a rule of a route of the Gateway API leads: its backends by their weights, as the ingress gateway reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadtests.rules import destinations
+from loadtests.rules.calls import Caller, Mesh
+from loadtests.rules.expectations import NotModelledError, Objects, Shares, namespace_of, of_kind, views_of
+from loadtests.rules.gateway_api import GROUP
+from loadtests.rules.hosts import long_name
+from loadtests.rules.promises import Request
+from loadtests.rules.view import View, title
+from loadtests.rules.workloads import INGRESS_GATEWAY, spec_of
+
+FILTERS = {
+    "HTTPRoute": ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "RequestMirror", "URLRewrite"),
+    "GRPCRoute": ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"),
+}
+"""Filters without which Istio would take none of a route."""
+CALLER = Caller(INGRESS_GATEWAY.namespace, INGRESS_GATEWAY.labels[0], all_labels=False)
+
+
+def refuse_invalid(route: View) -> None:
+    """Make sure that no rule of a route is one for which Istio takes none of the route.
+
+    :raises NotModelledError: if one may be
+    """
+    for rule in spec_of(route).get("rules") or []:
+        parts = [one for one in rule.data.get("filters") or [] if one["type"] not in FILTERS.get(route["kind"], ())]
+        if parts:
+            raise NotModelledError(f"{title(route)}: {rule.path_of('filters')}")
+        for backend in rule.data.get("backendRefs") or []:
+            named = "." in str(backend["name"]) and backend.get("kind", "Service") == "Service"
+            if backend.get("weight", 1) and (named or "port" not in backend):
+                raise NotModelledError(f"{title(route)}: {rule.path_of('backendRefs')}")
+
+
+def shares_of_backends(objects: Objects, route: View, backends: Sequence[View], request: Request) -> Shares:
+    """Share of each backend by its weight; none if no backend has any.
+
+    A service is known by its name, or, if it is not of the request's namespace, by ``namespace/name``.
+
+    :param request: ``answers``: services that are known to answer
+    :raises NotModelledError: if a backend is another one, is not there, may not be used, or has settings that are not modelled
+    """
+    weights: dict[str, int] = {}
+    hosts: dict[str, tuple[str, set[int]]] = {}
+    for backend in backends:
+        weight = int(backend.get("weight", 1))
+        if not weight:
+            backend.accept()
+            continue
+        if (backend.get("group", ""), backend.get("kind", "Service")) != ("", "Service"):
+            raise NotModelledError(f"{title(route)}: {backend.path_of('kind')}")
+        namespace, name = str(backend.get("namespace", namespace_of(route))), str(backend["name"])
+        if namespace != namespace_of(route) and not _is_granted(objects, route, namespace, name):
+            raise NotModelledError(
+                f"{title(route)}: {backend.path_of('namespace')}: no ReferenceGrant of {namespace} is for it"
+            )
+        known = name if namespace == request.get("namespace", namespace_of(route)) else f"{namespace}/{name}"
+        if known not in request["answers"]:
+            raise NotModelledError(f"{title(route)}: {backend.path_of('name')}")
+        if backend["port"] not in _ports(objects, namespace, name):
+            raise NotModelledError(
+                f"{title(route)}: {backend.path_of('port')}: there is no such Service, or it has no such port"
+            )
+        weights[known] = weights.get(known, 0) + weight
+        host = long_name(name, namespace, Mesh().domain)
+        hosts.setdefault(host, (namespace, set()))[1].add(int(backend["port"]))
+    _read_settings(objects, hosts)
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def _is_granted(objects: Objects, route: View, namespace: str, name: str) -> bool:
+    """Whether a ReferenceGrant of a namespace lets a route lead to a service there."""
+    given = (GROUP, route["kind"], namespace_of(route))
+    for grant in of_kind(objects, "ReferenceGrant"):
+        spec = grant["spec"]
+        asked = [(one.get("group", GROUP), one["kind"], one["namespace"]) for one in spec.get("from") or []]
+        to = [one.get("name") or name for one in spec.get("to") or [] if (one.get("group", ""), one["kind"]) == ("", "Service")]
+        if namespace_of(grant) == namespace and given in asked and name in to:
+            return True
+    return False
+
+
+def _ports(objects: Objects, namespace: str, name: str) -> set[int]:
+    """The ports of a Service; none if it is not there, or stands for another name."""
+    found = [o for o in of_kind(objects, "Service") if (namespace_of(o), o["metadata"]["name"]) == (namespace, name)]
+    return {int(port["port"]) for o in found for port in o["spec"].get("ports") or [] if "externalName" not in o["spec"]}
+
+
+def _read_settings(objects: Objects, hosts: dict[str, tuple[str, set[int]]]) -> None:
+    """Read the DestinationRules of the gateway's calls to several services; how pods are chosen has no bearing.
+
+    :param hosts: long name -> namespace and ports
+    """
+    rules = views_of(objects, "DestinationRule")
+    chosen = {host: destinations.rules_for(rules, host, CALLER, Mesh(), owner) for host, (owner, _) in hosts.items()}
+    used = [rule for some in chosen.values() for rule in some]
+    destinations.accept_others(rules, used)
+    for host, (_, ports) in hosts.items():
+        if len(ports) > 1 and chosen[host]:
+            raise NotModelledError(f"{title(chosen[host][0])}: spec.trafficPolicy for several ports of {host}")
+        found = destinations.settings(destinations.merged(chosen[host]), min(ports))
+        if "loadBalancer" in found:
+            found["loadBalancer"].accept()

@@ -1,0 +1,210 @@
+"""Listeners of one Gateway of the Gateway API: which of them bear on a request, and which routes are attached to them.
+
+As istiod translates them: every listener is a server of its own, and each route that it admits becomes a rule for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from loadtests.rules import hosts
+from loadtests.rules.calls import Mesh
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, namespace_of, views_of
+from loadtests.rules.gateway_api import GROUP, is_of_gateway_api
+from loadtests.rules.promises import Request
+from loadtests.rules.view import View, title
+from loadtests.rules.workloads import spec_of
+
+CLASS = "istio"
+ADDRESS = hosts.names_of(f"istio-ingressgateway.istio-system.svc.{Mesh().domain}", "istio-system", Mesh().domain)
+"""Names of the Service by which all requests of the load tests enter, as its own namespace may call it."""
+PORT = 80
+"""Of that Service, for requests in plain text."""
+KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute"), "TCP": ("TCPRoute",), "TLS": ("TLSRoute",)}
+"""Protocol of a listener -> kinds of routes that it may admit."""
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""The label of a namespace that is its name."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listener of a Gateway."""
+
+    gateway: View
+    view: View
+
+    @property
+    def port(self) -> int:
+        """Of the Service in front of the gateway's pods."""
+        return int(self.view["port"])
+
+    @property
+    def hostname(self) -> str:
+        """The host names that it serves, in lower case; '' for all."""
+        return str(self.view.get("hostname") or "").lower()
+
+    @property
+    def protocol(self) -> str:
+        """One of :data:`KINDS`, if it is modelled."""
+        return str(self.view["protocol"])
+
+    def path_of(self, field: str) -> str:
+        """How messages name one of its fields."""
+        return f"{title(self.gateway)}: {self.view.path_of(field)}"
+
+    def admits(self, route: View) -> bool:
+        """Whether it admits routes of a kind and namespace.
+
+        :raises NotModelledError: if that depends on labels of namespaces other than their name
+        """
+        allowed = self.view.get("allowedRoutes") or View({})
+        kinds = [(one.get("group", GROUP), one["kind"]) for one in allowed.get("kinds") or []]
+        of_kind = route["kind"] in KINDS.get(self.protocol, ()) and (not kinds or (GROUP, route["kind"]) in kinds)
+        namespaces = allowed.get("namespaces") or View({})
+        given = str(namespaces.get("from", "Same"))
+        if given == "Selector":
+            selector = namespaces.get("selector") or View({})
+            return _selects(selector, namespace_of(route), self.path_of("allowedRoutes.namespaces.selector")) and of_kind
+        if given not in ("All", "Same"):
+            raise NotModelledError(self.path_of("allowedRoutes.namespaces.from"))
+        namespaces.accept("selector")
+        return of_kind and (given == "All" or namespace_of(route) == namespace_of(self.gateway))
+
+
+def _selects(selector: View, namespace: str, path: str) -> bool:
+    """Whether a selector selects a namespace by its name.
+
+    :raises NotModelledError: if it asks for other labels
+    """
+    wanted = [(name, "In", [value]) for name, value in (selector.get("matchLabels") or {}).items()]
+    wanted += [(one["key"], one["operator"], list(one.get("values") or [])) for one in selector.get("matchExpressions") or []]
+    holds: dict[str, Callable[[list[str]], bool]] = {
+        "In": lambda values: namespace in values,
+        "NotIn": lambda values: namespace not in values,
+        "Exists": lambda values: True,
+        "DoesNotExist": lambda values: False,
+    }
+    if any(name != NAME_LABEL or operator not in holds for name, operator, _ in wanted):
+        raise NotModelledError(path)
+    return all(holds[operator](values) for _, operator, values in wanted)
+
+
+def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Listener]:
+    """The listeners of the request's Gateway on its port.
+
+    :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80
+    :raises BrokenPromiseError: if the Gateway is not in force, or does not listen there
+    :raises NotModelledError: if other pods may serve it, or what a listener does on that port is not modelled
+    """
+    namespace, name = request["gateway"]
+    named = [g for g in views_of(objects, "Gateway") if is_of_gateway_api(g) and g["metadata"]["name"] == name]
+    gateway = next((g for g in named if namespace_of(g) == namespace), None)
+    if gateway is None:
+        raise BrokenPromiseError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
+    _check_pods(gateway)
+    every = [Listener(gateway, view) for view in spec_of(gateway).get("listeners") or []]
+    ours = [one for one in every if one.port == request.get("port", PORT)]
+    for one in every:
+        if not any(one is other for other in ours):
+            one.view.accept()
+    if not ours:
+        raise BrokenPromiseError(f"Gateway {namespace}/{name} does not listen on port {request.get('port', PORT)}")
+    for one in ours:
+        if one.protocol != protocol:
+            raise NotModelledError(one.path_of("protocol"))
+        one.view.accept("name")
+    known = [one.hostname for one in ours]
+    if len({*known}) < len(known):
+        raise NotModelledError(ours[-1].path_of("hostname"))  # Istio takes the first of several, which others call a conflict
+    return ours
+
+
+def _check_pods(gateway: View) -> None:
+    """Make sure that the ingress gateway's pods serve a Gateway.
+
+    :raises NotModelledError: if others may
+    """
+    spec = spec_of(gateway)
+    if spec.get("gatewayClassName") != CLASS:
+        raise NotModelledError(f"{title(gateway)}: spec.gatewayClassName")
+    found = {
+        hosts.long_name(str(one["value"]), namespace_of(gateway), Mesh().domain)
+        for one in spec.get("addresses") or []
+        if one.get("type", "IPAddress") == "Hostname"
+    }
+    if not found & {*ADDRESS}:
+        raise NotModelledError(f"{title(gateway)}: spec.addresses")
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A route as one listener has it.
+
+    :param names: the host names for which it is there, in lower case: those that it and the listener have in common
+    """
+
+    route: View
+    listener: Listener
+    names: tuple[str, ...]
+
+
+def age(route: View) -> tuple[str, str, str]:
+    """The order in which istiod merges routes of the Gateway API; it compares names with a suffix of its own."""
+    metadata = route["metadata"]
+    return str(metadata.get("creationTimestamp") or ""), namespace_of(route), f"{metadata['name']}~"
+
+
+def attached(objects: Objects, kind: str, listeners: Sequence[Listener]) -> list[Attachment]:
+    """The routes of a kind that are attached to listeners of one Gateway, the oldest first; others have no bearing."""
+    found, named = [], list[Listener]()
+    for route in sorted(views_of(objects, kind), key=age):
+        parents = list(_parents(route, listeners[0].gateway))
+        meant = [one for one in listeners if any(_is_for(parent, one) for parent in parents)]
+        named += meant
+        ours = [one for one in meant if one.admits(route)]
+        if not ours:
+            spec_of(route).accept()
+            continue
+        names = [str(name).lower() for name in spec_of(route).get("hostnames") or ["*"]]
+        found += [Attachment(route, one, tuple(_common(names, one, listeners, kind))) for one in ours]
+    for one in listeners:
+        if not any(one is other for other in named):
+            one.view.accept("allowedRoutes")
+    return found
+
+
+def _parents(route: View, gateway: View) -> Iterator[View]:
+    """The parts of a route that attach it to a Gateway; the others have no bearing."""
+    wanted = (GROUP, "Gateway", namespace_of(gateway), gateway["metadata"]["name"])
+    for parent in spec_of(route).get("parentRefs") or []:
+        otherwise = (("group", GROUP), ("kind", "Gateway"), ("namespace", namespace_of(route)), ("name", ""))
+        if tuple(parent.get(key, value) for key, value in otherwise) == wanted:
+            yield parent
+        else:
+            parent.accept()
+
+
+def _is_for(parent: View, listener: Listener) -> bool:
+    """Whether a parent that names a Gateway means one of its listeners."""
+    section, port = parent.get("sectionName", ""), parent.get("port", 0)
+    return section in ("", listener.view["name"]) and port in (0, listener.port)
+
+
+def _common(names: Iterable[str], listener: Listener, beside: Sequence[Listener], kind: str) -> Iterator[str]:
+    """The host names that a route and a listener have in common, the narrower of each two."""
+    for name in names:
+        if not hosts.overlap(name, listener.hostname or "*"):
+            continue
+        if kind in KINDS["HTTP"] and _is_left_to_another(name, listener, beside):
+            continue
+        yield name if hosts.covers(listener.hostname or "*", name) else listener.hostname
+
+
+def _is_left_to_another(name: str, listener: Listener, beside: Sequence[Listener]) -> bool:
+    """Whether a listener beside one takes a route's host name, for it is the more specific one."""
+    own = listener.hostname
+    if own and not hosts.is_wildcard(own):
+        return False
+    others = [one.hostname for one in beside if one.hostname not in ("", own)]
+    return any(hosts.covers(other, name) for other in others if len(other) >= len(own))

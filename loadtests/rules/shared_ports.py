@@ -1,0 +1,80 @@
+"""What else may take what enters by a port of the ingress gateway's pods, beside the routes of one Gateway of the Gateway API.
+
+istiod merges all Gateways of one port, of either kind. They are looked at from outside, as plain data: what cannot apply has no
+bearing, whatever it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from loadtests.rules import hosts
+from loadtests.rules.calls import Call, Caller
+from loadtests.rules.expectations import NotModelledError, Objects, namespace_of, views_of
+from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
+from loadtests.rules.layers import MESH, gateway_name
+from loadtests.rules.listeners import Listener
+from loadtests.rules.registry import HTTP, PROTOCOLS
+from loadtests.rules.view import View, title, viewed
+from loadtests.rules.workloads import INGRESS_GATEWAY
+
+LABELS = INGRESS_GATEWAY.labels[0]
+
+
+def refuse_others(objects: Objects, listener: Listener, host: str, domain: str) -> None:
+    """Make sure that no route of another Gateway, and no VirtualService, may take what is for a host.
+
+    :param listener: one of those that the request enters by
+    :param host: that is asked for; ``*`` where no host is
+    :param domain: the host name of the route that takes it
+    :raises NotModelledError: if another one may
+    """
+    seen = viewed(objects)
+    ports = pod_ports(seen, INGRESS_GATEWAY.namespace, LABELS)
+    own = (namespace_of(listener.gateway), str(listener.gateway["metadata"]["name"]))
+    call = Call(host, listener.port, Caller(INGRESS_GATEWAY.namespace, LABELS))
+    refuse_for_gateway(seen, call, LABELS, ports, besides=own)
+    for gateway, server in _servers(seen, listener.port, ports):
+        served = [str(text).lower().rpartition("/")[2] for text in server.get("hosts") or []]
+        of_http = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and listener.protocol == "HTTP"
+        if (not of_http and any(hosts.overlap(name, host) for name in served)) or (
+            (server.get("tls") or {}).get("httpsRedirect") and _may_take(served, host, domain)
+        ):
+            raise NotModelledError(f"{title(gateway)}: spec.servers")
+        for rule, names in _rules(seen, gateway, served):
+            if _may_take(names, host, domain):
+                raise NotModelledError(f"{title(rule)}: spec.hosts")
+
+
+def _may_take(names: Iterable[str], host: str, domain: str) -> bool:
+    """Whether one of several host names covers a host, and is as specific as a route's."""
+
+    def rank(name: str) -> tuple[bool, int]:
+        return not hosts.is_wildcard(name), len(name)
+
+    return any(hosts.covers(name, host) and rank(name) >= rank(domain) for name in names)
+
+
+def _servers(objects: Sequence[View], port: int, ports: Mapping[int, int]) -> Iterator[tuple[View, Mapping[str, Any]]]:
+    """The servers of Istio's own Gateways that may have the same port of the same pods."""
+    for gateway in views_of(objects, "Gateway"):
+        if is_of_gateway_api(gateway):
+            continue
+        selector = gateway.data["spec"].get("selector") or {}
+        if any(LABELS.get(name, value) != value for name, value in selector.items()):
+            continue
+        for server in gateway.data["spec"].get("servers") or []:
+            number = int(server["port"]["number"])
+            if ports.get(number, number) == ports.get(port, port):
+                yield gateway, server
+
+
+def _rules(objects: Sequence[View], gateway: View, served: Sequence[str]) -> Iterator[tuple[View, list[str]]]:
+    """The VirtualServices of a Gateway, with the host names that they and a server have in common."""
+    wanted = f"{namespace_of(gateway)}/{gateway['metadata']['name']}"
+    for rule in views_of(objects, "VirtualService"):
+        spec = rule.data["spec"]
+        if wanted in {gateway_name(str(name), namespace_of(rule)) for name in spec.get("gateways") or [MESH]}:
+            names = [str(name).lower() for name in spec.get("hosts") or []]
+            yield rule, [n if hosts.covers(s, n) else s for s in served for n in names if hosts.overlap(s, n)]

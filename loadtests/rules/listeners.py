@@ -14,11 +14,11 @@ from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, O
 from loadtests.rules.gateway_api import GROUP, is_of_gateway_api
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import spec_of
+from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
 
 CLASS = "istio"
-ADDRESS = hosts.names_of(f"istio-ingressgateway.istio-system.svc.{Mesh().domain}", "istio-system", Mesh().domain)
-"""Names of the Service by which all requests of the load tests enter, as its own namespace may call it."""
+ADDRESS = hosts.long_name("istio-ingressgateway", ROOT_NAMESPACE, Mesh().domain)
+"""Of the Service by which all requests of the load tests enter."""
 PORT = 80
 """Of that Service, for requests in plain text."""
 KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute"), "TCP": ("TCPRoute",), "TLS": ("TLSRoute",)}
@@ -121,9 +121,9 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
 
 
 def _check_pods(gateway: View) -> None:
-    """Make sure that the ingress gateway's pods serve a Gateway.
+    """Make sure that the ingress gateway's pods serve a Gateway: Istio wants the whole name of a Service of its own namespace.
 
-    :raises NotModelledError: if others may
+    :raises NotModelledError: if others may, or none do
     """
     spec = spec_of(gateway)
     if spec.get("gatewayClassName") != CLASS:
@@ -133,7 +133,7 @@ def _check_pods(gateway: View) -> None:
         for one in spec.get("addresses") or []
         if one.get("type", "IPAddress") == "Hostname"
     }
-    if not found & {*ADDRESS}:
+    if ADDRESS not in found or namespace_of(gateway) != ROOT_NAMESPACE:
         raise NotModelledError(f"{title(gateway)}: spec.addresses")
 
 

@@ -130,6 +130,7 @@ def test_listeners_of_one_port(listeners: list[dict[str, Any]], routes: list[dic
         (gateway({}, address="istio-ingressgateway"), ADMITTED),
         (gateway({}, address=""), "Gateway ingress: spec.addresses"),
         (gateway({}, address="10.0.0.1"), "Gateway ingress: spec.addresses"),
+        (gateway({}, address="istio-ingressgateway.istio-system"), "Gateway ingress: spec.addresses"),
         (gateway({}, addresses=[{"value": DOOR}]), "Gateway ingress: spec.addresses"),
         (gateway({}, gatewayClassName="nginx"), "Gateway ingress: spec.gatewayClassName"),
         (
@@ -141,6 +142,13 @@ def test_listeners_of_one_port(listeners: list[dict[str, Any]], routes: list[dic
 )
 def test_the_gateway_itself(made: dict[str, Any], outcome: str) -> None:
     assert told(made, route("r", TO_S)) == outcome
+
+
+def test_a_gateway_of_another_namespace_than_its_service_is_served_by_nobody() -> None:
+    elsewhere = gateway({})
+    elsewhere["metadata"] = {**elsewhere["metadata"], "namespace": "bookinfo"}
+    led = route("r", TO_S, parents=[{"name": "ingress"}])
+    assert told(elsewhere, led, gateway=("bookinfo", "ingress")) == "Gateway ingress: spec.addresses"
 
 
 def grant(to: dict[str, Any] | None = None, namespace: str = "shop", **given: str) -> dict[str, Any]:

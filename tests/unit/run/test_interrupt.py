@@ -276,7 +276,7 @@ from tests.unit.entries.test_policy import BEFORE
 log, slow = open(sys.argv.pop(1), "w"), sys.argv.pop(1)
 def fails(verb, given):
     print(verb, flush=True, file=log)
-    time.sleep(0.3 if verb != "try" else 0.1)
+    time.sleep(0.1)
     return slow if verb == "create" and given["kind"] == "VirtualService" and given["spec"].get("weight") != 7 else ""
 cluster = rules_api.kept(*BEFORE, fails=fails)
 class Told(type(cluster)):

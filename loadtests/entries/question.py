@@ -14,26 +14,28 @@ from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError, path_of
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
+from loadtests.rules.authorization import OUTSIDE
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Objects, Rules
 from loadtests.rules.security import let_in
 from loadtests.rules.view import View
-from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
 from loadtests.verdict import MARGIN, Expected
 
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
 ROUTES = tuple(f"{kind.lower()}s.{gateway_api.GROUP}" for kind in gateway_api.ROUTES)
 """Routes of the Gateway API."""
-OUTBOUND = (
+LEADING = (
     "virtualservices.networking.istio.io",
     "destinationrules.networking.istio.io",
     "serviceentries.networking.istio.io",
     "sidecars.networking.istio.io",
     *ROUTES,
+    "gateways.networking.istio.io",
+    f"gateways.{gateway_api.GROUP}",
+    "services",
 )
-"""Kinds that bear on calls to hosts outside."""
-LEADING = (*OUTBOUND, "gateways.networking.istio.io", f"gateways.{gateway_api.GROUP}", "services")
 """Kinds that bear on which service a call goes to."""
 GRANTS = f"referencegrants.{gateway_api.GROUP}"
 BY_ROUTES = (*LEADING, GRANTS)
@@ -68,6 +70,21 @@ def enters(
     """
     pod = {"app": GATEWAY[1], "istio": "ingressgateway"}
     return Call(host, port, Caller(GATEWAY[0], pod, gateway, all_labels=False), uri, method, headers or {})
+
+
+def through(
+    gateway: str, host: str, app: str, uri: str, method: str = "GET", port: int = 8080, proxied: bool = True
+) -> dict[str, Any]:
+    """How a request that makes a pod call others gets there by the ingress gateway: a part of the request about that call.
+
+    :param gateway: ``namespace/name`` of the Gateway
+    :param app: name of the service that is requested, of the Gateway's namespace, and label ``app`` of its pods
+    :param port: of that service
+    :param proxied: whether its pods have sidecars
+    """
+    seen = {"principal": INGRESS_PRINCIPAL, "client": OUTSIDE, "authority": host, "uri": uri, "method": method}
+    called = {"namespace": gateway.partition("/")[0], "app": app, "port": port, "proxied": proxied}
+    return {"through": {**BY_GATEWAY, **seen, **called, "gateway": gateway}}
 
 
 @dataclass(frozen=True)

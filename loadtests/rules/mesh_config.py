@@ -23,8 +23,8 @@ INERT_IN_PROXIES = (
     "serviceCluster", "statsCompression", "terminationDrainDuration", "tracing",
 )  # fmt: skip
 """Likewise, of ``defaultConfig``."""
-INERT_IN_RULES = ("concurrency", "image", "selector")
-"""Likewise, of a ProxyConfig: whichever pods it is for. Its variables may be settings of the proxy, and stay unread."""
+INERT_IN_RULES = ("image", "selector")
+"""Likewise, of a ProxyConfig, whichever pods it is for. Its variables may be settings of the proxy, and stay unread."""
 DEFAULTS: Mapping[str, Sequence[Any]] = {
     "defaultDestinationRuleExportTo": (["*"],),
     "defaultServiceExportTo": (["*"],),
@@ -97,6 +97,9 @@ def read_proxies(objects: Sequence[View], namespace: str) -> None:
         if one["kind"] == PROXIES:
             near = str(one["metadata"].get("namespace", namespace)) in (namespace, Mesh().root_namespace)
             one["spec"].accept(*(INERT_IN_RULES if near else ()))
+            # Pods whose load balancers take turns say themselves how many threads do so; only a selector overrules that.
+            if not (one["spec"].data.get("selector") or {}).get("matchLabels"):
+                one["spec"].accept("concurrency")
 
 
 def accept_retries(retries: View) -> None:

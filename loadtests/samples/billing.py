@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import OUTBOUND, ResponseCheck
+from loadtests.entries.question import LEADING, ResponseCheck, through
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import reached
@@ -44,11 +44,15 @@ def sent_to_msgd(cluster: Cluster) -> int:
     return int(cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/received/load")["received"])
 
 
+TO_SVCA = through("billing/billing", HOST, "svca", PAY)
+"""How a payment enters; a part of requests about calls that follow from it."""
 TO_SVCB = Call("svcb:8080", 8080, Caller("billing", {"app": "svca"}, all_labels=False), "/notify/load")
-TO_MSGD = {"call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send")}
+TO_MSGD: dict[str, Any] = {
+    "call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send"), **TO_SVCA,
+}  # fmt: skip
 MSGD_REACHED = ResponseCheck(
     namespace="billing",
-    kinds=OUTBOUND,
+    kinds=LEADING,
     promise=reached,
     classes={"pay": TO_MSGD},
     server=sent_to_msgd,

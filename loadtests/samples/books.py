@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loadtests.clients.http import Fetch, status
-from loadtests.entries.question import OUTBOUND, ResponseCheck
+from loadtests.entries.question import LEADING, ResponseCheck, through
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import book_fetched
 
@@ -21,9 +21,17 @@ def call_received(response: Any) -> str:
 
 BOOK_FETCHED = ResponseCheck(
     namespace="books",
-    kinds=OUTBOUND,
+    kinds=LEADING,
     promise=book_fetched,
-    classes={"details": {"call": TO_API, "address": "api.books.svc.cluster.local", "plain": 8080, "secure": 8443}},
+    classes={
+        "details": {
+            "call": TO_API,
+            "address": "api.books.svc.cluster.local",
+            "plain": 8080,
+            "secure": 8443,
+            **through("books/volumes", "volumes.lab.internal", "details", "/details/0", port=9080),
+        }
+    },
 )
 """Whether details gets a book from the external API, and how its sidecar calls it."""
 FETCH = Fetch("/details/0", "volumes.lab.internal", label=call_received)

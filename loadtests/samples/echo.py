@@ -10,6 +10,7 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.clients.websocket import Exchanged
+from loadtests.entries import question
 from loadtests.entries.question import SECURITY, ResponseCheck, enters
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_server_tls
@@ -47,13 +48,8 @@ def from_outside(uri: str) -> dict[str, Any]:
 
 
 def through(app: str, uri: str, method: str = "GET") -> dict[str, Any]:
-    """How a request that makes a pod call others gets there: a part of the request about that call.
-
-    :param app: client, auditor, or legacy, which has no sidecar
-    """
-    seen = {"principal": INGRESS_PRINCIPAL, "client": OUTSIDE, "authority": f"{app}.lab.internal", "uri": uri, "method": method}
-    called = {"namespace": "echo", "app": app, "port": 8080, "proxied": app != "legacy"}
-    return {"through": {**BY_GATEWAY, **seen, **called, "gateway": GATEWAY}}
+    """How a request gets to client, auditor, or legacy, which has no sidecar: see :func:`question.through`."""
+    return question.through(GATEWAY, f"{app}.lab.internal", app, uri, method, proxied=app != "legacy")
 
 
 def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:

@@ -15,6 +15,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 import grpc
 import grpc.experimental.gevent
 
+from loadtests.entries.question import through
 from loadtests.rules.calls import Call, Caller
 from loadtests.verdict import ERROR
 
@@ -22,6 +23,12 @@ SAY_HELLO = Call(
     "greeter:50051", 50051, Caller("greeter", {"app": "caller"}, all_labels=False), "/helloworld.Greeter/SayHello", "POST"
 )
 """A call that caller makes."""
+
+
+def through_caller(uri: str) -> dict[str, Any]:
+    """How a request gets to caller."""
+    return through("greeter/caller", "greeter.lab.internal", "caller", uri)
+
 
 # Use the sample's own message definitions.
 _spec = importlib.util.spec_from_file_location("hello", Path(__file__).parents[2] / "samples/greeter/src/hello.py")

@@ -13,9 +13,7 @@ QUESTION = ResponseCheck(
     namespace="billing",
     kinds=ROUTING,
     promise=by_gateway,
-    classes={
-        "pay": {"call": TO_MSGD["call"], "by": "istio-egressgateway.istio-system.svc.cluster.local", "entering": ENTERING}
-    },
+    classes={"pay": {**TO_MSGD, "by": "istio-egressgateway.istio-system.svc.cluster.local", "entering": ENTERING}},
     proxies=(("billing", ""), GATEWAY, EGRESS),
 )
 TRAFFIC = {"pay": paid(PAY, path_taken)}

@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.retries import grpc_timed_out
-from loadtests.samples.greeter import SAY_HELLO, in_time
+from loadtests.samples.greeter import SAY_HELLO, in_time, through_caller
 
 SECONDS = {"at once": 0, "late": 3}
 
@@ -12,7 +12,10 @@ QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=grpc_timed_out,
     about_time=True,
-    classes={name: {"call": SAY_HELLO, "seconds": seconds} for name, seconds in SECONDS.items()},
+    classes={
+        name: {"call": SAY_HELLO, "seconds": seconds, **through_caller(f"/ask/late-{seconds}")}
+        for name, seconds in SECONDS.items()
+    },
 )
 TRAFFIC = {
     name: Fetch(f"/ask/late-{seconds}", "greeter.lab.internal", label=in_time, timed=True) for name, seconds in SECONDS.items()

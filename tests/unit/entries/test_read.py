@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import BY_ROUTES, OUTBOUND, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
+from loadtests.entries.question import BY_ROUTES, LEADING, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.rules import egress, ingress, promises, security
@@ -220,7 +220,7 @@ def test_a_host_outside_that_another_namespace_registers_for_itself_has_no_beari
     ours = thing("ServiceEntry", "x", hosts=["x.lab"], ports=port, resolution="DNS")
     theirs = thing("ServiceEntry", "x", "team", hosts=["x.lab"], ports=port, endpoints=[{"address": "y"}], exportTo=["."])
     request = {"call": Call("x.lab", 80, Caller("bookinfo", {"app": "a"}, all_labels=False), "/send")}
-    found = ResponseCheck(OUTBOUND, egress.reached, {"call": request}).read(there(ours, theirs))
+    found = ResponseCheck(LEADING, egress.reached, {"call": request}).read(there(ours, theirs))
     assert found.expected.shares == {"call": {"HTTP 200": 1.0}}
 
 

@@ -103,9 +103,7 @@ def test_a_setting_that_is_not_modelled_leaves_every_expectation_open(mesh: dict
 
 
 VARIABLE = {"environmentVariables": {"ISTIO_META_DNS_CAPTURE": "true"}}
-INERT: dict[str, Any] = {
-    "concurrency": 1, "image": {"imageType": "debug"}, "selector": {"matchLabels": {"app": "reviews"}},
-}  # fmt: skip
+INERT: dict[str, Any] = {"image": {"imageType": "debug"}, "selector": {"matchLabels": {"app": "reviews"}}}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +113,8 @@ INERT: dict[str, Any] = {
         ("bookinfo", {**INERT, **VARIABLE}, "environmentVariables.ISTIO_META_DNS_CAPTURE"),
         ("istio-system", VARIABLE, "environmentVariables.ISTIO_META_DNS_CAPTURE"),
         ("bookinfo", {"new": 1}, "new"),
+        ("bookinfo", {"concurrency": 2}, ""),
+        ("bookinfo", {**INERT, "concurrency": 2}, "concurrency"),
         ("team", {**VARIABLE, "new": 1}, ""),
         ("bookinfo", INERT, ""),
         ("istio-system", {}, ""),

@@ -69,6 +69,7 @@ SET = {
 DEFAULTS = {
     **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON", "VERBOSE"), ""),
     **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
+    **dict.fromkeys(("NAMESPACE", "PLAN", "CONFIRM", "METHODS", "TOTAL", "SECONDS"), ""),
     "LAB": "istio-lab",
     "INVENTORY": "kind",
     "ENTRY": "reviews-80-20",
@@ -380,6 +381,26 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
     return status or call.run("scripts/load-ui.sh", more=variables)
 
 
+def judge(call: Call) -> int:
+    """Judge the rules of a namespace, or print what would be asked."""
+    call.need_lab()
+    given = call.given
+    if not given["NAMESPACE"]:
+        raise RefusedError(accept("NAMESPACE", "", "a namespace in the mesh, as in NAMESPACE=shop"))
+    try:
+        gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
+    except (OSError, ValueError):
+        gateway = ""
+    options = {name: given[name] for name in ("NAMESPACE", "CONFIRM", "METHODS", "RATE", "TOTAL", "SECONDS") if given[name]}
+    words = [f"--{name.lower()}={value}" for name, value in options.items()]
+    words += ["--plan"] if given["PLAN"] else []
+    words += [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}", f"--results={call.state / 'judged'}"]
+    if given["PLAN"]:
+        return call.python("-m", "loadtests.judge", *words)
+    with call.lock():
+        return call.python("-m", "loadtests.judge", *words)
+
+
 def apply_policy(call: Call) -> int:
     """Apply an entry's rules."""
     with call.lock() as held:
@@ -512,6 +533,9 @@ TASKS = {
             "",
         ),
         "verify": Verb("Judge every entry and write one report", verify, ""),
+        "judge": Verb(
+            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; METHODS= RATE= CONFIRM=)", judge
+        ),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),
         "latency": Verb(

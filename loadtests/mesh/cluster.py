@@ -48,7 +48,11 @@ def _failed(asked: str, error: Exception) -> ClusterError:
     return ClusterError(f"{asked}: {type(error).__name__}: {why[:200]}")
 
 
-VERSIONS = {"networking.istio.io/envoyfilters": "v1alpha3", "networking.istio.io/proxyconfigs": "v1beta1"}
+VERSIONS = {
+    "extensions.istio.io/wasmplugins": "v1alpha1",
+    "networking.istio.io/envoyfilters": "v1alpha3",
+    "networking.istio.io/proxyconfigs": "v1beta1",
+}
 """API versions that are not v1, by group and plural."""
 
 

@@ -94,7 +94,7 @@ def given_to(rules: Sequence[Rule], gateway: str, namespace: str) -> list[Rule]:
 def branches_for(rule: Rule, rules: Sequence[Rule], call: Call, gateway: str) -> list[Branch]:
     """The routes of a rule that the caller's proxy gets, up to one that takes everything."""
     found = []
-    for branch in _branches(rule, rules):
+    for branch in branches_of(rule, rules):
         if branch.condition is not None and not is_for(branch.condition, call, gateway):
             continue
         found.append(branch)
@@ -144,7 +144,8 @@ def accept_others(rules: Sequence[Rule], taken: Branch | None) -> None:
                     match.accept()
 
 
-def _branches(rule: Rule, rules: Sequence[Rule]) -> Iterator[Branch]:
+def branches_of(rule: Rule, rules: Sequence[Rule]) -> Iterator[Branch]:
+    """The HTTP routes of a rule with each of their conditions, whichever proxies get them."""
     for view in rule.item["spec"].get("http", []):
         part = rule.part(view)
         conditions = [part.below(match) for match in view.get("match", [])]
@@ -192,11 +193,11 @@ def _contradict(inner: Part, outer: Part) -> bool:
     """Whether a delegate's condition is not within one of the route that leads to it, as istiod compares them."""
     one, other = inner.view, outer.view
     for key in ("uri", "scheme", "method", "authority"):
-        if key in one and key in other and not _narrower(one[key], other[key]):
+        if key in one and key in other and not is_narrower(one[key], other[key]):
             return True
     for key in ("headers", "withoutHeaders", "queryParams"):
         mine, theirs = one.get(key) or {}, other.get(key) or {}
-        if any(name in theirs and not _narrower(mine[name], theirs[name]) for name in mine):
+        if any(name in theirs and not is_narrower(mine[name], theirs[name]) for name in mine):
             return True
     if bool(one.get("ignoreUriCase")) != bool(other.get("ignoreUriCase")):
         return True
@@ -212,7 +213,7 @@ def _contradict(inner: Part, outer: Part) -> bool:
     )
 
 
-def _narrower(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+def is_narrower(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Whether a StringMatch is within another one; expressions are within nothing."""
     (kind, value), (other_kind, other_value) = (next(iter(m.items()), ("", "")) for m in (one, other))
     if other_kind == "exact":

@@ -1,0 +1,227 @@
+"""Judges the rules that apply to a namespace: ``python -m loadtests.judge --kubeconfig FILE --namespace shop [--plan]``.
+
+Exit status: 0 if every part of the rules that the plan names has passed, 1 for FAIL or if the command was refused, else 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from loadtests import ending
+from loadtests.entries import question
+from loadtests.judge import probes, rights, shown
+from loadtests.judge.checks import Plan
+from loadtests.judge.plan import plan_for
+from loadtests.judge.reach import PART_OF, PROBES, SAFE, Settings
+from loadtests.judge.session import Bounds, Door, Session, World, with_gaps
+from loadtests.mesh import propagation, versions, writes
+from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
+from loadtests.reports import report, terminal
+from loadtests.rules import mesh_config
+from loadtests.rules.calls import Caller, Mesh
+from loadtests.rules.expectations import addresses_of, is_running, namespace_of, of_kind, placed, state
+from loadtests.rules.view import viewed
+from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.verdict import MARGIN, Outcome, Verdict
+
+KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
+"""All kinds that a plan looks at."""
+SYSTEM = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE, PROBES)
+MOST_RATE, MOST_REQUESTS, MOST_SECONDS = 200.0, 50_000, 1800
+
+
+class RefusedError(Exception):
+    """The command was refused; the message is one line. Nothing was sent or changed."""
+
+
+def main() -> int:
+    """The exit status."""
+    options = _options()
+    try:
+        return _judge(options)
+    except RefusedError as error:
+        print(f"{error}; nothing was sent", file=sys.stderr)
+        return 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--namespace", required=True)
+    parser.add_argument("--plan", action="store_true", help="print the plan, and send nothing")
+    parser.add_argument("--confirm", default="", help="the namespace once more, if the lab did not create it")
+    parser.add_argument("--methods", default=",".join(SAFE), help="methods that may be sent, with commas between")
+    parser.add_argument("--rate", default="", help="requests per second")
+    parser.add_argument("--total", default="", help="requests in all, at the most")
+    parser.add_argument("--seconds", default="", help="seconds of sending, at the most")
+    parser.add_argument("--gateway", default="", help="URL of the ingress gateway")
+    parser.add_argument("--results", type=Path, required=True, help="folder for reports")
+    return parser.parse_args()
+
+
+def _number(name: str, text: str, otherwise: float, most: float) -> float:
+    """:raises RefusedError: if it is none, or too large."""
+    try:
+        number = float(text or otherwise)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= most:
+        raise RefusedError(f"{name}: {text!r} was given; accepted: a number above 0, at most {most:g}")
+    return number
+
+
+def _bounds(options: argparse.Namespace) -> Bounds:
+    kept = Bounds()
+    return Bounds(
+        _number("RATE", options.rate, kept.rate, MOST_RATE),
+        int(_number("TOTAL", options.total, kept.total, MOST_REQUESTS)),
+        int(_number("SECONDS", options.seconds, kept.seconds, MOST_SECONDS)),
+    )
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found or not all(re.fullmatch(r"[A-Z]+", name) for name in found):
+        raise RefusedError(f"METHODS: {text!r} was given; accepted: methods in capitals with commas between, as in GET,POST")
+    return found
+
+
+def _namespace(cluster: Cluster, name: str) -> Mapping[str, Any]:
+    """:raises RefusedError: if it cannot be judged."""
+    if name in SYSTEM or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise RefusedError(f"NAMESPACE: {name!r} was given; accepted: a namespace of services, and none of the system")
+    _need(cluster, [rights.Right("get", "namespaces")])
+    try:
+        return cluster.ask(f"/api/v1/namespaces/{name}")
+    except RefusedByServerError as error:
+        if error.code != 404:
+            raise
+        raise RefusedError(f"NAMESPACE: there is no namespace {name} in this cluster; accepted: one that exists") from error
+
+
+def _need(cluster: Cluster, wanted: list[rights.Right]) -> None:
+    """:raises RefusedError: naming the rights that this account lacks."""
+    if lacking := rights.missing(cluster, wanted):
+        raise RefusedError(f"this account may not {', nor '.join(map(str, lacking))}; accepted: an account that may")
+
+
+def _judge(options: argparse.Namespace) -> int:
+    cluster = Cluster(options.kubeconfig, options.namespace)
+    bounds, methods = _bounds(options), _methods(options.methods)
+    labels = _namespace(cluster, options.namespace)["metadata"].get("labels", {})
+    shared = [kind for kind in KINDS if kind not in question.WORKLOADS]
+    _need(cluster, [rights.Right("list", kind) for kind in shared])
+    _need(cluster, [rights.Right("list", kind, options.namespace) for kind in KINDS if kind in question.WORKLOADS])
+    objects = question.rules_in(cluster, KINDS).objects
+    if not any(propagation.has_proxy(pod) for pod in of_kind(objects, "Pod") if is_running(pod)):
+        raise RefusedError(f"NAMESPACE: no running pod of {options.namespace} has a sidecar; accepted: a namespace in the mesh")
+    door = _door(cluster, options.gateway)
+    settings = Settings(options.namespace, methods, _entrance() if door is not None else None)
+    plan = plan_for(objects, settings)
+    if not plan.checks and not plan.gaps:
+        raise RefusedError(f"NAMESPACE: there are no rules for {options.namespace}; accepted: a namespace with rules of Istio")
+    if options.plan:
+        print("\n".join(shown.lines_of(plan, bounds)))
+        return 0
+    if not PART_OF.items() <= labels.items() and options.confirm != options.namespace:
+        given = f"{options.confirm!r} was given" if options.confirm else f"{options.namespace} is not the lab's"
+        raise RefusedError(f"CONFIRM: {given}; accepted: CONFIRM={options.namespace}, once you have seen the plan (PLAN=1)")
+    _ready_to_send(cluster, plan, door, objects)
+    injecting = {name: str(labels[name]) for name in probes.INJECTING if name in labels}
+
+    def look() -> tuple[str, dict[str, Mapping[str, str]]]:
+        now = question.rules_in(cluster, KINDS).objects
+        return _state(now, plan_for(now, settings), options.namespace), _pods(now, options.namespace)
+
+    used = door if any(check.by_gateway for check in plan.checks) else None
+    return _run(Session(World(cluster, Mesh().domain, injecting, used, look), plan, bounds), options)
+
+
+def _state(objects: list[dict[str, Any]], plan: Plan, namespace: str) -> str:
+    """Changes when a rule does that bears on the plan."""
+    near = placed(objects, namespace)
+    return state(near, namespace, plan.expected)
+
+
+def _pods(objects: list[dict[str, Any]], namespace: str) -> dict[str, Mapping[str, str]]:
+    pods = [pod for pod in of_kind(objects, "Pod") if namespace_of(pod, namespace) == namespace and is_running(pod)]
+    return {address: pod["metadata"].get("labels", {}) for pod in pods for address in addresses_of(pod)}
+
+
+def _entrance() -> Caller:
+    """The pods of the lab's own gateway."""
+    return Caller(question.GATEWAY[0], {"app": question.GATEWAY[1], "istio": "ingressgateway"}, all_labels=False)
+
+
+def _door(cluster: Cluster, url: str) -> Door | None:
+    """The lab's own gateway; None where it has none."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return None
+    namespace, app = question.GATEWAY
+    pods = [pod for spot, pod in propagation.proxies_of(cluster, [(namespace, app)]) if spot == namespace]
+    return Door(parts.hostname, parts.port or 80, namespace, tuple(pods)) if pods else None
+
+
+def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: list[dict[str, Any]]) -> None:
+    """:raises RefusedError: if a run cannot be made or observed."""
+    if setting := mesh_config.log_setting_of(viewed(objects)):
+        raise RefusedError(f"meshConfig.{setting} is set, and requests are found in access logs of Istio's default format only")
+    if not plan.checks:
+        return
+    _need(cluster, rights.to_send([door.namespace] if door is not None else []))
+    if probes.is_ours(cluster) is False:
+        label = "=".join(*PART_OF.items())
+        raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")
+
+
+_cleaning: list[Callable[[], None]] = []
+"""What removes all that this process has made."""
+
+
+def _run(session: Session, options: argparse.Namespace) -> int:
+    folder, plan = options.results / options.namespace, session.plan
+    report.write_void(folder, options.namespace, report.UNFINISHED)
+    total = sum(check.requests for check in plan.checks)
+    print(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s", flush=True)
+    _cleaning.append(session.clean)
+    running: Mapping[str, str] = {}
+    try:
+        verdict = session.conduct() if plan.checks else session.judge()
+        running = versions.running(session.world.cluster, [(options.namespace, "")])
+    except ClusterError as error:
+        verdict = Verdict(Outcome.VOID, (str(error),))
+    try:
+        session.clean()
+    except ClusterError as error:
+        verdict = Verdict(Outcome.VOID, (*verdict.reasons, f"namespace {PROBES} is left: {error}"), verdict.classes)
+    _cleaning.clear()
+    verdict = with_gaps(verdict, plan.gaps)
+    unseen = (f"not part of the verdict: {', '.join(plan.unseen)}",) if plan.unseen else ()
+    facts = report.facts_of(
+        options.namespace, session.started or time.time(), 0, MARGIN, session.state, running, (*session.tally.remarks, *unseen)
+    )
+    report.write(folder, verdict, facts)
+    terminal.show(Console(highlight=False), json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")
+    for reason in (*verdict.reasons, *facts.remarks):
+        print(f"  {reason}")
+    return verdict.outcome.exit_code
+
+
+def _clean() -> None:
+    for one in _cleaning:
+        one()
+
+
+if __name__ == "__main__":
+    sys.exit(ending.guarded(main, clean=_clean))

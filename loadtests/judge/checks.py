@@ -1,0 +1,79 @@
+"""What a plan consists of: routes with their requests, and what there are none for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loadtests.rules.calls import Call
+from loadtests.rules.fates import Fate
+from loadtests.verdict import MARGIN, Expected, Outcome, judge_class
+
+MOST = 100_000
+"""Requests above which nobody estimates."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One route, and requests that it takes.
+
+    :param name: how messages name the route
+    :param calls: sent in turn; all have the same fate
+    :param fate: what is expected to become of them
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    fate: Fate
+
+    @property
+    def by_gateway(self) -> bool:
+        """Whether its requests enter by a gateway."""
+        return self.calls[0].caller.gateway is not None
+
+    @property
+    def requests(self) -> int:
+        """About how many a verdict needs if the mesh does what the rules say: no less than one for each call."""
+        return max(needed(self.fate.shares), len(self.calls))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A part of the rules that no request is sent for.
+
+    :param where: kind, name and path of the field
+    :param outcome: FAIL if the rules themselves are wrong, else UNKNOWN
+    """
+
+    where: str
+    why: str
+    outcome: Outcome = Outcome.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to ask, and what cannot be judged.
+
+    :param unseen: fields that apply to what is asked, and that the verdict is not about
+    """
+
+    namespace: str
+    checks: tuple[Check, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> Expected:
+        """The expectation of all checks; gaps are no part of it."""
+        return Expected({check.name: check.fate.shares for check in self.checks})
+
+
+def needed(shares: Mapping[str, float]) -> int:
+    """About how many requests a verdict on shares needs if they are true."""
+    n = 40
+    while n < MOST:
+        counts = {outcome: round(share * n) for outcome, share in shares.items()}
+        if judge_class("", shares, counts, Expected({"": shares}, MARGIN)).outcome is Outcome.PASS:
+            break
+        n = n * 9 // 8
+    return n

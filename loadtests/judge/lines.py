@@ -1,0 +1,122 @@
+"""What a request's line in the access log of the caller's proxy, together with the answer, says about where it went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loadtests.judge.checks import Check
+from loadtests.rules.fates import abort_outcome, delayed_outcome, destination_outcome, direct_outcome, redirect_outcome
+from loadtests.verdict import ERROR
+
+LINE = re.compile(
+    r'^\[\S+\] "\S+ \S+ \S+" (?P<status>\d+) (?P<flags>\S+) (?P<details>.+?) \S+ "[^"]*" \S+ \S+ (?P<milliseconds>\d+) \S+ '
+    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "[^"]*" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$'
+)
+"""A line of Istio's default format."""
+ANSWERED = ("via_upstream", "response_timeout", "upstream_per_try_timeout")
+"""What is logged where a request has reached its destination, whatever came of it there."""
+EARLY = 0.05
+"""By how many seconds a delay may seem shorter than it is."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client got.
+
+    :param status: 0 without an answer; ``text`` then says why
+    """
+
+    status: int
+    location: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of an access log.
+
+    :param cluster: of the upstream: ``outbound|9080|v2|reviews.shop.svc.cluster.local``; ``-`` if there was none
+    :param host: address of the upstream, with its port
+    """
+
+    status: int
+    flags: frozenset[str]
+    details: str
+    seconds: float
+    cluster: str
+    host: str
+
+
+def lines_by_mark(log: str, prefix: str) -> dict[str, Line]:
+    """The lines of requests that carry a mark, by it.
+
+    :param prefix: what marks begin with
+    """
+    found = {}
+    for text in log.splitlines():
+        if prefix in text and (line := LINE.match(text)):
+            mark = next((line[name] for name in ("id", "agent") if line[name].startswith(prefix)), "")
+            found[mark] = Line(
+                int(line["status"]), frozenset(line["flags"].split(",")), line["details"], int(line["milliseconds"]) / 1000,
+                line["cluster"], line["host"],
+            )  # fmt: skip
+    found.pop("", None)
+    return found
+
+
+def destination_of(cluster: str, domain: str) -> str:
+    """The outcome of a request to an upstream cluster; '' if it is none of a service."""
+    parts = cluster.partition(";")[0].split("|")
+    if len(parts) != 4 or not parts[1].isdecimal():
+        return ""
+    return destination_outcome(parts[3], int(parts[1]), parts[2], domain)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is known of where requests may arrive.
+
+    :param namespace: that is judged
+    :param pods: labels of its pods, by address
+    """
+
+    namespace: str
+    domain: str
+    pods: Mapping[str, Mapping[str, str]]
+
+
+def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) -> tuple[str, str]:
+    """The outcome of a request, and in words why it is an error; '' if it is none.
+
+    :param line: None if the proxy logged none
+    """
+    if line is None:
+        return ERROR, answer.text if not answer.status else f"HTTP {answer.status}, of which the proxy logged nothing"
+    if answer.status != line.status:
+        return ERROR, f"{f'HTTP {answer.status}' if answer.status else answer.text}, where the proxy logged HTTP {line.status}"
+    outcome = _outcome(check, answer, line, ground)
+    if outcome == ERROR:
+        return ERROR, f"HTTP {line.status} {line.details.partition('{')[0]}"
+    if "DI" not in line.flags:
+        return outcome, ""
+    late = check.fate.delay if line.seconds >= check.fate.delay - EARLY else line.seconds
+    return delayed_outcome(outcome, late), ""
+
+
+def _outcome(check: Check, answer: Answer, line: Line, ground: Ground) -> str:
+    if "FI" in line.flags:
+        return abort_outcome(line.status)
+    if line.details == "direct_response":
+        return redirect_outcome(line.status, answer.location) if answer.location else direct_outcome(line.status, answer.text)
+    if line.details == "route_not_found":
+        return "HTTP 404 without a route"
+    if line.details.partition("{")[0] not in ANSWERED:
+        return ERROR
+    name = destination_of(line.cluster, ground.domain)
+    place, address = check.fate.places.get(name), line.host.rpartition(":")[0].strip("[]")
+    # Of pods of other namespaces, nothing is known but the destination.
+    if place is None or place.namespace != ground.namespace or not place.labels:
+        return name or f"upstream {line.cluster}"
+    return name if place.labels.items() <= ground.pods.get(address, {}).items() else f"{name}, but at another pod ({address})"

@@ -1,0 +1,84 @@
+"""What to ask of the rules of a namespace, worked out from the rules alone: pure functions, which send nothing.
+
+Each route gets requests that it takes and no earlier one does. They are constructed from its conditions; that the route takes
+them is then read from all rules, as for any other call. What no request is found for is a gap, and never left out silently.
+"""
+
+from __future__ import annotations
+
+from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.reach import Seen, Settings
+from loadtests.judge.routes import checks_of
+from loadtests.rules import hosts
+from loadtests.rules.expectations import Objects, namespace_of, placed
+from loadtests.rules.fates import policies_unseen
+from loadtests.rules.gateway_api import is_of_gateway_api, parents_of
+from loadtests.rules.mesh_config import mesh_of
+from loadtests.rules.registry import services_of
+from loadtests.rules.view import View, title, viewed
+from loadtests.rules.virtual import Rule, rules_of
+from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.verdict import Outcome
+
+NOT_PLANNED = (
+    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Ingress", "AuthorizationPolicy", "PeerAuthentication",
+    "RequestAuthentication", "ServiceEntry", "Sidecar", "EnvoyFilter", "Telemetry", "WasmPlugin",
+)  # fmt: skip
+"""Kinds of rules for which no requests are planned yet."""
+
+
+def plan_for(objects: Objects, settings: Settings) -> Plan:
+    """Plan for the rules of a namespace, and for those of others that are for its services."""
+    whole = placed(objects, settings.namespace)
+    views = viewed(whole)
+    mesh = mesh_of(views)
+    seen = Seen(whole, mesh, tuple(services_of(views, mesh.domain)), tuple(rules_of(views, mesh)), settings)
+    found = [one for rule in seen.rules if _concerns(rule, seen) for one in checks_of(rule, seen)]
+    checks = [one for one in found if isinstance(one, Check)]
+    gaps = [one for one in found if isinstance(one, Gap)]
+    gaps += [_not_planned(o) for o in views if _is_not_planned(o, settings.namespace)]
+    gaps += _delegates_without_root(seen)
+    unseen = [path for check in checks for path in check.fate.unseen]
+    unseen += policies_unseen(views, settings.namespace) if checks else ()
+    unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in views if _is_not_planned(o, ROOT_NAMESPACE)]
+    return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)))
+
+
+def _concerns(rule: Rule, seen: Seen) -> bool:
+    """Whether a rule is of the namespace, for one of its services, or leads to one."""
+    suffix = f".{seen.settings.namespace}.svc.{seen.mesh.domain}"
+    destinations = [
+        hosts.long_name(str(one["destination"]["host"]), rule.namespace, seen.mesh.domain)
+        for kind in ("http", "tcp", "tls")
+        for route in rule.item.data["spec"].get(kind) or []
+        for one in route.get("route") or []
+    ]
+    ours = rule.namespace == seen.settings.namespace or any(name.endswith(suffix) for name in (*rule.names, *destinations))
+    return bool(rule.names) and ours
+
+
+def _is_not_planned(item: View, namespace: str) -> bool:
+    if item["kind"] not in NOT_PLANNED and not (item["kind"] == "Gateway" and is_of_gateway_api(item)):
+        return False
+    parents = parents_of(item) if item["kind"].endswith("Route") else ()
+    return namespace_of(item) == namespace or any(parent[2] == namespace for parent, _ in parents)
+
+
+def _not_planned(item: View) -> Gap:
+    return Gap(f"{title(item)}: spec", "no requests are planned for this kind yet")
+
+
+def _delegates_without_root(seen: Seen) -> list[Gap]:
+    """Delegates of the namespace that no rule leads to."""
+    named = {
+        (str(route["delegate"].get("namespace") or namespace_of(rule.item)), str(route["delegate"].get("name", "")))
+        for rule in seen.rules
+        for route in rule.item.data["spec"].get("http") or []
+        if route.get("delegate")
+    }
+    return [
+        Gap(f"{rule.title}: spec.http", "it has no hosts, and no VirtualService delegates to it", Outcome.FAIL)
+        for rule in seen.rules
+        if not rule.names and rule.namespace == seen.settings.namespace
+        if (rule.namespace, str(rule.item["metadata"]["name"])) not in named
+    ]

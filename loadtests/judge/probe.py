@@ -1,0 +1,52 @@
+"""Sends requests and tells what came back: a program of Python's standard library only, which runs wherever there is a Python.
+
+It reads one batch a line from standard input, and writes one line for each: the answers in the order of the requests. It ends
+with its input.
+
+A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}], ...]}``, an answer
+``[status, location, text]``; without an answer, the status is 0 and the text says why.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+SECONDS = 40
+"""How long a request may take; no rule that is planned for delays one longer."""
+CHARACTERS = 500
+"""How much of an answer is read."""
+AT_ONCE = 64
+
+
+def ask(due: float, request: list[Any]) -> list[Any]:
+    """One request on a connection of its own."""
+    address, port, method, path, headers = request
+    time.sleep(max(0.0, due - time.monotonic()))
+    connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
+    try:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        text = answer.read(CHARACTERS).decode(errors="replace")
+        return [answer.status, answer.getheader("Location", ""), text]
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return [0, "", f"{type(error).__name__}: {error}"]
+    finally:
+        connection.close()
+
+
+def main() -> None:
+    """Answer batches until there is no more input."""
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        for line in sys.stdin:
+            batch = json.loads(line)
+            start = time.monotonic()
+            dues = [start + number / batch["rate"] for number, _ in enumerate(batch["requests"])]
+            print(json.dumps(list(pool.map(ask, dues, batch["requests"]))), flush=True)

@@ -1,0 +1,151 @@
+"""From where requests for a rule can come in: from a probe in the mesh, or by a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loadtests.rules import hosts
+from loadtests.rules.calls import Call, Caller, Mesh
+from loadtests.rules.expectations import NotModelledError, namespace_of
+from loadtests.rules.gateway_api import is_of_gateway_api
+from loadtests.rules.layers import MESH
+from loadtests.rules.registry import EVERYBODY, HTTP, SNIFFED, Service, of_kind
+from loadtests.rules.view import viewed
+from loadtests.rules.virtual import Rule
+
+PROBES = "istio-lab-judge"
+"""Namespace of the pods that send."""
+PROBE = "istio-lab-probe"
+"""Label ``app`` of those pods, unless a rule is for callers with another one."""
+PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
+"""The lab's label, which those pods have as well."""
+AGENT = "istio-lab-judge"
+"""User agent of requests from the mesh, where no rule asks for another one."""
+ANY_HOST = "judge.istio-lab.internal"
+"""What is asked for where a rule is for all hosts."""
+MARKED = frozenset(("x-request-id",))
+"""Headers that carry the run's mark in requests from the mesh."""
+MARKED_OUTSIDE = frozenset(("user-agent",))
+"""The same for requests by a gateway, which gives each request an identifier of its own."""
+SAFE = ("GET", "HEAD")
+PLAIN = ("HTTP", "HTTP2")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a plan may use.
+
+    :param namespace: whose rules are planned for
+    :param methods: that may be sent
+    :param entrance: the pods of the gateway that requests may enter by; None if there is none
+    """
+
+    namespace: str
+    methods: tuple[str, ...] = SAFE
+    entrance: Caller | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The rules as a plan looks at them.
+
+    :param services: all hosts that istiod knows
+    :param rules: all VirtualServices
+    """
+
+    objects: list[Mapping[str, Any]]
+    mesh: Mesh
+    services: tuple[Service, ...]
+    rules: tuple[Rule, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Start:
+    """What requests to one port begin with.
+
+    :param authorities: that may be asked for, the usual one first
+    """
+
+    call: Call
+    authorities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """By what requests for a rule come in.
+
+    :param gateway: ``mesh``, or ``namespace/name`` of a Gateway
+    :param starts: host -> one for each port that may be asked; none if nothing has that name
+    """
+
+    gateway: str
+    starts: Mapping[str, tuple[Start, ...]]
+
+
+def entrance_of(rule: Rule, gateway: str, seen: Seen) -> Entrance:
+    """How requests reach a rule by one of its gateways.
+
+    :raises NotModelledError: if the lab has no way there; the message says why
+    """
+    return _from_mesh(rule, seen) if gateway == MESH else _from_outside(rule, gateway, seen)
+
+
+def _from_mesh(rule: Rule, seen: Seen) -> Entrance:
+    if not {EVERYBODY, PROBES} & rule.export:
+        raise NotModelledError(f"spec.exportTo does not include namespace {PROBES}, where requests are sent from")
+    starts: dict[str, tuple[Start, ...]] = {}
+    for name in rule.names:
+        for service in _services_for(name, seen):
+            starts[service.host] = _to_service(service)
+        if not hosts.is_wildcard(name):
+            starts.setdefault(name, ())
+    return Entrance(MESH, starts)
+
+
+def _services_for(name: str, seen: Seen) -> list[Service]:
+    """The services of the cluster that a host of a rule stands for; of a wildcard, those of the namespace."""
+    of_cluster = [s for s in seen.services if s.of_kubernetes]
+    if not hosts.is_wildcard(name):
+        return [s for s in of_cluster if s.host == name]
+    return [s for s in of_cluster if s.namespace == seen.settings.namespace and hosts.covers(name, s.host)]
+
+
+def _to_service(service: Service) -> tuple[Start, ...]:
+    """A start for each port that may carry HTTP, those first that are named so."""
+    caller = Caller(PROBES, {"app": PROBE, **PART_OF})
+    ports = sorted(port for port, spoken in service.ports.items() if spoken in (HTTP, SNIFFED))
+    return tuple(
+        Start(
+            Call(service.host, port, caller, headers={"user-agent": AGENT}, varied=MARKED),
+            (service.host,) if port == 80 else (f"{service.host}:{port}", service.host),
+        )
+        for port in sorted(ports, key=lambda port: service.ports[port] != HTTP)
+    )
+
+
+def _from_outside(rule: Rule, gateway: str, seen: Seen) -> Entrance:
+    entrance = seen.settings.entrance
+    every = [g for g in of_kind(viewed(seen.objects), "Gateway") if not is_of_gateway_api(g)]
+    item = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == gateway), None)
+    if item is None:
+        raise NotModelledError(f"there is no Gateway {gateway}")
+    spec = item.data["spec"]
+    if entrance is None or entrance.has(spec.get("selector") or {}) is not True:
+        raise NotModelledError(f"the lab has no way in by the pods that Gateway {gateway} selects")
+    servers = [int(s["port"]["number"]) for s in spec.get("servers") or [] if str(s["port"].get("protocol")).upper() in PLAIN]
+    if not servers:
+        raise NotModelledError(f"Gateway {gateway} has no server for plain HTTP")
+    caller = replace(entrance, gateway=gateway)
+
+    def start(name: str, port: int) -> Start:
+        return Start(Call(_one_of(name), port, caller, varied=MARKED_OUTSIDE), (_one_of(name),))
+
+    return Entrance(gateway, {name: tuple(start(name, port) for port in servers) for name in rule.names})
+
+
+def _one_of(name: str) -> str:
+    """A host that a name stands for."""
+    return ANY_HOST if name == "*" else f"judge{name[1:]}" if hosts.is_wildcard(name) else name

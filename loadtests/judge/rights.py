@@ -1,0 +1,63 @@
+"""Whether this account may do what a plan or a run needs, as the API server says before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from loadtests.judge.reach import PROBES
+from loadtests.mesh.cluster import Cluster
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+@dataclass(frozen=True)
+class Right:
+    """One of them.
+
+    :param resource: as kubectl names it, with a subresource behind a slash: ``pods/log``
+    :param namespace: '' for all of them
+    """
+
+    verb: str
+    resource: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.verb} {self.resource} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
+
+
+def to_send(doors: Iterable[str]) -> list[Right]:
+    """What a run needs besides reading rules.
+
+    :param doors: namespaces of gateways by which requests enter
+    """
+    inside = [
+        Right("create", "pods", PROBES), Right("create", "pods/exec", PROBES), Right("get", "pods/log", PROBES),
+        Right("get", "pods/proxy", PROBES), Right("create", "pods/portforward", PROBES),
+        Right("create", "telemetries.telemetry.istio.io", PROBES), Right("patch", "envoyfilters.networking.istio.io", PROBES),
+    ]  # fmt: skip
+    both = [Right("create", "namespaces"), Right("delete", "namespaces")]
+    return both + inside + [Right("get", "pods/log", namespace) for namespace in doors]
+
+
+def missing(cluster: Cluster, wanted: Iterable[Right]) -> list[Right]:
+    """The rights that this account does not have.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    return [right for right in wanted if not _has(cluster, right)]
+
+
+def _has(cluster: Cluster, right: Right) -> bool:
+    name, _, subresource = right.resource.partition("/")
+    plural, _, group = name.partition(".")
+    attributes = {
+        "verb": right.verb, "resource": plural, "group": group, "subresource": subresource, "namespace": right.namespace,
+    }  # fmt: skip
+    body = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }  # fmt: skip
+    return bool(cluster.write("POST", REVIEWS, body)["status"]["allowed"])

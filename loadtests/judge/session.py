@@ -1,0 +1,266 @@
+"""One run: requests in rounds until each route has a verdict, or what the run may spend is spent."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from loadtests.judge import probes
+from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
+from loadtests.judge.probes import Request, Sender
+from loadtests.judge.reach import PROBES
+from loadtests.mesh import observed, propagation
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules.calls import Call
+from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
+
+ROUND = 200
+"""Requests of one route in one round, at the most."""
+PROPAGATION_SECONDS = 30.0
+LATE_SECONDS = 10.0
+"""A line that is not in the log by then does not come."""
+EDITED = "a rule was edited, or labels of pods changed, during the run"
+COUNTERS = "the probe's counters"
+COUNTED = re.compile(
+    r'^envoy_cluster_upstream_rq_(total|retry)\{[^}]*cluster_name="(outbound\|[^"]+)"[^}]*\}\s+(\d+)', re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a run may spend.
+
+    :param rate: requests per second
+    :param total: requests
+    :param seconds: for all of them
+    """
+
+    rate: float = 50.0
+    total: int = 10_000
+    seconds: int = 300
+
+
+@dataclass(frozen=True)
+class Door:
+    """A gateway's address on this machine's side, and its pods, whose logs tell what became of requests.
+
+    :param pods: names
+    """
+
+    address: str
+    port: int
+    namespace: str = ""
+    pods: tuple[str, ...] = ()
+
+
+@dataclass
+class Tally:
+    """What came of the requests so far."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    errors: dict[str, Counter[str]] = field(default_factory=dict)
+    """Check -> why requests are errors."""
+    statuses: dict[str, Counter[int]] = field(default_factory=dict)
+    """Check -> statuses that clients got from destinations."""
+    reached: Counter[str] = field(default_factory=Counter)
+    """Requests from the mesh by destination, by the log."""
+
+    def add(self, check: Check, answer: Answer, line: Line | None, ground: Ground) -> None:
+        """Add one request."""
+        outcome, why = outcome_of(check, answer, line, ground)
+        self.counts.setdefault(check.name, Counter())[outcome] += 1
+        if why:
+            self.errors.setdefault(check.name, Counter())[why] += 1
+        if line is not None and line.details.partition("{")[0] in ANSWERED:
+            self.statuses.setdefault(check.name, Counter())[line.status] += 1
+            if not check.by_gateway:
+                self.reached[destination_of(line.cluster, ground.domain)] += 1
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was answered, and what went wrong, by check."""
+        found = []
+        for name in self.counts:
+            told = [f"HTTP {status}: {n}" for status, n in sorted(self.statuses.get(name, {}).items()) if status >= 400]
+            told += [f"{why}: {n}" for why, n in self.errors.get(name, Counter()).most_common(3)]
+            found += [f"{name} was answered {', '.join(told)}"] if told else []
+        return tuple(found)
+
+
+def request_of(call: Call, mark: str, door: Door | None) -> Request:
+    """A call as it is sent, with its mark."""
+    path = f"{call.uri}?{urlencode(call.query)}" if call.query else call.uri
+    if door is None:
+        return call.name, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}
+    return door.address, door.port, call.method, path, {"Host": call.host, **call.headers, "user-agent": mark}
+
+
+def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, int]], left: int) -> list[tuple[Check, Call]]:
+    """The requests of the next round: those of routes without a verdict, by turns.
+
+    :param left: how many may still be sent
+    """
+    found: list[list[tuple[Check, Call]]] = []
+    still = {one.name: one.still_needed for one in verdict.classes if one.outcome is Outcome.INCONCLUSIVE}
+    for check in plan.checks:
+        if check.name in still:
+            sent = sum(counts.get(check.name, {}).values())
+            wanted = min(ROUND, max(still[check.name], len(check.calls)) if sent else check.requests)
+            found.append([(check, check.calls[(sent + number) % len(check.calls)]) for number in range(wanted)])
+    turns = [one[number] for number in range(ROUND) for one in found if number < len(one)]
+    return turns[: max(left, 0)]
+
+
+@dataclass(frozen=True)
+class World:
+    """What a run needs to know of the cluster.
+
+    :param injecting: labels by which pods of the namespace get a sidecar
+    :param door: None if no request enters by a gateway
+    :param look: what is there now: its state, which changes when a rule does, and labels of the namespace's pods by address
+    """
+
+    cluster: Cluster
+    domain: str
+    injecting: Mapping[str, str]
+    door: Door | None
+    look: Callable[[], tuple[str, Mapping[str, Mapping[str, str]]]]
+
+
+class Session:
+    """A run for one plan."""
+
+    def __init__(self, world: World, plan: Plan, bounds: Bounds) -> None:
+        """Nothing is started or sent."""
+        self.world, self.plan, self.bounds = world, plan, bounds
+        self.tally, self.void, self.sent, self.started = Tally(), list[str](), 0, 0.0
+        self.state, pods = world.look()
+        self._pods = dict(pods)
+        self._run = f"lab-{uuid.uuid4().hex[:12]}"
+        self._callers = probes.callers_of([call.caller for check in plan.checks for call in check.calls])
+        self._senders: dict[str, Sender] = {}
+
+    @property
+    def _inside(self) -> Cluster:
+        return replace(self.world.cluster, namespace=PROBES)
+
+    def judge(self, compared: Mapping[str, Mapping[str, int]] | None = None) -> Verdict:
+        """The verdict at this moment, but for the gaps.
+
+        :param compared: what other sources have counted
+        """
+        counts = {name: dict(line) for name, line in self.tally.counts.items()}
+        views = dict.fromkeys(compared or {}, self._comparable(self.tally.reached))
+        return judge(self.plan.expected, Observed(counts, sources=compared or {}, views=views, void=tuple(self.void)))
+
+    def conduct(self) -> Verdict:
+        """Start the probes, send, and say what came of it; the probes are left to :meth:`clean`.
+
+        :raises ClusterError: if the cluster does not answer, or refuses
+        """
+        self._start()
+        before = self._counters()
+        self.started = time.time()
+        verdict = self.judge()
+        while (batch := next_round(self.plan, verdict, self.tally.counts, self.bounds.total - self.sent)) and not self.void:
+            self._send(batch)
+            verdict = self.judge()
+            state, pods = self.world.look()
+            self._pods |= pods
+            if state != self.state:
+                self.void.append(EDITED)
+            if time.time() - self.started > self.bounds.seconds:
+                break
+        counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
+        return self.judge({COUNTERS: self._comparable(counted)} if self._callers else None)
+
+    def clean(self) -> None:
+        """End all that sends, and delete the probes.
+
+        :raises ClusterError: if the cluster does not answer
+        """
+        for sender in self._senders.values():
+            sender.stop()
+        if self._callers:
+            probes.remove(self.world.cluster)
+
+    def _start(self) -> None:
+        if self._callers:
+            probes.start(self.world.cluster, self._callers, self.world.injecting)
+            late = propagation.wait(self._inside, self.state, [(PROBES, "")], PROPAGATION_SECONDS)
+            if late:
+                raise ClusterError("; ".join(late))
+        self._senders = {name: Sender(self.world.cluster, name) for name in self._callers}
+        if any(check.by_gateway for check in self.plan.checks):
+            self._senders[""] = Sender(None)
+
+    def _sender_of(self, call: Call) -> str:
+        """Name of the pod that sends a call; '' for this machine."""
+        if call.caller.gateway is not None:
+            return ""
+        return next(name for name, labels in self._callers.items() if labels == call.caller.labels)
+
+    def _send(self, batch: Sequence[tuple[Check, Call]]) -> None:
+        """Send a round, and count what came of it."""
+        since = datetime.fromtimestamp(time.time() - 2, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        marked = [(f"{self._run}-{self.sent + number}", check, call) for number, (check, call) in enumerate(batch)]
+        self.sent += len(batch)
+        answers: dict[str, Answer] = {}
+        for name, sender in self._senders.items():
+            ours = [(mark, call) for mark, _, call in marked if self._sender_of(call) == name]
+            requests = [request_of(call, mark, self.world.door if not name else None) for mark, call in ours]
+            if requests:
+                answers |= zip((mark for mark, _ in ours), sender.send(requests, self.bounds.rate), strict=True)
+        lines = self._lines(since, {mark for mark, answer in answers.items() if answer.status})
+        ground = Ground(self.plan.namespace, self.world.domain, self._pods)
+        for mark, check, _ in marked:
+            self.tally.add(check, answers[mark], lines.get(mark), ground)
+        if unlogged := [mark for mark, answer in answers.items() if answer.status and mark not in lines]:
+            self.void.append(f"the proxies have logged nothing of {len(unlogged)} requests that were answered")
+
+    def _lines(self, since: str, wanted: set[str]) -> dict[str, Line]:
+        """The lines of a round's requests, once all of them are there or late."""
+        until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
+        door = self.world.door
+        pods = [(PROBES, name) for name in self._senders if name]
+        pods += [(door.namespace, pod) for pod in door.pods] if door is not None and "" in self._senders else []
+        while not wanted <= found.keys() and time.monotonic() < until:
+            time.sleep(observed.LOG_FLUSH_SECONDS)
+            for namespace, pod in pods:
+                found |= lines_by_mark(probes.log_of(self.world.cluster, namespace, pod, since), self._run)
+        return found
+
+    def _counters(self) -> dict[str, int]:
+        """First tries of requests to each destination, as the probes' proxies count them."""
+        counted: Counter[str] = Counter()
+        for pod in self._callers:
+            for kind, cluster, n in COUNTED.findall(self._inside.proxy_metrics(pod)):
+                if name := destination_of(cluster, self.world.domain):
+                    counted[name] += int(n) if kind == "total" else -int(n)
+        return dict(counted)
+
+    def _comparable(self, counted: Mapping[str, int]) -> dict[str, int]:
+        """Counts of destinations that get no copies: those are counted likewise."""
+        copied = {name for check in self.plan.checks for name in check.fate.copied}
+        return {name: n for name, n in counted.items() if n and name not in copied}
+
+
+def with_gaps(verdict: Verdict, gaps: Sequence[Gap]) -> Verdict:
+    """A verdict with the parts of the rules that were not asked, each as a class of its own: the worst outcome counts."""
+    missing = tuple(ClassVerdict(gap.where, gap.outcome, 0, 0, 0.0, 0, (), f"{gap.where}: {gap.why}") for gap in gaps)
+    reasons = tuple(one.reason for one in missing)
+    order = (Outcome.VOID, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNKNOWN, Outcome.PASS)
+    asked = [verdict.outcome] if verdict.classes or verdict.outcome is Outcome.VOID else []
+    outcome = min((*asked, *(gap.outcome for gap in gaps)), key=order.index)
+    told = verdict.reasons if asked else ()
+    failed = tuple(one.reason for one in missing if one.outcome is Outcome.FAIL)
+    first = failed if outcome is Outcome.FAIL else ()
+    rest = tuple(reason for reason in reasons if reason not in first)
+    return Verdict(outcome, (*first, *told, *rest), (*verdict.classes, *missing), verdict.sources)

@@ -1,0 +1,46 @@
+"""A plan in words, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+from loadtests.judge.checks import Check, Plan
+from loadtests.judge.reach import AGENT, PROBES
+from loadtests.judge.session import Bounds
+from loadtests.reports.terminal import percent
+from loadtests.rules.calls import Call
+
+
+def lines_of(plan: Plan, bounds: Bounds) -> list[str]:
+    """What would be asked, from where, how often, and what cannot be judged."""
+    total = sum(check.requests for check in plan.checks)
+    found = [
+        f"Plan for namespace {plan.namespace}: {len(plan.checks)} checks, about {total} requests, "
+        f"{total / bounds.rate:.0f} s at {bounds.rate:g} requests/s; at most {bounds.total} requests, {bounds.seconds} s"
+    ]
+    for check in plan.checks:
+        found += ["", *_lines(check)]
+    for title, entries in (
+        ("Cannot be judged:", [f"{gap.where}: {gap.why} ({gap.outcome})" for gap in plan.gaps]),
+        ("In effect, but not part of the verdict:", list(plan.unseen)),
+    ):
+        found += ["", title, *(f"  {entry}" for entry in entries)] if entries else []
+    return found
+
+
+def _lines(check: Check) -> Iterator[str]:
+    yield check.name
+    for call in check.calls:
+        yield f"  {_words(call)}"
+    expected = ", ".join(f"{outcome} {percent(share)}" for outcome, share in check.fate.shares.items())
+    yield f"  expected: {expected}; about {check.requests} requests"
+
+
+def _words(call: Call) -> str:
+    """``GET http://reviews.shop.svc.cluster.local:9080/, end-user: jason, from the mesh``."""
+    query = f"?{urlencode(call.query)}" if call.query else ""
+    headers = [f"{name}: {value}" for name, value in call.headers.items() if (name, value) != ("user-agent", AGENT)]
+    labels = ", ".join(f"{name}={value}" for name, value in call.caller.labels.items() if "/" not in name)
+    source = f"by Gateway {call.caller.gateway}" if call.caller.gateway else f"from a pod {labels} in namespace {PROBES}"
+    return ", ".join((f"{call.method} http://{call.host}{call.uri}{query}", *headers, source))

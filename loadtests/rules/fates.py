@@ -1,0 +1,190 @@
+"""What becomes of a call, outcome by outcome, as the access log of the caller's proxy tells: for rules of services of any kind.
+
+Other expectations are about answers of samples that the lab knows. Here nothing is known of the service that answers, so an
+outcome says where a request went, or what the proxy did instead: ``reviews.shop:9080 v2``, ``HTTP 500 injected``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from loadtests.rules.actions import direct_response_of, fault_of, read_headers, redirect_of, rewrite_of, timeout_of
+from loadtests.rules.asked import Asked, answered_by, route_of
+from loadtests.rules.calls import Call, Destination, Fault
+from loadtests.rules.expectations import NotModelledError, Shares
+from loadtests.rules.layers import Layers
+from loadtests.rules.routing import Sent, accept_inert, send
+from loadtests.rules.view import View, title
+
+CHARACTERS = 60
+"""How much of a direct response's text an outcome has."""
+UNSEEN = (
+    "corsPolicy", "headers", "mirror", "mirrorPercent", "mirrorPercentage", "mirrors", "retries", "rewrite", "timeout",
+)  # fmt: skip
+"""Fields of a route that do not change where a request goes first: outcomes do not show whether they have an effect."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Pods that a destination's calls reach.
+
+    :param labels: that the Service and the subset select; empty where endpoints are not found by labels
+    """
+
+    namespace: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a call.
+
+    :param delay: seconds by which a fault delays the share of requests that it hits
+    :param places: by outcome, where a destination's calls end
+    :param copied: destinations that get copies, as outcomes name them
+    :param unseen: fields that outcomes do not show, as messages name them
+    """
+
+    shares: Shares
+    delay: float = 0.0
+    places: Mapping[str, Place] = field(default_factory=dict)
+    copied: frozenset[str] = frozenset()
+    unseen: tuple[str, ...] = ()
+
+
+def destination_outcome(host: str, port: int, subset: str, domain: str) -> str:
+    """A request that reached a destination: ``reviews.shop:9080 v2``."""
+    return f"{host.removesuffix(f'.svc.{domain}')}:{port} {subset}".rstrip()
+
+
+def redirect_outcome(status: int, to: str) -> str:
+    """A redirect by the proxy."""
+    return f"HTTP {status} to {to}"
+
+
+def direct_outcome(status: int, body: str) -> str:
+    """A direct response of the proxy."""
+    return f"HTTP {status} by the proxy: {' '.join(body.split())[:CHARACTERS]}".rstrip(": ")
+
+
+def abort_outcome(status: int) -> str:
+    """A fault's abort."""
+    return f"HTTP {status} injected"
+
+
+def delayed_outcome(outcome: str, seconds: float) -> str:
+    """A request that a fault has delayed."""
+    return f"{outcome} after {seconds:g} s"
+
+
+def fate_of(objects: Sequence[View], call: Call) -> Fate:
+    """What becomes of a call that a route of a VirtualService takes.
+
+    :raises BrokenPromiseError: if no route takes it, a rule is looked past, or a destination is not there
+    :raises NotModelledError: naming the field that is not modelled
+    """
+    asked = route_of(objects, call)
+    sent = _answered_by(asked)
+    accept_inert(asked.taken)
+    if (own := _own_answer(asked, call)) is not None:
+        return Fate({own: 1.0})
+    fault = _fault_of(asked.route)
+    unseen, domain = _unseen(asked, call), asked.taken.world.mesh.domain
+    copied = frozenset(destination_outcome(m.host, m.port, m.subset, domain) for m in send(asked.taken).mirrors)
+    outcomes: Shares = {}
+    places: dict[str, Place] = {}
+    for to in sent.destinations:
+        if to.share:
+            name = destination_outcome(to.host, to.port, to.subset, domain)
+            outcomes[name] = outcomes.get(name, 0.0) + to.share
+            places[name] = _place(sent, to)
+    shares = _with_fault(outcomes, fault)
+    return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen)
+
+
+def _answered_by(asked: Asked) -> Sent:
+    """Where the calls go. Mutual TLS of the mesh changes nothing for destinations with a sidecar; without one, calls fail.
+
+    :raises NotModelledError: if a destination is outside the cluster
+    """
+    sent = answered_by(asked)
+    for host, service in sent.services.items():
+        if not service.of_kubernetes:
+            raise NotModelledError(f"{asked.route.path_of('route')}: {host} is a host of a ServiceEntry")
+    for applied in sent.applied.values():
+        for policy in (applied.policy, *(subset.get("trafficPolicy") for subset in applied.subsets.values())):
+            if isinstance(policy, View) and policy.data.get("tls") == {"mode": "ISTIO_MUTUAL"}:
+                policy.accept("tls")
+    return sent
+
+
+def _own_answer(asked: Asked, call: Call) -> str | None:
+    """What the proxy answers itself; None if it sends the request on.
+
+    A fault beside it stays unread.
+    """
+    if to := redirect_of(asked.route, asked.condition, call):
+        host = (to.authority or call.host) + (f":{to.port}" if to.port else "")
+        return redirect_outcome(to.code, f"{to.scheme or call.scheme}://{host}{to.path or call.uri}")
+    if own := direct_response_of(asked.route):
+        return direct_outcome(own.status, "" if call.method == "HEAD" else own.body)
+    return None
+
+
+def _fault_of(route: Layers) -> Fault:
+    """:raises NotModelledError: if a fault both delays and aborts, or aborts with a status of gRPC."""
+    fault = fault_of(route) or Fault()
+    if fault.abort_share and (fault.http_status is None or fault.delay_share):
+        raise NotModelledError(f"{route.path_of('fault')}.abort")
+    return fault
+
+
+def _with_fault(outcomes: Mapping[str, float], fault: Fault) -> Shares:
+    shares = {name: share * (1 - fault.abort_share) * (1 - fault.delay_share) for name, share in outcomes.items()}
+    if fault.abort_share and fault.http_status is not None:
+        shares[abort_outcome(fault.http_status)] = fault.abort_share
+    if fault.delay_share:
+        shares |= {delayed_outcome(name, fault.delay): share * fault.delay_share for name, share in outcomes.items()}
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def _unseen(asked: Asked, call: Call) -> tuple[str, ...]:
+    """The fields of a route that outcomes do not show; they are read, so that what is not modelled of them is named."""
+    route = asked.route
+    rewrite_of(route, asked.condition, call)
+    timeout_of(route)
+    found = [route.path_of(name) for name in UNSEEN if name in route]
+    for number, one in enumerate(route.get("route", [])):
+        if "headers" in one:
+            read_headers(one["headers"])
+            found.append(f"{route.path_of('route')}[{number}].headers")
+    return tuple(found)
+
+
+def _place(sent: Sent, to: Destination) -> Place:
+    service, subset = sent.services[to.host], sent.applied[to.host].subsets.get(to.subset)
+    labels = dict(subset.get("labels") or {}) if subset is not None else {}
+    return Place(service.namespace, {**service.selector, **labels} if service.selector else {})
+
+
+def policies_unseen(objects: Sequence[View], namespace: str) -> tuple[str, ...]:
+    """Settings of a namespace's DestinationRules that outcomes do not show: they say how a destination is called."""
+    return tuple(
+        f"{title(one)}: {path}"
+        for one in objects
+        if one["kind"] == "DestinationRule" and one["metadata"].get("namespace") == namespace
+        for path in _policies(one["spec"].data)
+    )
+
+
+def _policies(spec: Mapping[str, object]) -> list[str]:
+    found = [f"spec.trafficPolicy.{key}" for key in _keys(spec.get("trafficPolicy"))]
+    subsets = spec.get("subsets")
+    for number, subset in enumerate(subsets if isinstance(subsets, Sequence) else []):
+        found += [f"spec.subsets[{number}].trafficPolicy.{key}" for key in _keys(subset.get("trafficPolicy"))]
+    return found
+
+
+def _keys(policy: object) -> list[str]:
+    return sorted(policy) if isinstance(policy, Mapping) else []

@@ -1,0 +1,141 @@
+"""``make judge`` against a stand-in for the cluster: plans, and what is refused in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtests.entries import question
+from loadtests.judge import __main__ as command
+from loadtests.judge import probes
+from loadtests.judge.session import Session
+from loadtests.mesh.cluster import Cluster, RefusedByServerError
+from loadtests.verdict import Verdict
+from tests.unit.judge.rules import AROUND, to, virtual_service
+
+RULE = virtual_service("reviews", to(("v1", 80), ("v3", 20)))
+ACCEPTED = "accepted: a namespace of services, and none of the system"
+OURS = {"app.kubernetes.io/part-of": "istio-lab"}
+
+
+class Given:
+    """What the cluster holds, and what was done with it."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
+        self.objects: list[dict[str, Any]] = [RULE, *AROUND]
+        self.forbidden: set[tuple[str, str]] = set()
+        self.sidecars = True
+        self.started = 0
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    one = Given()
+
+    def ask(cluster: Cluster, path: str, **query: str) -> dict[str, Any]:
+        if path == "/api/v1/namespaces/shop":
+            return {"metadata": {"name": "shop", "labels": one.labels}}
+        raise RefusedByServerError(f"GET {path}: HTTP 404", 404)
+
+    def write(cluster: Cluster, method: str, path: str, body: Mapping[str, Any], **query: str) -> dict[str, Any]:
+        asked = body["spec"]["resourceAttributes"]
+        return {"status": {"allowed": (asked["verb"], asked["resource"]) not in one.forbidden}}
+
+    def rules_in(cluster: Cluster, kinds: Any) -> question.Found:
+        proxy = {"containers": [{"name": "istio-proxy"}]} if one.sidecars else {"containers": []}
+        return question.Found([{**o, "spec": proxy} if o["kind"] == "Pod" else o for o in one.objects])
+
+    def start(session: Session) -> Verdict:
+        one.started += 1
+        return session.judge()
+
+    monkeypatch.setattr(Cluster, "ask", ask)
+    monkeypatch.setattr(Cluster, "write", write)
+    monkeypatch.setattr(question, "rules_in", rules_in)
+    monkeypatch.setattr(probes, "is_ours", lambda cluster: None)
+    monkeypatch.setattr(probes, "remove", lambda cluster: None)
+    monkeypatch.setattr(Session, "conduct", start)
+    return one
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, namespace: str = "shop") -> int:
+    fixed = [f"--namespace={namespace}", f"--kubeconfig={tmp_path / 'none'}", f"--results={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["judge", *fixed, *words])
+    return command.main()
+
+
+def test_the_plan_is_printed_and_nothing_is_sent(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given.objects.append({"kind": "Ingress", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
+    assert ended(monkeypatch, tmp_path, "--plan", "--rate=100") == 0
+    told = capsys.readouterr().out
+    assert "Plan for namespace shop: 1 checks, about 786 requests, 8 s at 100 requests/s; at most 10000 requests, 300 s" in told
+    assert "GET http://reviews.shop.svc.cluster.local:9080/, from a pod app=istio-lab-probe in namespace istio-lab-" in told
+    assert "expected: reviews.shop:9080 v1 80 %, reviews.shop:9080 v3 20 %; about 786 requests" in told
+    assert "  Ingress door: spec: no requests are planned for this kind yet (UNKNOWN)" in told
+    assert (given.started, list(tmp_path.iterdir())) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "namespace", "change", "line"),
+    [
+        ([], "kube-system", {}, f"NAMESPACE: 'kube-system' was given; {ACCEPTED}"),
+        ([], "istio-system", {}, f"NAMESPACE: 'istio-system' was given; {ACCEPTED}"),
+        ([], "Shop", {}, f"NAMESPACE: 'Shop' was given; {ACCEPTED}"),
+        ([], "none", {}, "NAMESPACE: there is no namespace none in this cluster; accepted: one that exists"),
+        ([], "shop", {"sidecars": False}, "NAMESPACE: no running pod of shop has a sidecar; accepted: a namespace in the mesh"),
+        ([], "shop", {"objects": AROUND}, "NAMESPACE: there are no rules for shop; accepted: a namespace with rules of Istio"),
+        (["--rate=fast"], "shop", {}, "RATE: 'fast' was given; accepted: a number above 0, at most 200"),
+        (["--rate=1000"], "shop", {}, "RATE: '1000' was given; accepted: a number above 0, at most 200"),
+        (
+            ["--methods=get"], "shop", {},
+            "METHODS: 'get' was given; accepted: methods in capitals with commas between, as in GET,POST",
+        ),
+        ([], "shop", {}, "CONFIRM: shop is not the lab's; accepted: CONFIRM=shop, once you have seen the plan (PLAN=1)"),
+        (["--confirm=x"], "shop", {}, "CONFIRM: 'x' was given; accepted: CONFIRM=shop, once you have seen the plan (PLAN=1)"),
+        (
+            ["--plan"], "shop", {"forbidden": {("list", "virtualservices")}},
+            "this account may not list virtualservices.networking.istio.io in all namespaces; accepted: an account that may",
+        ),
+        (
+            ["--confirm=shop"], "shop", {"forbidden": {("create", "pods")}},
+            "this account may not create pods in namespace istio-lab-judge, nor create pods/exec in namespace istio-lab-judge, "
+            "nor create pods/portforward in namespace istio-lab-judge; accepted: an account that may",
+        ),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_cannot_be_judged_is_refused_in_one_line(
+    words: list[str], namespace: str, change: dict[str, Any], line: str, given: Given, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    vars(given).update(change)
+    assert ended(monkeypatch, tmp_path, *words, namespace=namespace) == 1
+    assert capsys.readouterr().err == f"{line}; nothing was sent\n"
+    assert (given.started, list(tmp_path.iterdir())) == (0, [])
+
+
+@pytest.mark.parametrize(("labels", "words"), [(OURS, []), ({}, ["--confirm=shop"])])
+def test_a_namespace_of_the_labs_needs_no_confirmation(
+    labels: dict[str, str], words: list[str], given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given.labels = labels
+    assert ended(monkeypatch, tmp_path, *words) == 2  # nothing was answered
+    assert given.started == 1
+    assert {file.name for file in (tmp_path / "shop").iterdir()} == {"verdict.xml", "verdict.html", "verdict.json"}
+
+
+def test_rules_that_contradict_each_other_fail_without_a_request(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given.labels = OURS
+    given.objects.append(virtual_service("other", to(("v2", 1)), hosts=["reviews"], age=9))
+    assert ended(monkeypatch, tmp_path) == 1
+    assert given.started == 0
+    assert "sidecars follow VirtualService reviews alone" in (tmp_path / "shop/verdict.xml").read_text()

@@ -1,0 +1,261 @@
+"""Which requests are planned for rules, and what is said of those that get none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loadtests.judge.checks import Check, Gap, Plan, needed
+from loadtests.judge.plan import plan_for
+from loadtests.judge.reach import PROBES, Settings
+from loadtests.rules.calls import Call, Caller
+from loadtests.verdict import Outcome
+from tests.unit.judge.rules import AROUND, JASON, SUBSETS, service, to, virtual_service
+
+GATEWAY = {
+    "kind": "Gateway", "apiVersion": "networking.istio.io/v1", "metadata": {"name": "door", "namespace": "shop", "uid": "g"},
+    "spec": {
+        "selector": {"istio": "ingressgateway"},
+        "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+    },
+}  # fmt: skip
+PODS_OF_GATEWAY = Caller("istio-system", {"istio": "ingressgateway"}, all_labels=False)
+ROUTE = "VirtualService reviews: spec.http"
+
+
+def planned(*rules: dict[str, Any], around: list[dict[str, Any]] = AROUND, **settings: Any) -> Plan:
+    return plan_for([*rules, *around], Settings("shop", **settings))
+
+
+def calls(*routes: dict[str, Any], **settings: Any) -> dict[str, list[Call]]:
+    """The requests for routes of one rule, by the route's number."""
+    plan = planned(virtual_service("reviews", *routes), **settings)
+    assert plan.gaps == ()
+    return {check.name.removeprefix(ROUTE): list(check.calls) for check in plan.checks}
+
+
+def gaps(*routes: dict[str, Any], **settings: Any) -> dict[str, tuple[str, Outcome]]:
+    plan = planned(virtual_service("reviews", *routes), **settings)
+    return {gap.where.removeprefix(ROUTE): (gap.why, gap.outcome) for gap in plan.gaps}
+
+
+def test_a_split_is_asked_of_the_service_by_a_probe_in_the_mesh() -> None:
+    (check,) = planned(virtual_service("reviews", to(("v1", 80), ("v3", 20)))).checks
+    (call,) = check.calls
+    assert (call.name, call.port, call.method, call.uri) == ("reviews.shop.svc.cluster.local", 9080, "GET", "/")
+    assert call.caller.namespace == PROBES
+    assert check.fate.shares == {"reviews.shop:9080 v1": 0.8, "reviews.shop:9080 v3": 0.2}
+    assert check.fate.places["reviews.shop:9080 v3"].labels == {"app": "reviews", "version": "v3"}
+
+
+def test_a_route_gets_a_request_that_no_earlier_one_takes() -> None:
+    found = calls({**JASON, **to(("v2", 1))}, to(("v1", 1)))
+    assert [dict(call.headers)["end-user"] for call in found["[0]"]] == ["jason"]
+    assert "end-user" not in found["[1]"][0].headers
+
+
+@pytest.mark.parametrize(
+    ("match", "part", "value"),
+    [
+        ({"uri": {"exact": "/a"}}, "uri", "/a"),
+        ({"uri": {"prefix": "/a/"}}, "uri", "/a/"),
+        ({"uri": {"regex": "/v[0-9]/[a-z]+"}}, "uri", None),
+        ({"method": {"exact": "HEAD"}}, "method", "HEAD"),
+        ({"headers": {"x-a": {"prefix": "b"}}}, "headers", {"x-a": "b"}),
+        ({"headers": {"x-a": {}}}, "headers", {"x-a": "istio-lab"}),
+        ({"headers": {"user-agent": {"regex": ".*Firefox.*"}}}, "headers", {"user-agent": "Firefox"}),
+        ({"queryParams": {"q": {"exact": "1"}}}, "query", {"q": "1"}),
+        ({"authority": {"exact": "reviews.shop.svc.cluster.local"}}, "host", "reviews.shop.svc.cluster.local"),
+        ({"withoutHeaders": {"x-a": {"exact": "b"}}, "uri": {"prefix": "/a"}}, "uri", "/a"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_conditions_are_solved(match: dict[str, Any], part: str, value: Any) -> None:
+    (call,) = calls({"match": [match], **to(("v2", 1))}, to(("v1", 1)))["[0]"]
+    if value is not None:
+        told = getattr(call, part)
+        assert (value.items() <= told.items()) if isinstance(value, dict) else told == value
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {"uri": {"prefix": "/a"}},
+        {"method": {"exact": "GET"}},
+        {"withoutHeaders": {"x-a": {}}},
+        {"withoutHeaders": {"x-a": {"exact": "b"}}},
+        {"withoutHeaders": {"x-a": {"regex": "[0-9]{3}"}}},
+        {"headers": {"user-agent": {"exact": "istio-lab-judge"}}},
+    ],
+    ids=str,
+)
+def test_an_earlier_route_is_avoided(earlier: dict[str, Any]) -> None:
+    assert len(calls({"match": [earlier], **to(("v2", 1))}, to(("v1", 1)))["[1]"]) == 1
+
+
+def test_each_condition_of_a_route_is_asked_by_turns() -> None:
+    matches = [{"uri": {"exact": path}} for path in ("/a", "/b")]
+    assert [call.uri for call in calls({"match": matches, **to(("v2", 1))}, to(("v1", 1)))["[0]"]] == ["/a", "/b"]
+
+
+def test_requests_of_one_route_with_several_fates_are_several_checks() -> None:
+    matches = [{"uri": {"prefix": path}} for path in ("/a", "/b")]
+    found = calls({"match": matches, "redirect": {"authority": "else.where"}}, to(("v1", 1)))
+    assert set(found) == {"[0] (1)", "[0] (2)", "[1]"}
+
+
+def test_a_route_behind_one_that_takes_everything_is_shadowed_and_fails() -> None:
+    found = gaps(to(("v1", 1)), {**JASON, **to(("v2", 1))})
+    assert found == {"[1]": (f"no request reaches it: {ROUTE}[0] takes them all", Outcome.FAIL)}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({"uri": {"prefix": "/a"}}, {"uri": {"exact": "/a/b"}}),
+        ({"uri": {"prefix": "/a"}}, {"uri": {"prefix": "/a/b"}, "method": {"exact": "GET"}}),
+        ({"headers": {"x-a": {}}}, {"headers": {"x-a": {"exact": "b"}}}),
+        ({"uri": {"regex": "/[a-z]+"}}, {"uri": {"regex": "/[a-z]+"}}),
+    ],
+    ids=str,
+)
+def test_a_condition_within_an_earlier_one_is_shadowed(earlier: dict[str, Any], later: dict[str, Any]) -> None:
+    routes = ({"match": [one], **to((version, 1))} for one, version in ((earlier, "v1"), (later, "v2")))
+    assert gaps(*routes) == {"[1]": (f"no request reaches it: {ROUTE}[0].match[0] takes them all", Outcome.FAIL)}
+
+
+def test_what_two_earlier_conditions_take_together_is_not_said_to_be_shadowed() -> None:
+    either = [{"uri": {"regex": "/a.*"}}, {"uri": {"regex": "/[^a].*"}}, {"uri": {"exact": "/"}}]
+    why, outcome = gaps({"match": either, **to(("v1", 1))}, {"match": [{"uri": {"regex": "/a+"}}], **to(("v2", 1))})["[1]"]
+    assert outcome is Outcome.UNKNOWN
+    assert why == f"no request was found that {ROUTE}[0].match[0] does not take before it"
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        ({"method": {"exact": "POST"}}, "its method is POST, and only GET, HEAD may be sent: see METHODS="),
+        (
+            {"sourceNamespace": "shop"},
+            f"{ROUTE}[0].match[0].sourceNamespace is shop, and requests are sent from namespace {PROBES}",
+        ),
+        ({"port": 1234}, "reviews.shop.svc.cluster.local has no port for HTTP that it is for"),
+        ({"headers": {"x-forwarded-for": {"exact": "1"}}}, f"not modelled: {ROUTE}[0].match[0].headers.x-forwarded-for"),
+        ({"scheme": {"exact": "https"}}, "no request was found that it takes"),
+    ],
+    ids=str,
+)
+def test_a_condition_without_a_request_is_said_to_have_none(match: dict[str, Any], why: str) -> None:
+    assert gaps({"match": [match], **to(("v2", 1))}, to(("v1", 1)))["[0]"] == (why, Outcome.UNKNOWN)
+
+
+def test_methods_may_be_named() -> None:
+    route = {"match": [{"method": {"exact": "POST"}}], **to(("v2", 1))}
+    assert calls(route, to(("v1", 1)), methods=("GET", "POST"))["[0]"][0].method == "POST"
+
+
+def test_a_route_for_callers_with_labels_is_asked_by_a_pod_with_them() -> None:
+    found = calls({"match": [{"sourceLabels": {"app": "page", "tier": "front"}}], **to(("v2", 1))}, to(("v1", 1)))
+    assert {"app": "page", "tier": "front"}.items() <= found["[0]"][0].caller.labels.items()
+    assert found["[1]"][0].caller.labels["app"] == "istio-lab-probe"
+
+
+def test_the_younger_of_two_rules_for_one_host_is_never_followed_and_both_fail() -> None:
+    plan = planned(virtual_service("reviews", to(("v1", 1)), age=5), virtual_service("old", to(("v2", 1)), hosts=["reviews"]))
+    assert plan.checks == ()
+    assert {gap.where: gap.outcome for gap in plan.gaps} == {
+        "VirtualService old: spec.http[0]": Outcome.FAIL, f"{ROUTE}[0]": Outcome.FAIL,
+    }  # fmt: skip
+    assert "sidecars follow VirtualService old alone" in next(gap.why for gap in plan.gaps if gap.where == f"{ROUTE}[0]")
+
+
+def test_a_subset_without_pods_fails() -> None:
+    relabelled = [SUBSETS, service("reviews")]
+    plan = planned(virtual_service("reviews", to(("v1", 1))), around=[*relabelled, AROUND[4]])
+    assert [(gap.where, gap.outcome) for gap in plan.gaps] == [(f"{ROUTE}[0]", Outcome.FAIL)]
+    assert "selects no running pod" in plan.gaps[0].why
+
+
+def test_a_field_that_is_not_modelled_is_named() -> None:
+    why, outcome = gaps({**to(("v1", 1)), "statPrefix": "x"})["[0]"]
+    assert (why, outcome) == (f"not modelled: {ROUTE}[0].statPrefix", Outcome.UNKNOWN)
+
+
+def test_fields_that_outcomes_do_not_show_are_listed() -> None:
+    policy = {**SUBSETS, "spec": {**SUBSETS["spec"], "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}}}  # type: ignore[dict-item]
+    route = {**to(("v1", 1)), "timeout": "5s", "mirror": {"host": "ratings"}}
+    plan = planned(virtual_service("reviews", route), around=[policy, *AROUND[1:]])
+    assert plan.unseen == (
+        f"{ROUTE}[0].mirror", f"{ROUTE}[0].timeout", "DestinationRule reviews: spec.trafficPolicy.loadBalancer",
+    )  # fmt: skip
+    assert plan.checks[0].fate.copied == {"ratings.shop:9080"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        (
+            virtual_service("reviews", to(), exportTo=["."]),
+            f"spec.exportTo does not include namespace {PROBES}, where requests",
+        ),
+        (
+            virtual_service("reviews", to(), hosts=["reviews.com"]),
+            "no service of the cluster is called reviews.com, so nothing",
+        ),
+        (virtual_service("reviews", to(), gateways=["shop/door"]), "the lab has no way in by the pods that Gateway shop/door"),
+        (virtual_service("reviews", to(), gateways=["shop/none"]), "there is no Gateway shop/none"),
+        (virtual_service("reviews", tcp=[to()], http=[]), "no connections are planned for routes without HTTP yet"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value[:30],
+)
+def test_a_rule_that_no_request_can_be_sent_for_is_a_gap(rule: dict[str, Any], why: str) -> None:
+    plan = planned(rule, GATEWAY)
+    assert [(gap.why.startswith(why), gap.outcome) for gap in plan.gaps] == [(True, Outcome.UNKNOWN)]
+
+
+@pytest.mark.parametrize("kind", ["HTTPRoute", "Ingress", "AuthorizationPolicy", "PeerAuthentication", "ServiceEntry"])
+def test_a_kind_without_requests_is_a_gap(kind: str) -> None:
+    item = {"kind": kind, "metadata": {"name": "one", "namespace": "shop", "uid": "x"}, "spec": {}}
+    plan = planned(virtual_service("reviews", to(("v1", 1))), item)
+    assert Gap(f"{kind} one: spec", "no requests are planned for this kind yet") in plan.gaps
+    elsewhere = {**item, "metadata": {"name": "one", "namespace": "other", "uid": "x"}}
+    assert planned(virtual_service("reviews", to(("v1", 1))), elsewhere).gaps == ()
+
+
+def test_requests_enter_by_a_gateway_of_the_lab() -> None:
+    rule = virtual_service("page", to(), hosts=["*"], gateways=["door"])
+    plan = planned(rule, GATEWAY, entrance=PODS_OF_GATEWAY)
+    assert plan.gaps == ()
+    (call,) = plan.checks[0].calls
+    assert (call.caller.gateway, call.port, call.host) == ("shop/door", 80, "judge.istio-lab.internal")
+    assert plan.checks[0].by_gateway
+
+
+def test_a_delegate_is_asked_within_the_route_that_leads_to_it() -> None:
+    root = virtual_service("reviews", {"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "part"}}, to(("v1", 1)))
+    part = virtual_service("part", {"match": [{"uri": {"prefix": "/a/b"}}], **to(("v2", 1))}, hosts=[])
+    plan = planned(root, part)
+    assert plan.gaps == ()
+    assert plan.checks[0].name == f"VirtualService part: spec.http[0] within {ROUTE}[0]"
+    assert plan.checks[0].calls[0].uri == "/a/b"
+    assert planned(part, virtual_service("reviews", to(("v1", 1)))).gaps[0].outcome is Outcome.FAIL
+
+
+def test_rules_of_other_namespaces_for_its_services_are_planned_and_others_are_not() -> None:
+    name = "reviews.shop.svc.cluster.local"
+    theirs = virtual_service("far", to(("v1", 1), host=name), namespace="other", hosts=[name])
+    aside = virtual_service(
+        "aside", to(host="else.other.svc.cluster.local"), namespace="other", hosts=["else.other.svc.cluster.local"]
+    )
+    plan = planned(theirs, aside)
+    assert [check.name for check in plan.checks] == ["VirtualService other/far: spec.http[0]"]
+    assert plan.gaps == ()
+
+
+def test_the_estimate_is_what_a_verdict_takes() -> None:
+    assert needed({"a": 1.0}) < 100
+    assert 500 < needed({"a": 0.8, "b": 0.2}) < 1000
+    call = Call("a", 80, Caller("b"))
+    (check,) = planned(virtual_service("reviews", to(("v1", 1)))).checks
+    assert Check("a", (call,) * 300, check.fate).requests == 300

@@ -1,0 +1,186 @@
+"""A run against a stand-in for the mesh, which answers and logs as a caller's proxy does."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from loadtests.judge import probes, session
+from loadtests.judge.checks import Gap, Plan
+from loadtests.judge.lines import Answer
+from loadtests.judge.plan import plan_for
+from loadtests.judge.probes import Request
+from loadtests.judge.reach import PART_OF, PROBES, Settings
+from loadtests.judge.session import COUNTERS, Bounds, Session, World, with_gaps
+from loadtests.mesh import observed, propagation
+from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.verdict import Outcome, Verdict
+from tests.unit.judge.logged import log_line
+from tests.unit.judge.rules import AROUND, JASON, to, virtual_service
+
+PODS = {f"10.0.0.{n}": {"app": "reviews", "version": f"v{n}"} for n in (1, 2, 3)}
+RULE = virtual_service("reviews", {**JASON, **to(("v2", 1))}, to(("v1", 80), ("v3", 20)))
+
+
+@dataclass(frozen=True)
+class Mesh(Cluster):
+    """Answers requests: those of jason by v2, the others by v1 and v3.
+
+    :param share: true share of v1
+    :param hidden: how many requests the log leaves out
+    :param uncounted: how many the counters leave out
+    """
+
+    share: float = 0.8
+    hidden: int = 0
+    uncounted: int = 0
+    edited: bool = False
+    log: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    done: list[str] = field(default_factory=list)
+    draw: random.Random = field(default_factory=lambda: random.Random(1))
+
+    def answer(self, request: Request) -> Answer:
+        headers = request[4]
+        version = "v2" if "end-user" in headers else "v1" if self.draw.random() < self.share else "v3"
+        cluster = f"outbound|9080|{version}|reviews.shop.svc.cluster.local"
+        self.counts[cluster] += 1
+        if sum(self.counts.values()) > self.hidden:
+            self.log.append(log_line(headers["x-request-id"], cluster=cluster, host=f"10.0.0.{version[1]}:9080"))
+        return Answer(200, "", "")
+
+    def look(self) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+        return ("other" if self.edited and self.log else "one"), PODS
+
+    def proxy_metrics(self, pod: str) -> str:
+        told = dict(self.counts)
+        if told:
+            told[next(iter(told))] -= self.uncounted
+        return "\n".join(f'envoy_cluster_upstream_rq_total{{cluster_name="{name}"}} {n}' for name, n in told.items())
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sender:
+        def __init__(self, cluster: Mesh, pod: str = "") -> None:
+            self.mesh = cluster
+
+        def send(self, requests: Sequence[Request], rate: float) -> list[Answer]:
+            return [self.mesh.answer(request) for request in requests]
+
+        def stop(self) -> None:
+            self.mesh.done.append("stopped")
+
+    def remove(cluster: Mesh) -> None:
+        cluster.done.append("removed")
+
+    monkeypatch.setattr(session, "Sender", Sender)
+    monkeypatch.setattr(probes, "start", lambda cluster, callers, injecting: cluster.done.append("started"))
+    monkeypatch.setattr(probes, "remove", remove)
+    monkeypatch.setattr(probes, "log_of", lambda cluster, namespace, pod, since: "\n".join(cluster.log))
+    monkeypatch.setattr(propagation, "wait", lambda cluster, generation, wanted, seconds: [])
+    monkeypatch.setattr(observed, "LOG_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(session, "LATE_SECONDS", 0.1)
+
+
+def run(mesh: Mesh, plan: Plan | None = None, **bounds: Any) -> tuple[Verdict, Session]:
+    plan = plan or plan_for([RULE, *AROUND], Settings("shop"))
+    one = Session(World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, mesh.look), plan, Bounds(**bounds))
+    verdict = one.conduct()
+    one.clean()
+    return verdict, one
+
+
+def test_a_mesh_that_does_what_its_rules_say_passes_and_nothing_is_left() -> None:
+    mesh = Mesh("", "shop")
+    verdict, one = run(mesh)
+    assert (verdict.outcome, verdict.reasons[0][:30]) == (Outcome.PASS, "VirtualService reviews: spec.h")
+    assert [c.n for c in verdict.classes] == [97, sum(mesh.counts.values()) - 97]
+    assert verdict.sources[COUNTERS] == verdict.sources["clients"]
+    assert mesh.done == ["started", "stopped", "removed"]
+    assert one.sent < 3000
+
+
+def test_other_shares_fail() -> None:
+    verdict, _ = run(Mesh("", "shop", share=0.5))
+    assert {c.name[-7:]: c.outcome for c in verdict.classes} == {"http[0]": Outcome.PASS, "http[1]": Outcome.FAIL}
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_pods_with_other_labels_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PODS, "10.0.0.2", {"app": "reviews", "version": "v9"})
+    verdict, _ = run(Mesh("", "shop"))
+    assert "reviews.shop:9080 v2, but at another pod (10.0.0.2) 97 of 97" in verdict.reasons[0]
+
+
+def test_a_rule_that_is_edited_voids_the_run() -> None:
+    verdict, _ = run(Mesh("", "shop", edited=True))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.VOID, (session.EDITED,))
+
+
+def test_answers_that_no_proxy_logged_void_the_run() -> None:
+    verdict, _ = run(Mesh("", "shop", hidden=3))
+    assert (verdict.outcome, verdict.reasons) == (
+        Outcome.VOID, ("the proxies have logged nothing of 3 requests that were answered",),
+    )  # fmt: skip
+
+
+def test_counters_that_say_something_else_void_the_run() -> None:
+    verdict, _ = run(Mesh("", "shop", uncounted=40))
+    assert verdict.outcome is Outcome.VOID
+    assert verdict.reasons[0].startswith("sources disagree: ")
+
+
+def test_what_a_run_may_send_is_bounded() -> None:
+    verdict, one = run(Mesh("", "shop"), total=150)
+    assert one.sent == 150
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_probe_without_the_rules_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagation, "wait", lambda cluster, generation, wanted, seconds: ["the proxy does not have the rules"])
+    mesh = Mesh("", "shop")
+    with pytest.raises(ClusterError, match="the proxy does not have the rules"):
+        run(mesh)
+    assert not mesh.log
+
+
+@pytest.mark.parametrize(
+    ("outcome", "gaps", "worst"),
+    [
+        (Outcome.PASS, [], Outcome.PASS),
+        (Outcome.PASS, [Outcome.UNKNOWN], Outcome.UNKNOWN),
+        (Outcome.PASS, [Outcome.UNKNOWN, Outcome.FAIL], Outcome.FAIL),
+        (Outcome.INCONCLUSIVE, [Outcome.UNKNOWN], Outcome.INCONCLUSIVE),
+        (Outcome.FAIL, [Outcome.UNKNOWN], Outcome.FAIL),
+        (Outcome.VOID, [Outcome.FAIL], Outcome.VOID),
+    ],
+)
+def test_a_gap_is_never_a_pass(outcome: Outcome, gaps: list[Outcome], worst: Outcome) -> None:
+    verdict, _ = run(Mesh("", "shop"))
+    whole = with_gaps(Verdict(outcome, ("why",), verdict.classes), [Gap(f"rule {one}", "so", one) for one in gaps])
+    assert whole.outcome is worst
+    assert len(whole.classes) == len(verdict.classes) + len(gaps)
+    assert "why" in whole.reasons
+
+
+def test_with_gaps_alone_the_worst_of_them_counts() -> None:
+    none = Verdict(Outcome.INCONCLUSIVE, ())
+    assert with_gaps(none, [Gap("a", "b")]).outcome is Outcome.UNKNOWN
+    assert with_gaps(none, [Gap("a", "b", Outcome.FAIL)]).reasons == ("a: b",)
+
+
+def test_all_that_a_run_makes_is_in_a_namespace_with_the_labs_label_and_ends_by_itself() -> None:
+    plan = plan_for([RULE, *AROUND], Settings("shop"))
+    callers = probes.callers_of([call.caller for check in plan.checks for call in check.calls])
+    namespace, *inside = probes.objects_for(callers, {"istio-injection": "enabled"})
+    assert namespace["metadata"] == {"name": PROBES, "labels": {**PART_OF, "istio-injection": "enabled"}}
+    assert {o["metadata"]["namespace"] for o in inside} == {PROBES}
+    assert [o for o in inside if not PART_OF.items() <= o["metadata"]["labels"].items()] == []
+    (pod,) = (o for o in inside if o["kind"] == "Pod")
+    assert pod["spec"]["activeDeadlineSeconds"] == probes.LONGEST_SECONDS

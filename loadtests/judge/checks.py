@@ -15,16 +15,18 @@ MOST = 100_000
 
 @dataclass(frozen=True)
 class Check:
-    """One route, and requests that it takes.
+    """One route, and requests that it takes; or one client, and what it may ask.
 
     :param name: how messages name the route
     :param calls: sent in turn; all have the same fate
     :param fate: what is expected to become of them
+    :param guard: whether it is about who may call, and not about where calls go
     """
 
     name: str
     calls: tuple[Call, ...]
     fate: Fate
+    guard: bool = False
 
     @property
     def by_gateway(self) -> bool:

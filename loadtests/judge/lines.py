@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loadtests.judge.checks import Check
+from loadtests.judge.guards import DENIED, LET_IN, WITHOUT
 from loadtests.rules.fates import abort_outcome, delayed_outcome, destination_outcome, direct_outcome, redirect_outcome
+from loadtests.rules.security import REFUSED
 from loadtests.verdict import ERROR
 
 LINE = re.compile(
@@ -17,6 +19,10 @@ LINE = re.compile(
 """A line of Istio's default format."""
 ANSWERED = ("via_upstream", "response_timeout", "upstream_per_try_timeout")
 """What is logged where a request has reached its destination, whatever came of it there."""
+BY_POLICY = "RBAC: access denied"
+"""The text of a proxy that denies a request."""
+CLOSED = ("ConnectionResetError", "RemoteDisconnected")
+"""How a client's error begins that was connected and got no answer; one that nobody listens to gets another one."""
 EARLY = 0.05
 """By how many seconds a delay may seem shorter than it is."""
 
@@ -92,6 +98,8 @@ def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) 
 
     :param line: None if the proxy logged none
     """
+    if check.guard:
+        return _let_in(answer, line, any(WITHOUT.items() <= call.caller.labels.items() for call in check.calls))
     if line is None:
         return ERROR, answer.text if not answer.status else f"HTTP {answer.status}, of which the proxy logged nothing"
     if answer.status != line.status:
@@ -103,6 +111,18 @@ def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) 
         return outcome, ""
     late = check.fate.delay if line.seconds >= check.fate.delay - EARLY else line.seconds
     return delayed_outcome(outcome, late), ""
+
+
+def _let_in(answer: Answer, line: Line | None, plain: bool) -> tuple[str, str]:
+    """Whether a client was let in: nothing but a policy's own words, or a connection that was closed, says that it was not.
+
+    :param plain: whether the client has no proxy, and so no log
+    """
+    if not plain and (line is None or line.details.partition("{")[0] not in ANSWERED):
+        return ERROR, f"HTTP {line.status} {line.details.partition('{')[0]}" if line is not None else "nothing was logged"
+    if answer.status:
+        return (DENIED if answer.status == 403 and answer.text.strip() == BY_POLICY else LET_IN), ""
+    return (REFUSED, "") if plain and answer.text.startswith(CLOSED) else (ERROR, answer.text)
 
 
 def _outcome(check: Check, answer: Answer, line: Line, ground: Ground) -> str:

@@ -7,6 +7,7 @@ them is then read from all rules, as for any other call. What no request is foun
 from __future__ import annotations
 
 from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.guards import KINDS, guards_of
 from loadtests.judge.reach import Seen, Settings
 from loadtests.judge.routes import checks_of
 from loadtests.rules import hosts
@@ -21,8 +22,8 @@ from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import Outcome
 
 NOT_PLANNED = (
-    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Ingress", "AuthorizationPolicy", "PeerAuthentication",
-    "RequestAuthentication", "ServiceEntry", "Sidecar", "EnvoyFilter", "Telemetry", "WasmPlugin",
+    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Ingress", "RequestAuthentication", "ServiceEntry", "Sidecar",
+    "EnvoyFilter", "Telemetry", "WasmPlugin",
 )  # fmt: skip
 """Kinds of rules for which no requests are planned yet."""
 
@@ -34,13 +35,18 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
     mesh = mesh_of(views)
     seen = Seen(whole, mesh, tuple(services_of(views, mesh.domain)), tuple(rules_of(views, mesh)), settings)
     found = [one for rule in seen.rules if _concerns(rule, seen) for one in checks_of(rule, seen)]
+    reached = {place for one in found if isinstance(one, Check) for place in one.fate.places}
+    found += guards_of(views, seen, reached)
     checks = [one for one in found if isinstance(one, Check)]
     gaps = [one for one in found if isinstance(one, Gap)]
     gaps += [_not_planned(o) for o in views if _is_not_planned(o, settings.namespace)]
     gaps += _delegates_without_root(seen)
     unseen = [path for check in checks for path in check.fate.unseen]
     unseen += policies_unseen(views, settings.namespace) if checks else ()
-    unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in views if _is_not_planned(o, ROOT_NAMESPACE)]
+    apart = [
+        o for o in views if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in KINDS and namespace_of(o) == ROOT_NAMESPACE)
+    ]
+    unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in apart]
     return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)))
 
 

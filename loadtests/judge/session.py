@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from loadtests.judge import probes
 from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
 from loadtests.judge.probes import Request, Sender
 from loadtests.judge.reach import PROBES
@@ -78,10 +79,12 @@ class Tally:
         self.counts.setdefault(check.name, Counter())[outcome] += 1
         if why:
             self.errors.setdefault(check.name, Counter())[why] += 1
-        if line is not None and line.details.partition("{")[0] in ANSWERED:
+        if line is None or line.details.partition("{")[0] not in ANSWERED:
+            return
+        if not check.guard:
             self.statuses.setdefault(check.name, Counter())[line.status] += 1
-            if not check.by_gateway:
-                self.reached[destination_of(line.cluster, ground.domain)] += 1
+        if not check.by_gateway:
+            self.reached[destination_of(line.cluster, ground.domain)] += 1
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -148,6 +151,11 @@ class Session:
         self._senders: dict[str, Sender] = {}
 
     @property
+    def _proxied(self) -> list[str]:
+        """The pods that have a sidecar."""
+        return [name for name, labels in self._callers.items() if not WITHOUT.items() <= labels.items()]
+
+    @property
     def _inside(self) -> Cluster:
         return replace(self.world.cluster, namespace=PROBES)
 
@@ -179,7 +187,7 @@ class Session:
             if time.time() - self.started > self.bounds.seconds:
                 break
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
-        return self.judge({COUNTERS: self._comparable(counted)} if self._callers else None)
+        return self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
 
     def clean(self) -> None:
         """End all that sends, and delete the probes.
@@ -194,6 +202,7 @@ class Session:
     def _start(self) -> None:
         if self._callers:
             probes.start(self.world.cluster, self._callers, self.world.injecting)
+        if self._proxied:
             late = propagation.wait(self._inside, self.state, [(PROBES, "")], PROPAGATION_SECONDS)
             if late:
                 raise ClusterError("; ".join(late))
@@ -218,18 +227,19 @@ class Session:
             requests = [request_of(call, mark, self.world.door if not name else None) for mark, call in ours]
             if requests:
                 answers |= zip((mark for mark, _ in ours), sender.send(requests, self.bounds.rate), strict=True)
-        lines = self._lines(since, {mark for mark, answer in answers.items() if answer.status})
+        logged = {mark for mark, _, call in marked if self._sender_of(call) in ("", *self._proxied)}
+        lines = self._lines(since, {mark for mark, answer in answers.items() if answer.status and mark in logged})
         ground = Ground(self.plan.namespace, self.world.domain, self._pods)
         for mark, check, _ in marked:
             self.tally.add(check, answers[mark], lines.get(mark), ground)
-        if unlogged := [mark for mark, answer in answers.items() if answer.status and mark not in lines]:
+        if unlogged := [mark for mark in logged if answers[mark].status and mark not in lines]:
             self.void.append(f"the proxies have logged nothing of {len(unlogged)} requests that were answered")
 
     def _lines(self, since: str, wanted: set[str]) -> dict[str, Line]:
         """The lines of a round's requests, once all of them are there or late."""
         until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
         door = self.world.door
-        pods = [(PROBES, name) for name in self._senders if name]
+        pods = [(PROBES, name) for name in self._proxied]
         pods += [(door.namespace, pod) for pod in door.pods] if door is not None and "" in self._senders else []
         while not wanted <= found.keys() and time.monotonic() < until:
             time.sleep(observed.LOG_FLUSH_SECONDS)
@@ -240,7 +250,7 @@ class Session:
     def _counters(self) -> dict[str, int]:
         """First tries of requests to each destination, as the probes' proxies count them."""
         counted: Counter[str] = Counter()
-        for pod in self._callers:
+        for pod in self._proxied:
             for kind, cluster, n in COUNTED.findall(self._inside.proxy_metrics(pod)):
                 if name := destination_of(cluster, self.world.domain):
                     counted[name] += int(n) if kind == "total" else -int(n)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from loadtests.judge.checks import Check
+from loadtests.judge.guards import DENIED, LET_IN, WITHOUT
 from loadtests.judge.lines import Answer, Ground, Line, lines_by_mark, outcome_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.fates import Fate, Place
+from loadtests.rules.security import REFUSED
 from loadtests.verdict import ERROR
 from tests.unit.judge.logged import log_line
 
@@ -79,3 +81,35 @@ def test_an_answer_without_a_line_or_with_another_status_is_an_error() -> None:
 def test_only_lines_with_the_runs_mark_count_by_identifier_or_agent() -> None:
     log = "\n".join((log_line("lab-1-0"), log_line("-", agent="lab-1-1"), log_line("lab-2-0"), "noise lab-1-9"))
     assert set(lines_by_mark(log, "lab-1-")) == {"lab-1-0", "lab-1-1"}
+
+
+def let_in(answer: Answer, line: Line | None, labels: dict[str, str]) -> tuple[str, str]:
+    check = Check("a", (Call("a", 80, Caller("b", labels)),), Fate({REFUSED: 1.0}), guard=True)
+    return outcome_of(check, answer, line, GROUND)
+
+
+ARRIVED = Line(403, frozenset("-"), "via_upstream", 0.0, V2, "10.0.0.2:9080")
+LOST = Line(503, frozenset(("UF",)), "upstream_reset_before_response_started{x}", 0.0, V2, "10.0.0.2:9080")
+
+
+@pytest.mark.parametrize(
+    ("answer", "line", "labels", "outcome"),
+    [
+        (Answer(403, "", "RBAC: access denied"), ARRIVED, {}, DENIED),
+        (Answer(403, "", "not today"), ARRIVED, {}, LET_IN),
+        (Answer(503, "", ""), LOST, {}, ERROR),
+        (Answer(403, "", "RBAC: access denied"), None, {}, ERROR),
+        (Answer(404, "", ""), None, WITHOUT, LET_IN),
+        (Answer(403, "", "RBAC: access denied"), None, WITHOUT, DENIED),
+        (Answer(0, "", "ConnectionResetError: [Errno 104] Connection reset by peer"), None, WITHOUT, REFUSED),
+        (Answer(0, "", "RemoteDisconnected: Remote end closed connection without response"), None, WITHOUT, REFUSED),
+        (Answer(0, "", "ConnectionRefusedError: [Errno 111] Connection refused"), None, WITHOUT, ERROR),
+        (Answer(0, "", "TimeoutError: timed out"), None, WITHOUT, ERROR),
+        (Answer(0, "", "ConnectionResetError: [Errno 104] Connection reset by peer"), None, {}, ERROR),
+    ],
+    ids=str,
+)
+def test_only_a_policys_words_or_a_closed_connection_say_that_a_client_was_not_let_in(
+    answer: Answer, line: Line | None, labels: dict[str, str], outcome: str
+) -> None:
+    assert let_in(answer, line, labels)[0] == outcome

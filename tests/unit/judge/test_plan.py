@@ -214,7 +214,7 @@ def test_a_rule_that_no_request_can_be_sent_for_is_a_gap(rule: dict[str, Any], w
     assert [(gap.why.startswith(why), gap.outcome) for gap in plan.gaps] == [(True, Outcome.UNKNOWN)]
 
 
-@pytest.mark.parametrize("kind", ["HTTPRoute", "Ingress", "AuthorizationPolicy", "PeerAuthentication", "ServiceEntry"])
+@pytest.mark.parametrize("kind", ["HTTPRoute", "Ingress", "RequestAuthentication", "ServiceEntry"])
 def test_a_kind_without_requests_is_a_gap(kind: str) -> None:
     item = {"kind": kind, "metadata": {"name": "one", "namespace": "shop", "uid": "x"}, "spec": {}}
     plan = planned(virtual_service("reviews", to(("v1", 1))), item)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtests.judge.checks import Check, Gap
-from loadtests.judge.reach import AGENT, MARKED, PART_OF, PROBE, PROBES, Seen
+from loadtests.judge.reach import ACCOUNT, AGENT, MARKED, PART_OF, PROBE, PROBES, Seen
 from loadtests.rules.authorization import TRUST_DOMAIN
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import namespace_of, work_out_shares
@@ -23,7 +23,7 @@ OUTCOMES = {"HTTP 200": LET_IN, "HTTP 403": DENIED, REFUSED: REFUSED}
 """What the reader expects of an answer -> what is seen of any service's."""
 WITHOUT = {"sidecar.istio.io/inject": "false"}
 """The label of a pod that gets no sidecar."""
-ACCOUNT = f"{TRUST_DOMAIN}/ns/{PROBES}/sa/default"
+IDENTITY = f"{TRUST_DOMAIN}/ns/{PROBES}/sa/{ACCOUNT}"
 """The identity of the probe with a sidecar."""
 
 
@@ -39,7 +39,7 @@ class Client:
     principal: str
 
 
-INSIDE = Client(f"a client of namespace {PROBES}", {"app": PROBE, **PART_OF}, ACCOUNT)
+INSIDE = Client(f"a client of namespace {PROBES}", {"app": PROBE, **PART_OF}, IDENTITY)
 OUTSIDE = Client("a client without a sidecar", {"app": f"{PROBE}-plain", **PART_OF, **WITHOUT}, "")
 
 
@@ -64,7 +64,7 @@ def guards_of(views: Sequence[View], seen: Seen, reached: Collection[str]) -> It
 def _not_asked(rule: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a rule of a policy tells apart, and requests do not: the path of the field, and why."""
     for field in sorted({"from", "when"} & set(rule)):
-        yield field, f"it is asked as {ACCOUNT} and without an identity only"
+        yield field, f"it is asked as {IDENTITY} and without an identity only"
     for number, to in enumerate(rule.get("to") or []):
         for field, values in sorted(to["operation"].items()):
             if field not in ("paths", "notPaths"):

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from loadtests import ending
 from loadtests.judge import probe
 from loadtests.judge.lines import Answer
-from loadtests.judge.reach import PART_OF, PROBES
+from loadtests.judge.reach import ACCOUNT, PART_OF, PROBES
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.rules.calls import Caller
 
@@ -50,7 +51,8 @@ def objects_for(callers: Mapping[str, Mapping[str, str]], injecting: Mapping[str
         "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "access-log", **place},
         "spec": {"accessLogging": [{"providers": [{"name": "envoy"}]}]},
     }  # fmt: skip
-    return [namespace, telemetry, *(_pod(name, labels) for name, labels in callers.items())]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, **place}}
+    return [namespace, account, telemetry, *(_pod(name, labels) for name, labels in callers.items())]
 
 
 def _pod(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def _pod(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": PROBES, "labels": dict(labels), "annotations": annotations},
         "spec": {
+            "serviceAccountName": ACCOUNT,
             "containers": [container], "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
             "activeDeadlineSeconds": LONGEST_SECONDS,
         },
@@ -90,7 +93,8 @@ def start(cluster: Cluster, callers: Mapping[str, Mapping[str, str]], injecting:
     if is_ours(cluster):
         remove(cluster)  # of a run that was killed
     manifest = {"apiVersion": "v1", "kind": "List", "items": objects_for(callers, injecting)}
-    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
+    with ending.unbroken():  # or whoever cleans up might look before it is there
+        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
     waiting = ["wait", "--for=condition=Ready", "pod", "--all", f"--timeout={READY_SECONDS}s"]
     command = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", PROBES, *waiting]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_SECONDS + 20)

@@ -19,6 +19,8 @@ PROBES = "istio-lab-judge"
 """Namespace of the pods that send."""
 PROBE = "istio-lab-probe"
 """Label ``app`` of those pods, unless a rule is for callers with another one."""
+ACCOUNT = "probe"
+"""The ServiceAccount of those pods."""
 PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 """The lab's label, which those pods have as well."""
 AGENT = "istio-lab-judge"

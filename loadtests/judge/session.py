@@ -22,9 +22,10 @@ from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call
 from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
 
-ROUND = 200
+ROUND = 400
 """Requests of one route in one round, at the most."""
 PROPAGATION_SECONDS = 30.0
+SKEW_SECONDS = 60.0
 LATE_SECONDS = 10.0
 """A line that is not in the log by then does not come."""
 EDITED = "a rule was edited, or labels of pods changed, during the run"
@@ -177,15 +178,13 @@ class Session:
         before = self._counters()
         self.started = time.time()
         verdict = self.judge()
-        while (batch := next_round(self.plan, verdict, self.tally.counts, self.bounds.total - self.sent)) and not self.void:
+        while (batch := next_round(self.plan, verdict, self.tally.counts, self._left())) and not self.void:
             self._send(batch)
             verdict = self.judge()
             state, pods = self.world.look()
             self._pods |= pods
             if state != self.state:
                 self.void.append(EDITED)
-            if time.time() - self.started > self.bounds.seconds:
-                break
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
         return self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
 
@@ -198,6 +197,11 @@ class Session:
             sender.stop()
         if self._callers:
             probes.remove(self.world.cluster)
+
+    def _left(self) -> int:
+        """How many requests may still be sent, by their number and by the time."""
+        seconds = self.bounds.seconds - (time.time() - self.started)
+        return min(self.bounds.total - self.sent, int(seconds * self.bounds.rate))
 
     def _start(self) -> None:
         if self._callers:
@@ -218,7 +222,6 @@ class Session:
 
     def _send(self, batch: Sequence[tuple[Check, Call]]) -> None:
         """Send a round, and count what came of it."""
-        since = datetime.fromtimestamp(time.time() - 2, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         marked = [(f"{self._run}-{self.sent + number}", check, call) for number, (check, call) in enumerate(batch)]
         self.sent += len(batch)
         answers: dict[str, Answer] = {}
@@ -228,15 +231,17 @@ class Session:
             if requests:
                 answers |= zip((mark for mark, _ in ours), sender.send(requests, self.bounds.rate), strict=True)
         logged = {mark for mark, _, call in marked if self._sender_of(call) in ("", *self._proxied)}
-        lines = self._lines(since, {mark for mark, answer in answers.items() if answer.status and mark in logged})
+        lines = self._lines({mark for mark, answer in answers.items() if answer.status and mark in logged})
         ground = Ground(self.plan.namespace, self.world.domain, self._pods)
         for mark, check, _ in marked:
             self.tally.add(check, answers[mark], lines.get(mark), ground)
         if unlogged := [mark for mark in logged if answers[mark].status and mark not in lines]:
             self.void.append(f"the proxies have logged nothing of {len(unlogged)} requests that were answered")
 
-    def _lines(self, since: str, wanted: set[str]) -> dict[str, Line]:
+    def _lines(self, wanted: set[str]) -> dict[str, Line]:
         """The lines of a round's requests, once all of them are there or late."""
+        # The nodes' clocks may differ from this machine's.
+        since = datetime.fromtimestamp(self.started - SKEW_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
         door = self.world.door
         pods = [(PROBES, name) for name in self._proxied]

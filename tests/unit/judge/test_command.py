@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from loadtests.judge.session import Session
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.verdict import Verdict
 from tests.unit.judge.rules import AROUND, to, virtual_service
+from tests.unit.test_inputs import PROJECT
 
 RULE = virtual_service("reviews", to(("v1", 80), ("v3", 20)))
 ACCEPTED = "accepted: a namespace of services, and none of the system"
@@ -139,3 +142,19 @@ def test_rules_that_contradict_each_other_fail_without_a_request(
     assert ended(monkeypatch, tmp_path) == 1
     assert given.started == 0
     assert "sidecars follow VirtualService reviews alone" in (tmp_path / "shop/verdict.xml").read_text()
+
+
+def test_an_interrupt_cleans_up() -> None:
+    program = (
+        "import sys, time\nfrom loadtests import ending\n"
+        "def main() -> int:\n    print('begun', flush=True)\n    time.sleep(60)\n    return 0\n"
+        "sys.exit(ending.guarded(main, clean=lambda: print('cleaned', flush=True)))"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    run.send_signal(signal.SIGINT)
+    told, errors = run.communicate(timeout=20)
+    assert (run.returncode, told, errors) == (2, "cleaned\n", "interrupted by SIGINT; nothing more was done\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from loadtests.judge.checks import Check, Gap, Plan, needed
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import PROBES, Settings
 from loadtests.rules.calls import Call, Caller
+from loadtests.rules.routing import find_route
+from loadtests.rules.view import viewed
 from loadtests.verdict import Outcome
 from tests.unit.judge.rules import AROUND, JASON, SUBSETS, service, to, virtual_service
 
@@ -259,3 +262,38 @@ def test_the_estimate_is_what_a_verdict_takes() -> None:
     call = Call("a", 80, Caller("b"))
     (check,) = planned(virtual_service("reviews", to(("v1", 1)))).checks
     assert Check("a", (call,) * 300, check.fate).requests == 300
+
+
+PATHS = [{"uri": {kind: path}} for kind in ("exact", "prefix") for path in ("/", "/a", "/a/b")]
+PATHS += [{"uri": {"regex": "/a.*"}}, {"uri": {"regex": "/[a-z]+"}}, {}]
+HEADERS: list[dict[str, Any]] = [
+    {}, {"headers": {"x": {"exact": "1"}}}, {"headers": {"x": {"prefix": "1"}}}, {"headers": {"x": {}}},
+    {"withoutHeaders": {"x": {}}}, {"withoutHeaders": {"x": {"exact": "1"}}}, {"headers": {"y": {"regex": "[0-9]+"}}},
+]  # fmt: skip
+METHODS: list[dict[str, Any]] = [{}, {}, {"method": {"exact": "GET"}}, {"method": {"exact": "HEAD"}}]
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_every_route_is_asked_or_a_gap_and_what_is_called_shadowed_takes_nothing(seed: int) -> None:
+    draw = random.Random(seed)
+
+    def condition() -> dict[str, Any]:
+        return {**draw.choice(PATHS), **draw.choice(HEADERS), **draw.choice(METHODS)}
+
+    routes = [{"match": [condition() for _ in range(draw.choice((1, 1, 2)))], **to(("v1", 1))} for _ in range(4)]
+    rule = virtual_service("reviews", *routes)
+    plan = planned(rule)
+    named = [check.name for check in plan.checks] + [gap.where for gap in plan.gaps]
+    assert [n for n, _ in enumerate(routes) if not any(one.startswith(f"{ROUTE}[{n}]") for one in named)] == []
+    views = viewed([rule, *AROUND])
+    for _ in range(60):
+        headers = {name: draw.choice(("1", "12", "x")) for name in ("x", "y") if draw.random() < 0.5}
+        call = Call(
+            "reviews.shop.svc.cluster.local:9080", 9080, Caller(PROBES), draw.choice(("/", "/a", "/ab", "/a/b/c", "/z9")),
+            draw.choice(("GET", "HEAD")), headers,
+        )  # fmt: skip
+        taken = find_route(views, call).branch
+        if taken is not None and taken.condition is not None:
+            path = f"VirtualService reviews: {taken.condition.parts[0].path.rstrip('.')}"
+            shadowed = {gap.where for gap in plan.gaps if gap.outcome is Outcome.FAIL}
+            assert not {path, path.partition(".match")[0]} & shadowed, (routes, call)

@@ -144,7 +144,11 @@ def _judge(options: argparse.Namespace) -> int:
         return _state(now, plan_for(now, settings), options.namespace), _pods(now, options.namespace)
 
     used = door if any(check.by_gateway for check in plan.checks) else None
-    return _run(Session(World(cluster, Mesh().domain, injecting, used, look), plan, bounds), options)
+    return _run(Session(World(cluster, Mesh().domain, injecting, used, look), plan, bounds, _say), options)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _state(objects: list[dict[str, Any]], plan: Plan, namespace: str) -> str:
@@ -185,6 +189,16 @@ def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: lis
         raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")
 
 
+def _cut_off(cluster: Cluster) -> list[str]:
+    """The proxies of the namespace that istiod does not know, in words."""
+    try:
+        known = {line.split()[0] for line in cluster.istioctl("proxy-status").splitlines() if line.strip()}
+    except ClusterError as error:
+        return [f"whether the namespace's proxies are connected to istiod is not known: {error}"]
+    pods = [pod for _, pod in propagation.proxies_of(cluster, [(cluster.namespace, "")])]
+    return [f"the proxy of {pod} is not connected to istiod" for pod in pods if f"{pod}.{cluster.namespace}" not in known]
+
+
 _cleaning: list[Callable[[], None]] = []
 """What removes all that this process has made."""
 
@@ -193,7 +207,7 @@ def _run(session: Session, options: argparse.Namespace) -> int:
     folder, plan = options.results / options.namespace, session.plan
     report.write_void(folder, options.namespace, report.UNFINISHED)
     total = sum(check.requests for check in plan.checks)
-    print(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s", flush=True)
+    _say(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s")
     _cleaning.append(session.clean)
     running: Mapping[str, str] = {}
     try:
@@ -209,11 +223,18 @@ def _run(session: Session, options: argparse.Namespace) -> int:
     verdict = with_gaps(verdict, plan.gaps)
     unseen = (f"not part of the verdict: {', '.join(plan.unseen)}",) if plan.unseen else ()
     facts = report.facts_of(
-        options.namespace, session.started or time.time(), 0, MARGIN, session.state, running, (*session.tally.remarks, *unseen)
+        options.namespace,
+        session.started or time.time(),
+        0,
+        MARGIN,
+        session.state,
+        running,
+        (*plan.warnings, *_cut_off(session.world.cluster), *session.tally.remarks, *unseen),
     )
     report.write(folder, verdict, facts)
     terminal.show(Console(highlight=False), json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")
-    for reason in (*verdict.reasons, *facts.remarks):
+    passed = {one.reason for one in verdict.classes if one.outcome is Outcome.PASS}
+    for reason in (*(reason for reason in verdict.reasons if reason not in passed), *facts.remarks):
         print(f"  {reason}")
     return verdict.outcome.exit_code
 

@@ -57,12 +57,14 @@ class Plan:
     """What to ask, and what cannot be judged.
 
     :param unseen: fields that apply to what is asked, and that the verdict is not about
+    :param warnings: what is probably wrong, though the rules are followed
     """
 
     namespace: str
     checks: tuple[Check, ...] = ()
     gaps: tuple[Gap, ...] = ()
     unseen: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def expected(self) -> Expected:

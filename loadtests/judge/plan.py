@@ -6,6 +6,8 @@ them is then read from all rules, as for any other call. What no request is foun
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from loadtests.judge.checks import Check, Gap, Plan
 from loadtests.judge.guards import KINDS, guards_of
 from loadtests.judge.reach import Seen, Settings
@@ -15,12 +17,14 @@ from loadtests.rules.expectations import Objects, namespace_of, placed
 from loadtests.rules.fates import policies_unseen
 from loadtests.rules.gateway_api import is_of_gateway_api, parents_of
 from loadtests.rules.mesh_config import mesh_of
-from loadtests.rules.registry import services_of
+from loadtests.rules.registry import of_kind, services_of
 from loadtests.rules.view import View, title, viewed
 from loadtests.rules.virtual import Rule, rules_of
 from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import Outcome
 
+APPLICATION = ("app", "app.kubernetes.io/name")
+"""Labels that name a pod's application."""
 NOT_PLANNED = (
     "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Ingress", "RequestAuthentication", "ServiceEntry", "Sidecar",
     "EnvoyFilter", "Telemetry", "WasmPlugin",
@@ -47,7 +51,21 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
         o for o in views if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in KINDS and namespace_of(o) == ROOT_NAMESPACE)
     ]
     unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in apart]
-    return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)))
+    warnings = tuple(_wide_selectors(views, seen))
+    return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)), warnings)
+
+
+def _wide_selectors(views: Sequence[View], seen: Seen) -> Iterator[str]:
+    """Services of the namespace that select pods of several applications."""
+    namespace = seen.settings.namespace
+    pods = [pod["metadata"].data.get("labels") or {} for pod in of_kind(views, "Pod") if namespace_of(pod) == namespace]
+    for service in (s for s in seen.services if s.of_kubernetes and s.namespace == namespace and s.selector):
+        selected = [labels for labels in pods if service.selector.items() <= labels.items()]
+        for label in APPLICATION:
+            names = sorted({str(labels[label]) for labels in selected if label in labels})
+            if len(names) > 1:
+                name = service.host.partition(".")[0]
+                yield f"Service {name}: spec.selector selects pods of several applications ({label}: {', '.join(names)})"
 
 
 def _concerns(rule: Rule, seen: Seen) -> bool:

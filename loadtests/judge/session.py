@@ -141,9 +141,12 @@ class World:
 class Session:
     """A run for one plan."""
 
-    def __init__(self, world: World, plan: Plan, bounds: Bounds) -> None:
-        """Nothing is started or sent."""
-        self.world, self.plan, self.bounds = world, plan, bounds
+    def __init__(self, world: World, plan: Plan, bounds: Bounds, say: Callable[[str], None]) -> None:
+        """Nothing is started or sent.
+
+        :param say: receives a line after each round
+        """
+        self.world, self.plan, self.bounds, self._say = world, plan, bounds, say
         self.tally, self.void, self.sent, self.started = Tally(), list[str](), 0, 0.0
         self.state, pods = world.look()
         self._pods = dict(pods)
@@ -181,6 +184,10 @@ class Session:
         while (batch := next_round(self.plan, verdict, self.tally.counts, self._left())) and not self.void:
             self._send(batch)
             verdict = self.judge()
+            open_still = sum(one.outcome is Outcome.INCONCLUSIVE for one in verdict.classes)
+            self._say(
+                f"{self.sent} requests: {len(self.plan.checks) - open_still} of {len(self.plan.checks)} checks are decided"
+            )
             state, pods = self.world.look()
             self._pods |= pods
             if state != self.state:

@@ -23,6 +23,7 @@ def lines_of(plan: Plan, bounds: Bounds) -> list[str]:
         found += ["", *_lines(check)]
     for title, entries in (
         ("Cannot be judged:", [f"{gap.where}: {gap.why} ({gap.outcome})" for gap in plan.gaps]),
+        ("Warnings:", list(plan.warnings)),
         ("In effect, but not part of the verdict:", list(plan.unseen)),
     ):
         found += ["", title, *(f"  {entry}" for entry in entries)] if entries else []

@@ -14,6 +14,7 @@ from loadtests.rules.calls import Call, Caller
 from loadtests.rules.routing import find_route
 from loadtests.rules.view import viewed
 from loadtests.verdict import Outcome
+from tests.unit import pods
 from tests.unit.judge.rules import AROUND, JASON, SUBSETS, service, to, virtual_service
 
 GATEWAY = {
@@ -254,6 +255,16 @@ def test_rules_of_other_namespaces_for_its_services_are_planned_and_others_are_n
     plan = planned(theirs, aside)
     assert [check.name for check in plan.checks] == ["VirtualService other/far: spec.http[0]"]
     assert plan.gaps == ()
+
+
+@pytest.mark.parametrize(("label", "warned"), [("app", True), ("app.kubernetes.io/name", True), ("version", False)])
+def test_a_service_that_selects_pods_of_several_applications_is_warned_of(label: str, warned: bool) -> None:
+    wide = {**service("all"), "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"tier": "web"}}}
+    both = [pods.pod(f"{name}-0", {"tier": "web", label: name}, "shop") for name in ("a", "b")]
+    plan = planned(virtual_service("reviews", to(("v1", 1))), wide, *both)
+    told = f"Service all: spec.selector selects pods of several applications ({label}: a, b)"
+    assert plan.warnings == ((told,) if warned else ())
+    assert planned(virtual_service("reviews", to(("v1", 1)))).warnings == ()
 
 
 def test_the_estimate_is_what_a_verdict_takes() -> None:

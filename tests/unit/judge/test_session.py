@@ -43,6 +43,7 @@ class Mesh(Cluster):
     log: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     draw: random.Random = field(default_factory=lambda: random.Random(1))
 
     def answer(self, request: Request) -> Answer:
@@ -90,7 +91,9 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(mesh: Mesh, plan: Plan | None = None, **bounds: Any) -> tuple[Verdict, Session]:
     plan = plan or plan_for([RULE, *AROUND], Settings("shop"))
-    one = Session(World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, mesh.look), plan, Bounds(**bounds))
+    one = Session(
+        World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, mesh.look), plan, Bounds(**bounds), mesh.said.append
+    )
     verdict = one.conduct()
     one.clean()
     return verdict, one
@@ -104,6 +107,7 @@ def test_a_mesh_that_does_what_its_rules_say_passes_and_nothing_is_left() -> Non
     assert verdict.sources[COUNTERS] == verdict.sources["clients"]
     assert mesh.done == ["started", "stopped", "removed"]
     assert one.sent < 3000
+    assert mesh.said[-1] == f"{one.sent} requests: 2 of 2 checks are decided"
 
 
 def test_other_shares_fail() -> None:

@@ -396,9 +396,10 @@ def judge(call: Call) -> int:
     words += ["--plan"] if given["PLAN"] else []
     words += [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}", f"--results={call.state / 'judged'}"]
     if given["PLAN"]:
-        return call.python("-m", "loadtests.judge", *words)
+        return install_packages(call) or call.python("-m", "loadtests.judge", *words)
     with call.lock():
-        return call.python("-m", "loadtests.judge", *words)
+        call.set_aside(folder for folder in judged(call.state / "judged") if folder.name == given["NAMESPACE"])
+        return install_packages(call) or call.python("-m", "loadtests.judge", *words)
 
 
 def apply_policy(call: Call) -> int:
@@ -534,7 +535,7 @@ TASKS = {
         ),
         "verify": Verb("Judge every entry and write one report", verify, ""),
         "judge": Verb(
-            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; METHODS= RATE= CONFIRM=)", judge
+            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; METHODS= RATE= CONFIRM=)", judge, ""
         ),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),

@@ -53,6 +53,17 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """A route that no request reaches if the mesh does what the rules say: an earlier one of the same rule takes them all.
+
+    :param where: kind, name and path of the field
+    """
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What to ask, and what cannot be judged.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.checks import Check, Gap, Idle, Plan
 from loadtests.judge.guards import KINDS, guards_of
 from loadtests.judge.reach import Seen, Settings
 from loadtests.judge.routes import checks_of
@@ -51,8 +51,8 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
         o for o in views if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in KINDS and namespace_of(o) == ROOT_NAMESPACE)
     ]
     unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in apart]
-    warnings = tuple(_wide_selectors(views, seen))
-    return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)), warnings)
+    warnings = [f"{one.where}: {one.why}" for one in found if isinstance(one, Idle)] + list(_wide_selectors(views, seen))
+    return Plan(settings.namespace, tuple(checks), tuple(gaps), tuple(dict.fromkeys(unseen)), tuple(warnings))
 
 
 def _wide_selectors(views: Sequence[View], seen: Seen) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from loadtests.judge.checks import Check, Gap
+from loadtests.judge.checks import Check, Gap, Idle
 from loadtests.judge.reach import PROBES, Entrance, Seen, Start, entrance_of
 from loadtests.judge.requests import Way, candidates, methods_for
 from loadtests.judge.shadows import covers
@@ -21,8 +21,8 @@ from loadtests.rules.virtual import Branch, Rule, branches_of, first_taken
 from loadtests.verdict import Outcome
 
 
-def checks_of(rule: Rule, seen: Seen) -> Iterator[Check | Gap]:
-    """A check for each route that requests are found for, by each way in; gaps for everything else."""
+def checks_of(rule: Rule, seen: Seen) -> Iterator[Check | Gap | Idle]:
+    """A check for each route that requests are found for, by each way in; for everything else, what it is."""
     for kind in ("tcp", "tls"):
         for number, _ in enumerate(rule.item.data["spec"].get(kind) or []):
             yield Gap(
@@ -75,19 +75,19 @@ def _path(layers: Layers, seen: Seen) -> str:
     return " within ".join(f"{_title(part.rule, seen)}: {part.path.rstrip('.')}" for part in layers.parts)
 
 
-def _of_route(one: _Route) -> Iterator[Check | Gap]:
+def _of_route(one: _Route) -> Iterator[Check | Gap | Idle]:
     """The checks of one route for one entrance: one, unless its requests have several fates."""
     found: list[tuple[Call, Fate]] = []
-    gaps: dict[Gap, None] = {}
+    gaps: dict[Gap | Idle, None] = {}
     meant = [b for b in one.branches if b.route is one.route and _is_meant(b, one.entrance)]
     for branch in meant:
         for host, starts in one.entrance.starts.items():
             where = one.name(branch if len(meant) > 1 else None) + (f" for {host}" if len(one.entrance.starts) > 1 else "")
             call = _request_for(branch, host, starts, one)
-            fate = call if isinstance(call, Gap) else _fate_of(call, one.seen)
+            fate = _fate_of(call, one.seen) if isinstance(call, Call) else call
             if isinstance(call, Call) and isinstance(fate, Fate):
                 found.append((call, fate))
-            elif isinstance(fate, Gap):
+            elif not isinstance(fate, Fate):
                 gaps[replace(fate, where=where)] = None
     yield from _grouped(one.name(), found)
     yield from gaps
@@ -127,7 +127,7 @@ def _fate_of(call: Call, seen: Seen) -> Fate | Gap:
     return Gap("", f"not modelled: {', '.join(paths)}") if paths else fate
 
 
-def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route) -> Call | Gap:
+def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route) -> Call | Gap | Idle:
     """A request that the route takes, or why there is none."""
     if not starts:
         return Gap("", f"no service of the cluster is called {host}, so nothing resolves it")
@@ -136,7 +136,7 @@ def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route
     if branch.condition is not None and not methods_for(branch.condition, one.seen.settings.methods):
         wanted = " ".join(str(value) for value in dict(branch.condition["method"]).values())
         return Gap("", f"its method is {wanted}, and only {', '.join(one.seen.settings.methods)} may be sent: see METHODS=")
-    found: Call | Gap = Gap("", f"{host} has no port for HTTP that it is for")
+    found: Call | Gap | Idle = Gap("", f"{host} has no port for HTTP that it is for")
     for start in starts:
         if branch.condition is not None:
             labels = {name: str(table[name]) for name, table in branch.condition.table("sourceLabels").items()}
@@ -162,7 +162,7 @@ def _not_for_probe(branch: Branch) -> str:
     return ""
 
 
-def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap:
+def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle:
     """A request that the route takes and no earlier one, by one port; or why there is none."""
     gateway = one.entrance.gateway
     given = [b for b in one.branches if b.condition is None or is_for(b.condition, start.call, gateway)]
@@ -186,15 +186,13 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap:
     if beside is not None:
         return _confirmed(beside, one)
     if (shadow := next((b for b in earlier if covers(b.condition, branch.condition)), None)) is not None:
-        return Gap(
-            "", f"no request reaches it: {_path(shadow.condition or shadow.route, one.seen)} takes them all", Outcome.FAIL
-        )
+        return Idle("", f"no request reaches it: {_path(shadow.condition or shadow.route, one.seen)} takes them all")
     if other is not None:
         reason = f"no request was found that {_path(other.condition or other.route, one.seen)} does not take before it"
     return Gap("", reason or "no request was found that it takes")
 
 
-def _confirmed(call: Call, one: _Route) -> Call | Gap:
+def _confirmed(call: Call, one: _Route) -> Call | Gap | Idle:
     """The request, if all rules together send it to the route; else what takes it."""
     try:
         taken = find_route(viewed(one.seen.objects), call)

@@ -20,6 +20,7 @@ from loadtests.judge.reach import PROBES
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call
+from loadtests.rules.expectations import differences
 from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
 
 ROUND = 400
@@ -28,7 +29,7 @@ PROPAGATION_SECONDS = 30.0
 SKEW_SECONDS = 60.0
 LATE_SECONDS = 10.0
 """A line that is not in the log by then does not come."""
-EDITED = "a rule was edited, or labels of pods changed, during the run"
+EDITED = "edited during the run"
 COUNTERS = "the probe's counters"
 COUNTED = re.compile(
     r'^envoy_cluster_upstream_rq_(total|retry)\{[^}]*cluster_name="(outbound\|[^"]+)"[^}]*\}\s+(\d+)', re.MULTILINE
@@ -191,7 +192,7 @@ class Session:
             state, pods = self.world.look()
             self._pods |= pods
             if state != self.state:
-                self.void.append(EDITED)
+                self.void.append(f"{EDITED}: {differences(self.state, state)}")
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
         return self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
 

@@ -109,9 +109,10 @@ def test_requests_of_one_route_with_several_fates_are_several_checks() -> None:
     assert set(found) == {"[0] (1)", "[0] (2)", "[1]"}
 
 
-def test_a_route_behind_one_that_takes_everything_is_shadowed_and_fails() -> None:
-    found = gaps(to(("v1", 1)), {**JASON, **to(("v2", 1))})
-    assert found == {"[1]": (f"no request reaches it: {ROUTE}[0] takes them all", Outcome.FAIL)}
+def test_a_route_behind_one_that_takes_everything_is_warned_of() -> None:
+    plan = planned(virtual_service("reviews", to(("v1", 1)), {**JASON, **to(("v2", 1))}))
+    assert plan.warnings == (f"{ROUTE}[1]: no request reaches it: {ROUTE}[0] takes them all",)
+    assert [check.name for check in plan.checks] == [f"{ROUTE}[0]"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,8 @@ def test_a_route_behind_one_that_takes_everything_is_shadowed_and_fails() -> Non
 )
 def test_a_condition_within_an_earlier_one_is_shadowed(earlier: dict[str, Any], later: dict[str, Any]) -> None:
     routes = ({"match": [one], **to((version, 1))} for one, version in ((earlier, "v1"), (later, "v2")))
-    assert gaps(*routes) == {"[1]": (f"no request reaches it: {ROUTE}[0].match[0] takes them all", Outcome.FAIL)}
+    plan = planned(virtual_service("reviews", *routes))
+    assert plan.warnings == (f"{ROUTE}[1]: no request reaches it: {ROUTE}[0].match[0] takes them all",)
 
 
 def test_what_two_earlier_conditions_take_together_is_not_said_to_be_shadowed() -> None:
@@ -294,7 +296,7 @@ def test_every_route_is_asked_or_a_gap_and_what_is_called_shadowed_takes_nothing
     routes = [{"match": [condition() for _ in range(draw.choice((1, 1, 2)))], **to(("v1", 1))} for _ in range(4)]
     rule = virtual_service("reviews", *routes)
     plan = planned(rule)
-    named = [check.name for check in plan.checks] + [gap.where for gap in plan.gaps]
+    named = [*(check.name for check in plan.checks), *(gap.where for gap in plan.gaps), *plan.warnings]
     assert [n for n, _ in enumerate(routes) if not any(one.startswith(f"{ROUTE}[{n}]") for one in named)] == []
     views = viewed([rule, *AROUND])
     for _ in range(60):
@@ -306,5 +308,5 @@ def test_every_route_is_asked_or_a_gap_and_what_is_called_shadowed_takes_nothing
         taken = find_route(views, call).branch
         if taken is not None and taken.condition is not None:
             path = f"VirtualService reviews: {taken.condition.parts[0].path.rstrip('.')}"
-            shadowed = {gap.where for gap in plan.gaps if gap.outcome is Outcome.FAIL}
+            shadowed = {warning.partition(": no request")[0] for warning in plan.warnings}
             assert not {path, path.partition(".match")[0]} & shadowed, (routes, call)

@@ -56,7 +56,7 @@ class Mesh(Cluster):
         return Answer(200, "", "")
 
     def look(self) -> tuple[str, Mapping[str, Mapping[str, str]]]:
-        return ("other" if self.edited and self.log else "one"), PODS
+        return ("VirtualService shop/reviews u 2" if self.edited and self.log else "VirtualService shop/reviews u 1"), PODS
 
     def proxy_metrics(self, pod: str) -> str:
         told = dict(self.counts)
@@ -124,7 +124,7 @@ def test_pods_with_other_labels_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_rule_that_is_edited_voids_the_run() -> None:
     verdict, _ = run(Mesh("", "shop", edited=True))
-    assert (verdict.outcome, verdict.reasons) == (Outcome.VOID, (session.EDITED,))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.VOID, ("edited during the run: VirtualService shop/reviews",))
 
 
 def test_answers_that_no_proxy_logged_void_the_run() -> None:

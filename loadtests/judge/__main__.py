@@ -144,7 +144,11 @@ def _judge(options: argparse.Namespace) -> int:
         return _state(now, plan_for(now, settings), options.namespace), _pods(now, options.namespace)
 
     used = door if any(check.by_gateway for check in plan.checks) else None
-    return _run(Session(World(cluster, Mesh().domain, injecting, used, look), plan, bounds, _say), options)
+    # A Sidecar hides from its proxies what says whether they have the rules.
+    hidden = any(namespace_of(one) in (options.namespace, ROOT_NAMESPACE) for one in of_kind(objects, "Sidecar"))
+    waited_for = (*(() if hidden else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
+    world = World(cluster, Mesh().domain, injecting, used, waited_for, look)
+    return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
 
 
 def _say(line: str) -> None:
@@ -183,20 +187,10 @@ def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: lis
         raise RefusedError(f"meshConfig.{setting} is set, and requests are found in access logs of Istio's default format only")
     if not plan.checks:
         return
-    _need(cluster, rights.to_send([door.namespace] if door is not None else []))
+    _need(cluster, rights.to_send(plan.namespace, [door.namespace] if door is not None else []))
     if probes.is_ours(cluster) is False:
         label = "=".join(*PART_OF.items())
         raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")
-
-
-def _cut_off(cluster: Cluster) -> list[str]:
-    """The proxies of the namespace that istiod does not know, in words."""
-    try:
-        known = {line.split()[0] for line in cluster.istioctl("proxy-status").splitlines() if line.strip()}
-    except ClusterError as error:
-        return [f"whether the namespace's proxies are connected to istiod is not known: {error}"]
-    pods = [pod for _, pod in propagation.proxies_of(cluster, [(cluster.namespace, "")])]
-    return [f"the proxy of {pod} is not connected to istiod" for pod in pods if f"{pod}.{cluster.namespace}" not in known]
 
 
 _cleaning: list[Callable[[], None]] = []
@@ -229,7 +223,7 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         MARGIN,
         session.state,
         running,
-        (*plan.warnings, *_cut_off(session.world.cluster), *session.tally.remarks, *unseen),
+        (*plan.warnings, *session.tally.remarks, *unseen),
     )
     report.write(folder, verdict, facts)
     terminal.show(Console(highlight=False), json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")

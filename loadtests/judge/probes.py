@@ -95,6 +95,8 @@ def start(cluster: Cluster, callers: Mapping[str, Mapping[str, str]], injecting:
     manifest = {"apiVersion": "v1", "kind": "List", "items": objects_for(callers, injecting)}
     with ending.unbroken():  # or whoever cleans up might look before it is there
         cluster.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
+    if not callers:
+        return
     waiting = ["wait", "--for=condition=Ready", "pod", "--all", f"--timeout={READY_SECONDS}s"]
     command = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", PROBES, *waiting]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_SECONDS + 20)

@@ -28,18 +28,21 @@ class Right:
         return f"{self.verb} {self.resource} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
 
 
-def to_send(doors: Iterable[str]) -> list[Right]:
+def to_send(namespace: str, doors: Iterable[str]) -> list[Right]:
     """What a run needs besides reading rules.
 
+    :param namespace: that is judged
     :param doors: namespaces of gateways by which requests enter
     """
     inside = [
         Right("create", "pods", PROBES), Right("create", "pods/exec", PROBES), Right("get", "pods/log", PROBES),
         Right("get", "pods/proxy", PROBES), Right("create", "pods/portforward", PROBES),
-        Right("create", "telemetries.telemetry.istio.io", PROBES), Right("patch", "envoyfilters.networking.istio.io", PROBES),
+        Right("create", "telemetries.telemetry.istio.io", PROBES), Right("create", "serviceaccounts", PROBES),
+        *(Right("patch", f"{one}.networking.istio.io", PROBES) for one in ("envoyfilters", "serviceentries")),
     ]  # fmt: skip
     both = [Right("create", "namespaces"), Right("delete", "namespaces")]
-    return both + inside + [Right("get", "pods/log", namespace) for namespace in doors]
+    outside = [Right("get", "pods/log", door) for door in doors]
+    return both + inside + outside + [Right("create", "pods/portforward", one) for one in (namespace, *doors)]
 
 
 def missing(cluster: Cluster, wanted: Iterable[Right]) -> list[Right]:

@@ -129,6 +129,7 @@ class World:
 
     :param injecting: labels by which pods of the namespace get a sidecar
     :param door: None if no request enters by a gateway
+    :param waited_for: (namespace, label ``app``) of the pods besides the probes whose proxies must have the rules
     :param look: what is there now: its state, which changes when a rule does, and labels of the namespace's pods by address
     """
 
@@ -136,21 +137,22 @@ class World:
     domain: str
     injecting: Mapping[str, str]
     door: Door | None
+    waited_for: tuple[tuple[str, str], ...]
     look: Callable[[], tuple[str, Mapping[str, Mapping[str, str]]]]
 
 
 class Session:
     """A run for one plan."""
 
-    def __init__(self, world: World, plan: Plan, bounds: Bounds, say: Callable[[str], None]) -> None:
+    def __init__(self, world: World, plan: Plan, bounds: Bounds, state: str, say: Callable[[str], None]) -> None:
         """Nothing is started or sent.
 
+        :param state: of what the plan was made of
         :param say: receives a line after each round
         """
-        self.world, self.plan, self.bounds, self._say = world, plan, bounds, say
-        self.tally, self.void, self.sent, self.started = Tally(), list[str](), 0, 0.0
-        self.state, pods = world.look()
-        self._pods = dict(pods)
+        self.world, self.plan, self.bounds, self.state, self._say = world, plan, bounds, state, say
+        self.tally, self.void, self.stale, self.sent, self.started = Tally(), list[str](), tuple[str, ...](), 0, 0.0
+        self._pods: dict[str, Mapping[str, str]] = {}
         self._run = f"lab-{uuid.uuid4().hex[:12]}"
         self._callers = probes.callers_of([call.caller for check in plan.checks for call in check.calls])
         self._senders: dict[str, Sender] = {}
@@ -171,7 +173,8 @@ class Session:
         """
         counts = {name: dict(line) for name, line in self.tally.counts.items()}
         views = dict.fromkeys(compared or {}, self._comparable(self.tally.reached))
-        return judge(self.plan.expected, Observed(counts, sources=compared or {}, views=views, void=tuple(self.void)))
+        seen = Observed(counts, sources=compared or {}, views=views, stale=self.stale, void=tuple(self.void))
+        return judge(self.plan.expected, seen)
 
     def conduct(self) -> Verdict:
         """Start the probes, send, and say what came of it; the probes are left to :meth:`clean`.
@@ -179,8 +182,8 @@ class Session:
         :raises ClusterError: if the cluster does not answer, or refuses
         """
         self._start()
-        before = self._counters()
-        self.started = time.time()
+        before, self.started = self._counters(), time.time()
+        self._look()
         verdict = self.judge()
         while (batch := next_round(self.plan, verdict, self.tally.counts, self._left())) and not self.void:
             self._send(batch)
@@ -189,10 +192,7 @@ class Session:
             self._say(
                 f"{self.sent} requests: {len(self.plan.checks) - open_still} of {len(self.plan.checks)} checks are decided"
             )
-            state, pods = self.world.look()
-            self._pods |= pods
-            if state != self.state:
-                self.void.append(f"{EDITED}: {differences(self.state, state)}")
+            self._look()
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
         return self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
 
@@ -203,8 +203,14 @@ class Session:
         """
         for sender in self._senders.values():
             sender.stop()
-        if self._callers:
-            probes.remove(self.world.cluster)
+        probes.remove(self.world.cluster)
+
+    def _look(self) -> None:
+        """Note the pods that are there, and whether a rule was edited."""
+        state, pods = self.world.look()
+        self._pods |= pods
+        if state != self.state:
+            self.void.append(f"{EDITED}: {differences(self.state, state)}")
 
     def _left(self) -> int:
         """How many requests may still be sent, by their number and by the time."""
@@ -212,12 +218,12 @@ class Session:
         return min(self.bounds.total - self.sent, int(seconds * self.bounds.rate))
 
     def _start(self) -> None:
-        if self._callers:
-            probes.start(self.world.cluster, self._callers, self.world.injecting)
-        if self._proxied:
-            late = propagation.wait(self._inside, self.state, [(PROBES, "")], PROPAGATION_SECONDS)
-            if late:
-                raise ClusterError("; ".join(late))
+        probes.start(self.world.cluster, self._callers, self.world.injecting)
+        waited_for = ((PROBES, ""), *self.world.waited_for)
+        late = propagation.wait(self._inside, self.state, waited_for, PROPAGATION_SECONDS)
+        if ours := [one for one in late if f" in {PROBES} " in one]:
+            raise ClusterError("; ".join(ours))
+        self.stale = tuple(late)
         self._senders = {name: Sender(self.world.cluster, name) for name in self._callers}
         if any(check.by_gateway for check in self.plan.checks):
             self._senders[""] = Sender(None)

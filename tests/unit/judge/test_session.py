@@ -91,9 +91,8 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(mesh: Mesh, plan: Plan | None = None, **bounds: Any) -> tuple[Verdict, Session]:
     plan = plan or plan_for([RULE, *AROUND], Settings("shop"))
-    one = Session(
-        World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, mesh.look), plan, Bounds(**bounds), mesh.said.append
-    )
+    world = World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, (("shop", ""),), mesh.look)
+    one = Session(world, plan, Bounds(**bounds), "VirtualService shop/reviews u 1", mesh.said.append)
     verdict = one.conduct()
     one.clean()
     return verdict, one
@@ -146,12 +145,29 @@ def test_what_a_run_may_send_is_bounded() -> None:
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
+def late(namespace: str) -> str:
+    return f"the proxy of one in {namespace} does not have the rules yet"
+
+
 def test_a_probe_without_the_rules_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(propagation, "wait", lambda cluster, generation, wanted, seconds: ["the proxy does not have the rules"])
+    monkeypatch.setattr(propagation, "wait", lambda cluster, generation, wanted, seconds: [late(PROBES)])
     mesh = Mesh("", "shop")
-    with pytest.raises(ClusterError, match="the proxy does not have the rules"):
+    with pytest.raises(ClusterError, match=late(PROBES)):
         run(mesh)
     assert not mesh.log
+
+
+def test_a_proxy_of_the_namespace_without_the_rules_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def wait(cluster: Cluster, generation: str, wanted: Any, seconds: float) -> list[str]:
+        asked.append((cluster.namespace, tuple(wanted)))
+        return [late("shop")]
+
+    monkeypatch.setattr(propagation, "wait", wait)
+    verdict, _ = run(Mesh("", "shop"))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.FAIL, (late("shop"),))
+    assert asked == [(PROBES, ((PROBES, ""), ("shop", "")))]
 
 
 @pytest.mark.parametrize(

@@ -100,10 +100,11 @@ def _namespace(cluster: Cluster, name: str) -> Mapping[str, Any]:
     """:raises RefusedError: if it cannot be judged."""
     if name in SYSTEM or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
         raise RefusedError(f"NAMESPACE: {name!r} was given; accepted: a namespace of services, and none of the system")
-    _need(cluster, [rights.Right("get", "namespaces")])
     try:
         return cluster.ask(f"/api/v1/namespaces/{name}")
     except RefusedByServerError as error:
+        if error.code == 403:
+            _need(cluster, [rights.Right("get", "namespaces")])
         if error.code != 404:
             raise
         raise RefusedError(f"NAMESPACE: there is no namespace {name} in this cluster; accepted: one that exists") from error
@@ -115,14 +116,29 @@ def _need(cluster: Cluster, wanted: list[rights.Right]) -> None:
         raise RefusedError(f"this account may not {', nor '.join(map(str, lacking))}; accepted: an account that may")
 
 
+def _objects(cluster: Cluster) -> list[dict[str, Any]]:
+    """All that a plan looks at.
+
+    :raises RefusedError: naming the rights that this account lacks
+    """
+    try:
+        found = question.rules_in(cluster, KINDS)
+    except RefusedByServerError as error:
+        if error.code != 403:
+            raise
+    else:
+        if not found.remarks:
+            return found.objects
+    own = {kind: cluster.namespace for kind in KINDS if kind in question.WORKLOADS}
+    _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in KINDS])
+    raise RefusedError("the cluster refuses to list rules, and does not say which; accepted: an account that may list them")
+
+
 def _judge(options: argparse.Namespace) -> int:
     cluster = Cluster(options.kubeconfig, options.namespace)
     bounds, methods = _bounds(options), _methods(options.methods)
     labels = _namespace(cluster, options.namespace)["metadata"].get("labels", {})
-    shared = [kind for kind in KINDS if kind not in question.WORKLOADS]
-    _need(cluster, [rights.Right("list", kind) for kind in shared])
-    _need(cluster, [rights.Right("list", kind, options.namespace) for kind in KINDS if kind in question.WORKLOADS])
-    objects = question.rules_in(cluster, KINDS).objects
+    objects = _objects(cluster)
     if not any(propagation.has_proxy(pod) for pod in of_kind(objects, "Pod") if is_running(pod)):
         raise RefusedError(f"NAMESPACE: no running pod of {options.namespace} has a sidecar; accepted: a namespace in the mesh")
     door = _door(cluster, options.gateway)
@@ -140,7 +156,7 @@ def _judge(options: argparse.Namespace) -> int:
     injecting = {name: str(labels[name]) for name in probes.INJECTING if name in labels}
 
     def look() -> tuple[str, dict[str, Mapping[str, str]]]:
-        now = question.rules_in(cluster, KINDS).objects
+        now = _objects(cluster)
         return _state(now, plan_for(now, settings), options.namespace), _pods(now, options.namespace)
 
     used = door if any(check.by_gateway for check in plan.checks) else None
@@ -157,8 +173,8 @@ def _say(line: str) -> None:
 
 def _state(objects: list[dict[str, Any]], plan: Plan, namespace: str) -> str:
     """Changes when a rule does that bears on the plan."""
-    near = placed(objects, namespace)
-    return state(near, namespace, plan.expected)
+    # What is traced, measured and logged has no bearing on where requests go.
+    return state(placed([o for o in objects if o["kind"] != "Telemetry"], namespace), namespace, plan.expected)
 
 
 def _pods(objects: list[dict[str, Any]], namespace: str) -> dict[str, Mapping[str, str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +20,7 @@ from loadtests.rules.calls import Caller
 
 IMAGE = "registry.istio.io/release/examples-bookinfo-productpage-v1:1.20.3"
 """What the pods run, for there is a Python in it, and every lab has it."""
-READY_SECONDS = 90
+READY_SECONDS, GONE_SECONDS = 90, 90
 LONGEST_SECONDS = 3600
 """A pod ends by then, whatever becomes of the run."""
 INJECTING = ("istio-injection", "istio.io/rev")
@@ -94,7 +96,7 @@ def start(cluster: Cluster, callers: Mapping[str, Mapping[str, str]], injecting:
         remove(cluster)  # of a run that was killed
     manifest = {"apiVersion": "v1", "kind": "List", "items": objects_for(callers, injecting)}
     with ending.unbroken():  # or whoever cleans up might look before it is there
-        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
+        replace(cluster, namespace=PROBES).kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
     if not callers:
         return
     waiting = ["wait", "--for=condition=Ready", "pod", "--all", f"--timeout={READY_SECONDS}s"]
@@ -116,10 +118,15 @@ def why_not_ready(cluster: Cluster) -> str:
 def remove(cluster: Cluster) -> None:
     """Delete the namespace, if it is the lab's, with all that is in it.
 
-    :raises ClusterError: if the cluster does not answer
+    :raises ClusterError: if the cluster does not answer, or it is not gone in time
     """
+    until = time.monotonic() + GONE_SECONDS
     if is_ours(cluster):
-        cluster.kubectl("delete", "namespace", PROBES, "--timeout=25s")
+        cluster.kubectl("delete", "namespace", PROBES, "--wait=false")
+    while is_ours(cluster):
+        if time.monotonic() > until:
+            raise ClusterError(f"it is not gone after {GONE_SECONDS} s")
+        time.sleep(1)
 
 
 def log_of(cluster: Cluster, namespace: str, pod: str, since: str) -> str:

@@ -50,6 +50,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
         return {"status": {"allowed": (asked["verb"], asked["resource"]) not in one.forbidden}}
 
     def rules_in(cluster: Cluster, kinds: Any) -> question.Found:
+        if any(verb == "list" for verb, _ in one.forbidden):
+            raise RefusedByServerError("GET virtualservices: HTTP 403", 403)
         proxy = {"containers": [{"name": "istio-proxy"}]} if one.sidecars else {"containers": []}
         return question.Found([{**o, "spec": proxy} if o["kind"] == "Pod" else o for o in one.objects])
 

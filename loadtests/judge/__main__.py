@@ -130,7 +130,7 @@ def _objects(cluster: Cluster) -> list[dict[str, Any]]:
         if not found.remarks:
             return found.objects
     own = {kind: cluster.namespace for kind in KINDS if kind in question.WORKLOADS}
-    _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in KINDS])
+    _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in (*KINDS, question.PROXY_SETTINGS)])
     raise RefusedError("the cluster refuses to list rules, and does not say which; accepted: an account that may list them")
 
 

@@ -121,7 +121,7 @@ def _check(service: Service, port: int, path: str, client: Client, seen: Seen) -
         "authority": call.host, "principal": client.principal, "caller": client.labels, "caller_namespace": PROBES,
         "headers": call.headers, "varied": MARKED,
     }  # fmt: skip
-    shares, unknown, broken = work_out_shares(seen.objects, {where: request}, permitted)
+    shares, unknown, broken = work_out_shares(seen.objects, {where: request}, permitted, service.namespace)
     if where in broken:
         return Gap(where, broken[where], Outcome.FAIL)
     if where in unknown:

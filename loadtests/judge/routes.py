@@ -14,7 +14,7 @@ from loadtests.rules.conditions import is_for
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.fates import Fate, fate_of
 from loadtests.rules.layers import MESH, Layers, gateway_name
-from loadtests.rules.mesh_config import mesh_of
+from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.routing import find_route
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.rules.virtual import Branch, Rule, branches_of, first_taken
@@ -116,7 +116,8 @@ def _grouped(name: str, found: Sequence[tuple[Call, Fate]]) -> Iterator[Check]:
 
 def _fate_of(call: Call, seen: Seen) -> Fate | Gap:
     views = viewed(seen.objects)
-    mesh_of(views)  # settings of the mesh that are not modelled leave it open
+    mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
+    read_proxies(views, seen.settings.namespace)
     try:
         fate = fate_of(views, call)
     except NotModelledError as reason:

@@ -91,7 +91,7 @@ def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server])
     if spoken == {TCP} and not any("tls" in s.view for s in ours):
         return _tcp(world, ours[0])
     if spoken == {TLS}:
-        fitting = {name: s for s in reversed(ours) for name in s.names_for("*") or _all_names(s)}
+        fitting = {name: s for s in reversed(ours) for name in _all_names(s)}
         name = hosts.chosen_domain(fitting, world.call.name)
         if name is None:
             raise BrokenPromiseError(f"Gateway {ours[0].name} serves no {world.call.name}")

@@ -6,13 +6,15 @@ They are merged and ordered as HTTPRoutes are, but match the service and the met
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from loadtests.rules.backends import shares_of_backends
+from loadtests.rules.conditions import expression
 from loadtests.rules.expectations import NotModelledError, Objects, Shares
 from loadtests.rules.ingress import OF_CLIENTS, Way, first_way, header_holds, routes_for
 from loadtests.rules.promises import Request
-from loadtests.rules.view import View, title
+from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
 
 NOT_TAKEN: Shares = {"UNIMPLEMENTED": 1.0}
@@ -22,37 +24,51 @@ UNASKED = (
     "x-forwarded-proto", "x-request-id",
 )  # fmt: skip
 """Headers that gRPC clients, or the gateway itself, send unasked."""
+EXACT, BEGINNING, EXPRESSION, ANY = 3, 2, 1, 0
+"""How paths are matched, and in which order they are tried."""
 
 
-def _takes(route: View, match: View, request: Request) -> bool:
-    """Whether a match takes a call.
+@dataclass(frozen=True)
+class Path:
+    """The paths that a match asks for, as istiod writes them.
 
-    :raises NotModelledError: if it asks for a service or method by a regular expression
+    :param rank: the higher, the earlier it is tried
+    :param text: a path, what it begins with, or an expression
     """
-    method = match.get("method") or View({})
-    if method.get("type", "Exact") != "Exact":
-        raise NotModelledError(f"{title(route)}: {method.path_of('type')}")
-    service, _, name = request["uri"].removeprefix("/").partition("/")
+
+    rank: int
+    text: str = ""
+
+    def takes(self, uri: str) -> bool:
+        """Whether a path is one of them."""
+        if self.rank == EXPRESSION:
+            return expression(self.text, uri)
+        return uri == self.text if self.rank == EXACT else uri.startswith(self.text)
+
+
+def _path(method: View) -> Path:
+    service, name = method.get("service") or "", method.get("method") or ""
+    if not service and not name:
+        return Path(ANY)
+    if method.get("type", "Exact") == "Exact" and service:
+        return Path(EXACT, f"/{service}/{name}") if name else Path(BEGINNING, f"/{service}/")
+    return Path(EXPRESSION, f"/{service or '[^/]+'}/{name or '.+'}")
+
+
+def _takes(match: View, path: Path, request: Request) -> bool:
     headers = {key.lower(): value for key, value in request.get("headers", {}).items()}
-    parts = [
-        method.get("service") in (None, "", service),
-        method.get("method") in (None, "", name),
-        *[header_holds(one, one["name"].lower(), headers, UNASKED) for one in match.get("headers") or []],
-    ]
-    return all(parts)
-
-
-def _rank(match: View) -> tuple[int, ...]:
-    """What orders the matches of GRPCRoutes: the length of the service, then of the method, then the number of headers."""
-    method = match.get("method") or View({})
-    return len(method.get("service") or ""), len(method.get("method") or ""), len(match.get("headers") or [])
+    held = [header_holds(one, one["name"].lower(), headers, UNASKED) for one in match.get("headers") or []]
+    return path.takes(request["uri"]) and all(held)
 
 
 def _ways(route: View, request: Request) -> Iterator[Way]:
+    """Ranked by the kind of path, its length, and the number of headers; a rule without matches comes last."""
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
-            seen = match or View({})
-            yield Way(route, _rank(seen), match, rule, partial(_takes, route, seen, request))
+            seen = match if match is not None else View({})
+            path = _path(seen.get("method") or View({}))
+            rank = (match is not None, path.rank, len(path.text), len(seen.get("headers") or []))
+            yield Way(route, rank, match, rule, partial(_takes, seen, path, request))
 
 
 def grpc_shared(objects: Objects, request: Request) -> Shares:

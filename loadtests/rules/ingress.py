@@ -15,7 +15,7 @@ from loadtests.rules.backends import refuse_invalid, shares_of_backends
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
 from loadtests.rules.gateway_api import refuse_beside
 from loadtests.rules.hosts import covers, most_specific
-from loadtests.rules.listeners import KINDS, attached, listeners_for
+from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for
 from loadtests.rules.promises import Request
 from loadtests.rules.shared_ports import refuse_others
 from loadtests.rules.view import View, title, viewed
@@ -32,6 +32,8 @@ OF_CLIENTS = ("accept", "accept-encoding", "connection", "host", "user-agent")
 """Headers that HTTP clients send unasked."""
 HEADERS_ONLY = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror")
 """Filters of an HTTPRoute that have no effect on the status of the answer."""
+OWN_ANSWER = "HTTP "
+"""What outcomes begin with that are the gateway's own answers, and no names of services."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,20 @@ def _ways(route: View, request: Request) -> Iterator[Way]:
 
 
 def _answer(objects: Objects, way: Way, request: Request) -> Shares:
-    """Share of each backend of the rule that takes a request, as the request names it; none without a backend."""
+    """The gateway's own answer to a request that a rule takes, or the share of each backend, as the request names it."""
     rule = way.rule
     rule.accept("name")
-    for one in rule.get("filters") or []:
+    filters = rule.get("filters") or []
+    for one in filters:
         if one["type"] in HEADERS_ONLY:
             one.accept()
-    return shares_of_backends(objects, way.item, rule.get("backendRefs") or [], request)
+    for one in filters:
+        if one["type"] == "RequestRedirect":
+            status = one["requestRedirect"].get("statusCode", 302)
+            one.accept()  # where it leads to is no part of the status
+            rule.accept("backendRefs")
+            return {f"{OWN_ANSWER}{status}": 1.0}
+    return shares_of_backends(objects, way.item, rule.get("backendRefs") or [], request) or NO_BACKEND
 
 
 def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
@@ -156,9 +165,19 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     if best is None:
         raise BrokenPromiseError(f"no {kind} of Gateway {'/'.join(request['gateway'])} is for {host}")
     refuse_others(objects, listeners[0], host, best)
+    if len({origin for one in found for origin in _origins(one, best)}) > 1:
+        raise NotModelledError(f"{title(ours[0])}: spec.hostnames")
     for route in ours:
         refuse_invalid(route)
     return ours
+
+
+def _origins(one: Attachment, name: str) -> Iterator[tuple[str, str]]:
+    """The listener and the host names as a route writes them, for which it is there for a name; istiod merges by both."""
+    listener = one.listener.hostname
+    for own in spec_of(one.route).get("hostnames") or ["*"]:
+        if name in one.names and name == (own.lower() if covers(listener or "*", own.lower()) else listener):
+            yield one.listener.view["name"], own.lower()
 
 
 def _http_way(objects: Objects, request: Request) -> Way | None:
@@ -171,16 +190,14 @@ def _http_way(objects: Objects, request: Request) -> Way | None:
 
 
 def http_routed(objects: Objects, request: Request) -> Shares:
-    """HTTPRoutes for a host, path and method: an answer from behind them, or the gateway's 404.
+    """HTTPRoutes for a host, path and method: an answer from behind them, or one of the gateway's own.
 
     :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if the request is led to another service
     """
-    chosen = _http_way(objects, request)
-    if chosen is None:
-        return NOT_TAKEN
-    return TAKEN if _answer(objects, chosen, request) else NO_BACKEND
+    shares = http_shared(objects, request)
+    return shares if all(outcome.startswith(OWN_ANSWER) for outcome in shares) else TAKEN
 
 
 def http_shared(objects: Objects, request: Request) -> Shares:
@@ -189,7 +206,7 @@ def http_shared(objects: Objects, request: Request) -> Shares:
     Parameters and errors are those of :func:`http_routed`.
     """
     chosen = _http_way(objects, request)
-    return NOT_TAKEN if chosen is None else _answer(objects, chosen, request) or NO_BACKEND
+    return NOT_TAKEN if chosen is None else _answer(objects, chosen, request)
 
 
 def _of_no_kind(value: str) -> tuple[str, str]:

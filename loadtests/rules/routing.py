@@ -149,6 +149,8 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
     if taken.service is not None and taken.service.ports[call.port] in (HTTP, SNIFFED):
         return replace(done, retries=actions.retries_of(None, taken.world.mesh))
     if taken.branch is None or not taken.branch.is_http:
+        if taken.world.mesh.retries is not None:
+            taken.world.mesh.retries.accept()  # what is no request to a service is not tried again
         return done
     route, condition = taken.branch.route, taken.branch.condition
     route.accept("name", "corsPolicy")

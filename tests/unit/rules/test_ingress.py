@@ -112,6 +112,7 @@ def other_if(*matches: dict[str, Any]) -> dict[str, Any]:
 NAMED = {"name": "g", "uid": "g", "generation": 1, "namespace": "bookinfo"}
 REMOVES = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["a"]}}
 A_OR_B: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 3}, {"name": "t", "port": 80}]}
+UNKNOWN_FILTER: dict[str, Any] = {"filters": [{"type": "ExtensionRef", "extensionRef": {"name": "any"}}]}
 NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}]}
 
 
@@ -142,9 +143,15 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
         ([route("a", {"backendRefs": [{"name": "s", "port": 80}, {"name": "t", "port": 80, "weight": 0}]})], "HTTP 200"),
         ([route("a", {"backendRefs": [{"name": "s", "namespace": "other", "port": 80}]})], None),
         ([route("a", {"backendRefs": [{"name": "s", "kind": "Hostname", "group": "networking.istio.io"}]})], None),
+        ([route("a", {"backendRefs": [{"name": "s", "namespace": "bookinfo", "port": 80}]})], "HTTP 200"),
+        # With a filter that istiod does not know, all of a route is dropped.
+        ([route("a", {**TO_OTHER, **UNKNOWN_FILTER, "matches": [path("Exact", "/b")]}, TO_S)], None),
+        ([route("a", TO_S, {"backendRefs": [{"name": "s", "filters": [{"type": "RequestMirror"}]}]})], None),
+        ([route("a", TO_S), route("b", {**TO_OTHER, **UNKNOWN_FILTER}, hosts=["b.lab"])], "HTTP 200"),
         # Filters and other fields.
         ([route("a", {**TO_S, "filters": [REMOVES]})], "HTTP 200"),
-        ([route("a", {**TO_S, "filters": [{"type": "RequestRedirect", "requestRedirect": {"port": 80}}]})], None),
+        ([route("a", {"filters": [{"type": "RequestRedirect", "requestRedirect": {"port": 80}}]})], "HTTP 302"),
+        ([route("a", {"filters": [REMOVES, {"type": "RequestRedirect", "requestRedirect": {"statusCode": 307}}]})], "HTTP 307"),
         ([route("a", {**TO_S, "filters": [{"type": "URLRewrite", "urlRewrite": {"hostname": "b"}}]})], None),
         ([route("a", {**TO_S, "timeouts": {"request": "1s"}})], None),
         ([route("a", s_if({"headers": [{"name": "User-Agent", "value": "x"}]}))], None),
@@ -255,6 +262,7 @@ A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": 
         ([{"backendRefs": [{"name": "s", "port": 80}, {"name": "t", "port": 80, "weight": 0}]}], {"s": 1.0}),
         ([A_OR_B, A_TO_T], {"t": 1.0}),
         ([NOBODY], {"HTTP 500": 1.0}),
+        ([{"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 301}}]}], {"HTTP 301": 1.0}),
         ([s_if(path("Exact", "/b"))], {"HTTP 404": 1.0}),
         ([{"backendRefs": [{"name": "s", "port": 80}, {"name": "u", "port": 80}]}], None),
         ([{**A_OR_B, "timeouts": {"request": "1s"}}], None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jinja2
@@ -12,7 +13,7 @@ from loadtests.entries import entry, question
 from loadtests.entries.question import Split
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules import resilience
-from loadtests.rules.calls import Call, Caller, Retries
+from loadtests.rules.calls import Call, Caller, NoRoute, Retries
 from loadtests.rules.expectations import NotModelledError
 from loadtests.rules.mesh_config import as_object, mesh_of
 from loadtests.rules.routing import route_call
@@ -153,6 +154,10 @@ def test_retries_of_the_mesh_apply_where_no_route_says_otherwise() -> None:
         assert route_call(seen, CALL).retries == wanted
         assert not_modelled(seen) == ()
     assert route_call(viewed(objects({"defaultHttpRetryPolicy": {"attempts": 0}})), CALL).retries == Retries(0)
+    # What is sent to no service is not tried again.
+    seen = viewed(without_rule)
+    assert route_call(seen, replace(CALL, host="a.example")).no_route == NoRoute.PASSTHROUGH
+    assert not_modelled(seen) == ()
     # A split is none of a retry's business, but a limit for each attempt may cut an answer off.
     assert expected({"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503"}}).unknown == {}
     assert SPLIT.promised(own).expected.unknown == {}

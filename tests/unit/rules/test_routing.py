@@ -772,6 +772,14 @@ def test_tls_that_a_gateway_passes_on(routes: list[tuple[list[str], str]], versi
     assert other_port.no_route == NoRoute.CLOSED
 
 
+def test_tls_for_a_host_that_a_server_keeps_to_rules_of_a_namespace() -> None:
+    call, led = replace(ENTER, port=443, scheme="https"), by_name((["a.example"], "v1"))
+    front = gateway("front", "b.other", "shop/*.example", **PASSED)
+    assert shares(routed(front, led, call=call)) == {"reviews/v1": 1.0}
+    elsewhere = gateway("front", "b.other", "other/*.example", **PASSED)
+    assert routed(elsewhere, led, call=call).no_route == NoRoute.CLOSED
+
+
 def test_which_of_several_takes_tls_that_is_passed_on_may_be_unknown() -> None:
     front, call = gateway("front", "*.example", **PASSED), replace(ENTER, port=443, scheme="https")
     twice = by_name((["a.example"], "v1"), (["b.example", "a.example"], "v3"))

@@ -17,6 +17,7 @@ import (
 // Why a call is sent to no destination.
 const (
 	notFound    = "404"
+	closed      = "closed"
 	passthrough = "passthrough"
 	blackhole   = "blackhole"
 )

@@ -15,14 +15,17 @@ import (
 	"runtime/debug"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"istio.io/istio/pilot/pkg/config/kube/crd"
-	"istio.io/istio/pilot/pkg/model"
+	"istio.io/istio/pilot/pkg/features"
 	"istio.io/istio/pilot/pkg/networking/core"
 	"istio.io/istio/pilot/pkg/serviceregistry/kube"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/constants"
+	"istio.io/istio/pkg/config/host"
 	"istio.io/istio/pkg/config/mesh"
+	istiokube "istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test"
 )
@@ -31,7 +34,7 @@ const domain = "cluster.local"
 
 // Question is one set of objects with the calls to be led through it.
 type Question struct {
-	// Objects are Services and objects of Istio, as the API server gives them.
+	// Objects are Namespaces, Services, and objects of Istio and the Gateway API, as the API server gives them.
 	Objects []json.RawMessage `json:"objects"`
 	// Mesh overrides fields of the default meshConfig.
 	Mesh  json.RawMessage `json:"mesh"`
@@ -57,6 +60,7 @@ func main() {
 		scope.SetOutputLevel(log.NoneLevel) // what fails is in the replies
 	}
 	lines, replies := bufio.NewReader(os.Stdin), json.NewEncoder(os.Stdout)
+	features.EnableGatewayAPIGatewayClassController = false // it would write classes, which are built in as well
 	for {
 		line, err := lines.ReadBytes('\n')
 		if len(bytes.TrimSpace(line)) > 0 {
@@ -91,48 +95,74 @@ func answer(line []byte) (reply Reply) {
 }
 
 func (q Question) answer(t test.Failer) Reply {
-	configs, services, refused := q.read(t)
-	if len(refused) > 0 {
-		return Reply{Refused: refused}
+	found := q.read(t)
+	if len(found.refused) > 0 {
+		return Reply{Refused: found.refused}
 	}
 	settings, err := mesh.ApplyMeshConfigDefaults(string(q.Mesh))
 	if err != nil {
 		t.Fatal(err)
 	}
-	istiod := core.NewConfigGenTest(t, core.TestOptions{Configs: configs, Services: services, MeshConfig: settings})
-	proxies, reply := proxies{istiod, map[string]*proxy{}}, Reply{Answers: []Answer{}}
+	if found.ofGatewayAPI {
+		found.configs = append(found.configs, translated(t, found.objects)...)
+	}
+	services := map[host.Name]*corev1.Service{}
+	options := core.TestOptions{Configs: found.configs, MeshConfig: settings}
+	for _, service := range found.services {
+		known := kube.ConvertService(*service, nil, domain, constants.DefaultClusterName, domain)
+		services[known.Hostname] = service
+		options.Services = append(options.Services, known)
+	}
+	proxies, reply := proxies{core.NewConfigGenTest(t, options), services, map[string]*proxy{}}, Reply{Answers: []Answer{}}
 	for _, call := range q.Calls {
 		reply.Answers = append(reply.Answers, proxies.of(call.Caller).lead(call))
 	}
 	return reply
 }
 
+// sorted are the objects of a question.
+type sorted struct {
+	configs  []config.Config
+	services []*corev1.Service
+	// objects are those that the controller for the Gateway API reads.
+	objects      []runtime.Object
+	ofGatewayAPI bool
+	refused      []string
+}
+
 // read sorts the objects, and validates Istio's as its webhook does.
-func (q Question) read(t test.Failer) (configs []config.Config, services []*model.Service, refused []string) {
+func (q Question) read(t test.Failer) (found sorted) {
 	for _, raw := range q.Objects {
 		var object crd.IstioKind
 		if err := json.Unmarshal(raw, &object); err != nil {
 			t.Fatal(err)
 		}
-		if object.Kind == "Service" {
-			var service corev1.Service
-			if err := json.Unmarshal(raw, &service); err != nil {
+		ofGatewayAPI := isOfGatewayAPI(object.APIVersion)
+		found.ofGatewayAPI = found.ofGatewayAPI || ofGatewayAPI
+		if ofGatewayAPI || object.Kind == "Service" || object.Kind == "Namespace" || object.Kind == "ServiceEntry" {
+			one, _, err := istiokube.IstioCodec.UniversalDeserializer().Decode(raw, nil, nil)
+			if err != nil {
 				t.Fatal(err)
 			}
-			services = append(services, kube.ConvertService(service, nil, domain, constants.DefaultClusterName, domain))
-			continue
+			found.objects = append(found.objects, one)
+			if service, is := one.(*corev1.Service); is {
+				found.services = append(found.services, service)
+			}
+			if object.Kind != "ServiceEntry" {
+				continue
+			}
 		}
-		found, unknown, err := crd.ParseInputs(string(raw))
+		configs, unknown, err := crd.ParseInputs(string(raw))
 		if err != nil {
-			refused = append(refused, fmt.Sprintf("%s %s: %v", object.Kind, object.Name, err))
+			found.refused = append(found.refused, fmt.Sprintf("%s %s: %v", object.Kind, object.Name, err))
 		}
 		if len(unknown) > 0 {
 			t.Fatal(fmt.Sprintf("%s %s is no object of Istio's", object.Kind, object.Name))
 		}
-		for _, one := range found {
+		for _, one := range configs {
 			one.Domain = domain // as istiod sets it when it reads from the cluster; short hosts are completed by it
-			configs = append(configs, one)
+			found.configs = append(found.configs, one)
 		}
 	}
-	return configs, services, refused
+	return found
 }

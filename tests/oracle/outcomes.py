@@ -17,11 +17,17 @@ from loadtests.rules.calls import (
     Rewrite,
     Routed,
 )
+from loadtests.rules.expectations import Shares
+from loadtests.rules.grpc_routes import NOT_TAKEN as UNIMPLEMENTED
+from loadtests.rules.ingress import NO_BACKEND, NOT_TAKEN
 
 DIGITS = 6
 """Envoy has percentages in parts of a million."""
 WITHOUT_EFFECT = frozenset(("retriable-status-codes", ""))
 """Among ``retryOn``: Istio adds the first after a comma wherever codes are listed; without codes it means nothing."""
+
+FAILED = frozenset((*NOT_TAKEN, *NO_BACKEND, *UNIMPLEMENTED))
+"""Outcomes of calls that a gateway sends nowhere."""
 
 
 def asked(call: Call) -> dict[str, Any]:
@@ -53,6 +59,33 @@ def routed(answer: Mapping[str, Any]) -> Routed:
         mirrors=destinations("mirrors"),
         rewrite=Rewrite(**answer["rewrite"]) if "rewrite" in answer else None,
     )  # fmt: skip
+
+
+def shares(answer: Mapping[str, Any], kind: str, namespace: str) -> Shares:
+    """What the oracle answered, as the reader of routes of the Gateway API says it: by the service that answers, or the status.
+
+    :param kind: of the routes
+    :param namespace: whose services are known by their names alone
+    """
+    if "no_route" in answer:
+        return dict(UNIMPLEMENTED if kind == "GRPCRoute" else NOT_TAKEN)
+    if own := answer.get("redirect"):
+        return {f"HTTP {own['code']}": 1.0}
+    if own := answer.get("direct"):
+        return {f"HTTP {own['status']}": 1.0}
+    found: Shares = {}
+    for leg in answer["destinations"]:
+        # Istio has a gateway answer 500 where a route of the Gateway API leads to what is not there.
+        name, owner = (*leg["host"].split("."), "")[:2]
+        known = name if owner == namespace else f"{owner}/{name}"
+        for outcome in NO_BACKEND if leg.get("missing") else (known,):
+            found[outcome] = found.get(outcome, 0.0) + leg["share"]
+    return found
+
+
+def rounded(found: Shares) -> Shares:
+    """Without parts that have no share."""
+    return {name: round(share, DIGITS) for name, share in found.items() if share}
 
 
 def plain(found: Routed, call: Call) -> Routed:

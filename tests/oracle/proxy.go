@@ -12,10 +12,12 @@ import (
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
 
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/pkg/networking/core"
 	"istio.io/istio/pkg/config/constants"
+	"istio.io/istio/pkg/config/host"
 	"istio.io/istio/pkg/wellknown"
 )
 
@@ -54,7 +56,8 @@ func (c Call) name() string {
 
 type proxies struct {
 	*core.ConfigGenTest
-	known map[string]*proxy
+	services map[host.Name]*corev1.Service
+	known    map[string]*proxy
 }
 
 // proxy is one with all of its configuration.
@@ -77,8 +80,10 @@ func (p proxies) of(caller Caller) *proxy {
 
 func (p proxies) made(caller Caller) *proxy {
 	kind := model.SidecarProxy
+	p.MemRegistry.WantGetProxyServiceTargets = []model.ServiceTarget{}
 	if caller.Gateway != "" {
 		kind = model.Router
+		p.MemRegistry.WantGetProxyServiceTargets = p.entrances(caller)
 	}
 	metadata := &model.NodeMetadata{
 		IstioVersion: "1.31.0", Namespace: caller.Namespace, Labels: caller.Labels, ClusterID: constants.DefaultClusterName,
@@ -115,11 +120,18 @@ func (p *proxy) address(host string) string {
 // lead takes the call from its listener to its route.
 func (p *proxy) lead(call Call) Answer {
 	address := p.address(call.name())
+	call.Port = p.listens(call.Port)
 	from := p.listening(address, call.Port)
+	if from == nil && call.isTLS() {
+		return Answer{NoRoute: closed}
+	}
 	if from == nil {
 		return Answer{Error: "nothing listens"}
 	}
 	chain := chosenChain(from, call, address)
+	if chain == nil && call.isTLS() {
+		return Answer{NoRoute: closed, Via: from.Name}
+	}
 	if chain == nil {
 		return Answer{Error: "no filter chain of listener " + from.Name + " takes it"}
 	}
@@ -156,6 +168,16 @@ func unpacked(chain *listener.FilterChain, into proto.Message) bool {
 		}
 	}
 	return false
+}
+
+// listens is the port of the pod behind a port of a gateway's Service; every other port is the pod's own.
+func (p *proxy) listens(port int) int {
+	for _, target := range p.node.ServiceTargets {
+		if target.Port.Port == port {
+			return int(target.Port.TargetPort)
+		}
+	}
+	return port
 }
 
 // listening is the listener for an address, or any, and a port; else the one that all of a sidecar's connections come to.

@@ -18,6 +18,7 @@ DOMAIN = "svc.cluster.local"
 REVIEWS, RATINGS, MIXED = (f"{name}.shop.{DOMAIN}" for name in ("reviews", "ratings", "mixed"))
 OTHERS, LEDGER = f"reviews.bank.{DOMAIN}", f"ledger.bank.{DOMAIN}"
 GATEWAY = "istio-system/public"
+ROUTES = "gateway.networking.k8s.io"
 CALLERS = (
     Caller("shop", {"app": "web", "version": "v1"}),
     Caller("shop", {"app": "cart", "version": "v2"}),
@@ -49,11 +50,13 @@ class World:
     """What is in a cluster, and calls through it.
 
     :param mesh_config: settings of the mesh
+    :param routes: the kind of the Gateway API's routes that the calls are read for alone; '' for everything that leads calls
     """
 
     objects: Sequence[Object]
     calls: Sequence[Call]
     mesh_config: Object
+    routes: str = ""
 
 
 # -- objects -------------------------------------------------------------------------------------------------------------
@@ -97,6 +100,9 @@ ENTRIES = (
     entry("api", "shop", "api.example.com", "DNS", http=80, tls=443),
     entry("wild", "bank", "*.wild.example.com", "NONE", http=80),
 )
+ENTRANCE = service("istio-ingressgateway", "istio-system", "10.96.0.9", http=80)
+ENTRANCE["spec"] |= {"selector": {"istio": "ingressgateway"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
+"""The Service in front of the gateway's pods."""
 TARGETS = (
     Target("reviews", 9080, REVIEWS), Target("reviews.shop", 9080, REVIEWS), Target(REVIEWS, 9080, REVIEWS),
     Target(OTHERS, 9080, OTHERS), Target("ratings", 80, RATINGS), Target(RATINGS, 8080, RATINGS), Target(MIXED, 7000, MIXED),
@@ -107,9 +113,11 @@ TARGETS = (
 )  # fmt: skip
 """What sidecars are asked for."""
 ENTRANCES = tuple(
-    Target(host, 80, host) for host in ("shop.example.com", "bank.example.com", "shopexample.com", "other.example.org")
+    Target(host, port, host, scheme)
+    for host in ("shop.example.com", "bank.example.com", "shopexample.com", "other.example.org")
+    for port, scheme in ((80, "http"), (443, "tls"), (8443, "https"))
 )
-"""What the gateway is asked for; the third only looks as if ``*.example.com`` covered it."""
+"""What the gateway is asked for; the third host only looks as if ``*.example.com`` covered it."""
 
 
 # -- parts of rules ------------------------------------------------------------------------------------------------------
@@ -306,7 +314,25 @@ TLS = st.builds(
         [{"destination": {"host": LEDGER, "port": {"number": 5432}}}],
     ),
 )  # fmt: skip
+PASSED_ON = st.lists(
+    st.builds(
+        lambda names, when, legs: {"match": [{"sniHosts": names, **when}], "route": legs},
+        one_of(["shop.example.com"], ["bank.example.com"], ["shop.example.com", "bank.example.com"]),
+        one_of({}, {}, {"port": 443}, {"port": 80}, {"gateways": [GATEWAY]}, {"sourceLabels": {"app": "web"}}),
+        one_of(
+            [{"destination": {"host": "api.example.com", "port": {"number": 443}}}],
+            [{"destination": {"host": LEDGER, "port": {"number": 5432}}}],
+            [
+                {"destination": {"host": LEDGER, "port": {"number": 5432}}, "weight": 30},
+                {"destination": {"host": "api.example.com", "port": {"number": 443}}, "weight": 10},
+            ],
+        ),
+    ),
+    min_size=1, max_size=2, unique_by=lambda route: route["match"][0]["sniHosts"][0],
+)  # fmt: skip
+"""Routes of TLS that the gateway does not end."""
 SUBSETS = [{"name": version, "labels": {"version": version}} for version in ("v1", "v2", "v3")]
+ENDED = {"mode": "SIMPLE", "credentialName": "certificate"}
 POLICY = one_of(
     {"loadBalancer": {"simple": "LEAST_REQUEST"}}, {"loadBalancer": {"consistentHash": {"httpHeaderName": "end-user"}}},
     {"connectionPool": {"http": {"http1MaxPendingRequests": 5}}}, {"outlierDetection": {"consecutive5xxErrors": 3}},
@@ -326,7 +352,9 @@ def virtual_services(draw: st.DrawFn, number: int) -> Object:
                 one_of(["shop.example.com"], ["shop.example.com", "bank.example.com"], ["*.example.com"], ["*"])
             )
     protocol = draw(one_of("http", "http", "http", "http", "http", "http", "tcp", "tls"))
-    if protocol == "tcp":
+    if gates == [GATEWAY] and draw(one_of(True, False, False)):
+        spec |= {"hosts": draw(one_of(["*.example.com"], ["shop.example.com", "bank.example.com"])), "tls": draw(PASSED_ON)}
+    elif protocol == "tcp":
         spec |= {"hosts": [LEDGER], "tcp": draw(TCP)}
         spec.pop("gateways", None)
     elif protocol == "tls":
@@ -368,10 +396,30 @@ def sidecars(draw: st.DrawFn) -> Object:
 
 
 def gateway(hosts: Sequence[str], tls: Object) -> Object:
-    """The Gateway by which calls enter."""
-    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": list(hosts), **tls}
-    spec = {"selector": {"istio": "ingressgateway"}, "servers": [server]}
-    return named("Gateway", "public", "istio-system", spec)
+    """The Gateway by which calls enter: in plain text, and by TLS that it passes on or ends."""
+    ports = {80: ("http", tls), 443: ("tls", {"tls": {"mode": "PASSTHROUGH"}}), 8443: ("https", {"tls": ENDED})}
+    servers = [
+        {"port": {"number": number, "name": name, "protocol": name.upper()}, "hosts": list(hosts), **settings}
+        for number, (name, settings) in ports.items()
+    ]
+    return named("Gateway", "public", "istio-system", {"selector": {"istio": "ingressgateway"}, "servers": servers})
+
+
+LISTENER = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+
+
+def kubernetes_gateway(name: str, listeners: Sequence[Object] = (LISTENER,), by: str = "istio-ingressgateway") -> Object:
+    """A Gateway of the Gateway API, served by the pods behind a Service."""
+    address = {"type": "Hostname", "value": f"{by}.istio-system.{DOMAIN}"}
+    spec = {"gatewayClassName": "istio", "addresses": [address], "listeners": list(listeners)}
+    return named("Gateway", name, "istio-system", spec, f"{ROUTES}/v1")
+
+
+def attached(parent: Object, names: Object) -> Object:
+    """A route of the Gateway API that leads everything to ratings."""
+    backend = {"group": "", "kind": "Service", "name": "ratings", "port": 80, "weight": 1}
+    rule = {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": [backend]}
+    return named("HTTPRoute", "beside", "shop", {"parentRefs": [parent], **names, "rules": [rule]}, f"{ROUTES}/v1")
 
 
 def meant(rules: Sequence[Object], targets: Sequence[Target]) -> list[Target]:
@@ -410,7 +458,7 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
     if any("delegate" in route for one in objects for route in one["spec"].get("http", [])):
         part: Object = {"http": draw(routes(OWN, most=2)), **draw(EXPORT)}
         objects.append(named("VirtualService", "part", "shop", part))
-    entering = [one for one in objects if one["spec"].get("gateways") == [GATEWAY]]
+    entering = [one for one in objects if one["spec"].get("gateways") == [GATEWAY] and "http" in one["spec"]]
     if entering and draw(one_of(True, False)):
         # The gateway merges rules of the same hosts: the older one's routes first, those that take everything last.
         spec = {**entering[0]["spec"], "http": draw(routes(OWN, most=1))}
@@ -419,6 +467,13 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
     if gated:
         hosts = draw(one_of(["*"], ["*"], ["*.example.com"], ["shop/*.example.com", "bank.example.com"], ["./*"]))
         objects.append(gateway(hosts, draw(one_of(*[{}] * 5, {"tls": {"httpsRedirect": True}}))))
+    aside = draw(st.integers(0, 29))
+    if gated and aside < 4:
+        parent = {"group": ROUTES, "kind": "Gateway", "name": "ingress", "namespace": "istio-system"}
+        names = {"hostnames": [draw(one_of("other.example.org", "other.example.org", "other.example.org", "bank.example.com"))]}
+        objects += [ENTRANCE, kubernetes_gateway("ingress"), attached(parent, names)]
+    elif aside == 4:
+        objects.append(attached({"group": "", "kind": "Service", "name": draw(one_of("mixed", "mixed", "ratings"))}, {}))
     callers = [*CALLERS, *[INGRESS] * (4 if gated else 0)]
     targets = {caller.gateway: ENTRANCES if caller.gateway else TARGETS for caller in callers}
     about = one_of(*callers).flatmap(

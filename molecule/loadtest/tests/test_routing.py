@@ -1,27 +1,35 @@
-"""The lab's reader of routing rules, compared with istiod's own translation over generated rules and calls."""
+"""The lab's readers of routing rules, compared with istiod's own translation over generated rules and calls."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
-from loadtests.rules.calls import Call, Routed
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
-from loadtests.rules.routing import route_call
-from loadtests.rules.view import not_modelled, viewed
+from loadtests.rules.calls import Routed
 from tests import tiers
-from tests.oracle import outcomes, program, worlds
+from tests.oracle import comparison, mistakes, outcomes, program, routes, worlds
+from tests.oracle.comparison import OPEN, Found
+from tests.oracle.mistakes import MISTAKES
+
+Answers = list[dict[str, Any]]
 
 CALLS = 10
 """Calls in each world."""
-WORLDS, PAIRS = (26, 200) if tiers.is_core() else (260, 2000)
+GENERATED = {"rules": worlds.worlds(CALLS), "routes of the Gateway API": routes.worlds(CALLS)}
+COMPARED = (
+    {"rules": (24, 160), "routes of the Gateway API": (10, 60)}
+    if tiers.is_core()
+    else {"rules": (200, 1500), "routes of the Gateway API": (120, 800)}
+)
 """Generated worlds, some of them duplicates; distinct pairs of rules and call that must be compared."""
 UNKNOWN = 0.05
 """Share of calls that the reader may leave UNKNOWN."""
-BROKEN, OPEN = "leads nowhere", "not modelled"
 
 
 @pytest.fixture(scope="module")
@@ -30,51 +38,70 @@ def oracle() -> Iterator[program.Oracle]:
         yield running
 
 
-def read(world: worlds.World, call: Call) -> Routed | str:
-    """The lab's expectation for a call; BROKEN or OPEN if there is none."""
-    settings = {"kind": "MeshConfig", "metadata": {"name": "istio"}, "spec": world.mesh_config}
-    seen = viewed([*world.objects, settings])
-    try:
-        found = route_call(seen, call)
-    except NotModelledError:
-        return OPEN
-    except BrokenPromiseError:
-        return BROKEN
-    return OPEN if not_modelled(seen) else outcomes.plain(found, call)
-
-
-def kind(found: Routed | str) -> str:
+def kind(found: Found) -> str:
     """The kind of outcome, to count what has been compared."""
     if isinstance(found, str):
         return found
+    if isinstance(found, dict):
+        return "split" if len(found) > 1 else next(iter(found))
+    return kind_of_route(found)
+
+
+def kind_of_route(found: Routed) -> str:
+    """The kind of what a route does."""
     if found.no_route:
         return found.no_route.name
     parts = ("redirect", "direct_response", "fault", "mirrors", "rewrite", "timeout")
     return next((part for part in parts if getattr(found, part)), "split" if len(found.destinations) > 1 else "one destination")
 
 
-def test_calls_go_where_istiod_sends_them(oracle: program.Oracle) -> None:
-    compared: dict[str, str] = {}
+def each_world(oracle: program.Oracle, what: str, examples: int, look: Callable[[worlds.World, Answers], None]) -> None:
+    """Generate worlds, the same ones each time, and look at what istiod does with the calls of each."""
 
     @settings(
-        max_examples=WORLDS, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+        max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
     )  # fmt: skip
-    @given(worlds.worlds(CALLS))
-    def compare(world: worlds.World) -> None:
+    @given(GENERATED[what])
+    def ask(world: worlds.World) -> None:
         answers = oracle.ask(world.objects, [outcomes.asked(call) for call in world.calls], world.mesh_config)
         assume(answers is not None)
-        for call, answer in zip(world.calls, answers or [], strict=True):
-            ours = read(world, call)
-            compared[f"{world} {call}"] = kind(ours)
-            if ours is OPEN:
-                continue
-            assert "error" not in answer, answer
-            theirs = BROKEN if outcomes.is_broken(answer) else outcomes.plain(outcomes.routed(answer), call)
-            assert ours == theirs, f"{call}\nby {answer['via']}"
+        look(world, answers or [])
 
-    compare()
-    kinds = Counter(compared.values())
-    print(f"{len(compared)} calls compared: {dict(kinds.most_common())}")
-    assert len(compared) >= PAIRS
-    assert kinds[OPEN] <= UNKNOWN * len(compared)
+    ask()
+
+
+@pytest.fixture(scope="module")
+def answered(oracle: program.Oracle) -> dict[str, list[mistakes.Answered]]:
+    """What is generated, with what istiod makes of it."""
+    found: dict[str, list[mistakes.Answered]] = {what: [] for what in GENERATED}
+    for what, (examples, _) in COMPARED.items():
+        each_world(oracle, what, examples, lambda *world, of=what: found[of].append(world))
+    return found
+
+
+def agree(world: worlds.World, answers: Answers) -> None:
+    for pair in comparison.compared(world, answers):
+        assert pair.agrees, f"{pair.call}\nby {pair.via}\nours   {pair.ours}\ntheirs {pair.theirs}"
+
+
+def test_calls_go_where_istiod_sends_them(oracle: program.Oracle, answered: dict[str, list[mistakes.Answered]]) -> None:
+    kinds: Counter[str] = Counter()
+    for what, (examples, wanted) in COMPARED.items():
+        pairs = [pair for world in answered[what] for pair in comparison.compared(*world)]
+        if not all(pair.agrees for pair in pairs):
+            each_world(oracle, what, examples, agree)  # fails with the smallest world
+        distinct = {f"{pair.world} {pair.call}": kind(pair.ours) for pair in pairs}
+        assert len(distinct) >= wanted, what
+        kinds += Counter(distinct.values())
+    print(f"{kinds.total()} calls compared: {dict(kinds.most_common())}")
+    assert kinds[OPEN] <= UNKNOWN * kinds.total()
+
+
+def test_a_copy_without_a_mistake_agrees(answered: dict[str, list[mistakes.Answered]], tmp_path: Path) -> None:
+    assert mistakes.first_disagreement(None, chain(*answered.values()), tmp_path) == ""
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_reader_is_noticed(answered: dict[str, list[mistakes.Answered]], tmp_path: Path, mistake: str) -> None:
+    assert mistakes.first_disagreement(MISTAKES[mistake], chain(*answered.values()), tmp_path)

@@ -33,8 +33,9 @@ def core_entries() -> list[str]:
 
 
 def entries() -> list[str]:
-    """Catalogue entries that this run judges, sorted."""
-    return core_entries() if is_core() else entry.names()
+    """Catalogue entries that this run judges together, sorted; some are judged by another scenario."""
+    together = core_entries() if is_core() else entry.names()
+    return [name for name in together if name not in TIERS["judged_by"]]
 
 
 def full_only_scenarios() -> Mapping[str, str]:

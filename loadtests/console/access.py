@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests import ending
+from loadtests.clients import traced
 from loadtests.console import account, changes, topology
 from loadtests.entries import entry, policy, question
 from loadtests.mesh import propagation
@@ -62,8 +63,8 @@ LOOK = (
     Right(("pods/log",), ("get",), "access logs, one of a verdict's sources"),
     Right(("pods/proxy",), ("get",), "counters of the proxies, and of the stores in sample shadow"),
     Right(
-        ("services/proxy",), ("get",), "the topology's metrics; the count of sample billing's external service",
-        names=(topology.PROMETHEUS_SERVICE, billing.WITNESS),
+        ("services/proxy",), ("get",), "the topology's metrics; the count of sample billing's external service; traces",
+        names=(topology.PROMETHEUS_SERVICE, billing.WITNESS, f"{traced.ZIPKIN.name}:{traced.PORT}"),
     ),
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
@@ -78,7 +79,10 @@ LOOK = (
 )  # fmt: skip
 """Rights in read-only namespaces and in namespaces with rules."""
 
-MESH = (Right(("configmaps",), ("get",), "the settings of the mesh, which bear on expectations", names=(question.SETTINGS,)),)
+MESH = (
+    Right(("configmaps",), ("get",), "the settings of the mesh, which bear on expectations", names=(question.SETTINGS,)),
+    Right(("deployments",), ("get",), "whether traces can be looked up", "apps", names=(traced.ZIPKIN.name,)),
+)
 """More rights in read-only namespaces."""
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests import ending
+from loadtests.clients.traced import ZIPKIN
 from loadtests.entries import entry
 
 UNREACHABLE = "pods of this cluster cannot reach the external service of their sample"
+NO_TELEMETRY = "they look traces up in Zipkin, which make telemetry installs"
 NO_IMAGE = "the image of their sample is built locally, and no lab_registry was given"
 
 
@@ -28,14 +30,17 @@ class Choice:
     skipped: Mapping[str, Sequence[str]]
 
 
-def choose(namespaces: Mapping[str, str], unreachable: Collection[str], without_image: Collection[str]) -> Choice:
+def choose(
+    namespaces: Mapping[str, str], unreachable: Collection[str], without_image: Collection[str], without: Mapping[str, str]
+) -> Choice:
     """Skip what cannot run on the cluster.
 
     :param namespaces: entry -> the namespace of its sample
     :param unreachable: samples whose external service is out of reach of the cluster's pods
     :param without_image: samples whose image does not reach the cluster's nodes
+    :param without: entry -> why it cannot run, of entries that miss something else than their sample
     """
-    reasons = {
+    reasons = {name: reason for name, reason in without.items() if name in namespaces} | {
         name: UNREACHABLE if namespace in unreachable else NO_IMAGE
         for name, namespace in namespaces.items()
         if namespace in {*unreachable, *without_image}
@@ -52,6 +57,7 @@ def main() -> int:
     parser.add_argument("--entries", default="", help="those asked for, separated by commas; all if empty")
     parser.add_argument("--samples", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--no-external-services", action="store_true", help="pods cannot reach containers of this machine")
+    parser.add_argument("--no-telemetry", action="store_true", help="Zipkin is not in the cluster")
     parser.add_argument("--without-image", default="", help="samples whose image does not reach the nodes, separated by commas")
     given = parser.parse_args()
     asked = given.entries.split(",") if given.entries else entry.names()
@@ -59,8 +65,10 @@ def main() -> int:
         print(f"{', '.join(unknown)} was given; accepted: names that make catalogue lists", file=sys.stderr)
         return 1
     external = {file.parent.name for file in given.samples.glob("*/outside.yml")} if given.no_external_services else set()
-    namespaces = {name: entry.load(name).question.namespace for name in entry.names() if name in asked}
-    choice = choose(namespaces, external, given.without_image.split(","))
+    questions = {name: entry.load(name).question for name in entry.names() if name in asked}
+    namespaces = {name: question.namespace for name, question in questions.items()}
+    without = {name: NO_TELEMETRY for name, question in questions.items() if given.no_telemetry and ZIPKIN in question.needed}
+    choice = choose(namespaces, external, given.without_image.split(","), without)
     skipped = [f"not judged, because {reason}: {', '.join(names)}" for reason, names in choice.skipped.items()]
     print(json.dumps({"namespaces": choice.judged, "skipped": skipped}))
     return 0

@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +25,8 @@ class Traffic(Protocol):
     def start(self, client: Any) -> None:
         """Prepare the client (log in, say); called once for each user."""
 
-    def visit(self, client: Any) -> str:
-        """One request; the name of the pod that answered, or ``ERROR``."""
+    def visit(self, client: Any) -> str | Sequence[str]:
+        """One request, or several: the outcome of each (the name of the pod that answered, say), or ``ERROR``."""
 
 
 @dataclass(frozen=True)

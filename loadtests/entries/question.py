@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError, path_of
+from loadtests.mesh.needed import Needed, require
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
 from loadtests.rules.authorization import OUTSIDE
@@ -171,6 +172,10 @@ class Question(Protocol):
     def server(self) -> Callable[[Cluster], int] | None:
         """Counts what has arrived at the far end so far, in questions about it."""
 
+    @property
+    def needed(self) -> tuple[Needed, ...]:
+        """Programs without which a run is void."""
+
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
 
@@ -203,6 +208,7 @@ class Split:
     about_rate: ClassVar[bool] = False
     sources: ClassVar[tuple[Source, ...]] = (PROXIES, ACCESS_LOGS)
     server: ClassVar[None] = None
+    needed: ClassVar[tuple[Needed, ...]] = ()
 
     @property
     def pace(self) -> int:
@@ -252,6 +258,7 @@ class ResponseCheck:
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
     :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
+    :param needed: programs without which a run is void
     """
 
     kinds: tuple[str, ...]
@@ -267,6 +274,7 @@ class ResponseCheck:
     sources: tuple[Source, ...] = ()
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
+    needed: tuple[Needed, ...] = ()
 
     @property
     def alone(self) -> bool:
@@ -284,7 +292,12 @@ class ResponseCheck:
         return self.proxies or ((self.namespace, ""), GATEWAY)
 
     def read(self, cluster: Cluster) -> Rules:
-        """The promise of the objects that are in the cluster now."""
+        """The promise of the objects that are in the cluster now.
+
+        :raises ClusterError: also if a program is missing without which nothing can be judged
+        """
+        for one in self.needed:
+            require(cluster, one)
         return read_by(self.promised, cluster, self.kinds)
 
     def promised(self, objects: Objects) -> Rules:

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.mesh_config import log_setting_of
 from loadtests.rules.promises import Request
 from loadtests.rules.straight import refuse_detours
+from loadtests.rules.telemetries import telemetries_of
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import ROOT_NAMESPACE, applying, called_workload, selector_of, spec_of
+from loadtests.rules.workloads import called_workload, spec_of
 
 NOTHING = "nothing logged"
 STANDARD_OUTPUT = "envoy"
@@ -40,19 +41,12 @@ def _filter(expression: str, path: str) -> Callable[[int], bool]:
     return lambda status: bool(COMPARED[found[1]](status, int(found[2])))
 
 
-def _levels(objects: Objects, request: Request) -> list[View]:
-    """The Telemetries that say something of the logs of the called proxy: one a level, the oldest."""
-    workload = called_workload(objects, request)
-    levels: dict[tuple[bool, bool], View] = {}
-    for one in applying(objects, "Telemetry", workload):
-        spec, level = spec_of(one), (namespace_of(one) == ROOT_NAMESPACE, bool(selector_of(one)))
-        # A selector in the root namespace selects nothing elsewhere.
-        if level in levels or level == (True, True):
-            spec.accept()
-            continue
-        levels[level] = one
-        spec.accept("metrics", "tracing")
-    return [one for one in levels.values() if spec_of(one).get("accessLogging")]
+def _logging(objects: Objects, request: Request) -> list[View]:
+    """The Telemetries that say something of the logs of the called proxy."""
+    found = telemetries_of(objects, called_workload(objects, request))
+    for one in found:
+        spec_of(one).accept("metrics", "tracing")
+    return [one for one in found if spec_of(one).get("accessLogging")]
 
 
 def _entry(telemetry: View) -> View:
@@ -88,17 +82,17 @@ def logged(objects: Objects, request: Request) -> Shares:
         refuse_detours(objects, {**request, "method": method, "uri": uri})
     if setting := log_setting_of(objects):
         raise NotModelledError(f"MeshConfig: spec.{setting}")
-    levels = _levels(objects, request)
-    if not levels:
+    found = _logging(objects, request)
+    if not found:
         raise BrokenPromiseError(f"no Telemetry says what the proxy of {request['app']} logs")
-    if len(levels) > 1:
-        raise NotModelledError(f"{title(levels[1])}: spec.accessLogging beside {title(levels[0])}")
-    entry = _entry(levels[0])
+    if len(found) > 1:
+        raise NotModelledError(f"{title(found[1])}: spec.accessLogging beside {title(found[0])}")
+    entry = _entry(found[0])
     if entry.get("disabled"):
         entry.accept("filter")
         return {NOTHING: 1.0}
     expression = entry.get("filter", {}).get("expression", "")
-    passes = _filter(expression, f"{title(levels[0])}: {entry.path_of('filter')}") if expression else lambda status: True
+    passes = _filter(expression, f"{title(found[0])}: {entry.path_of('filter')}") if expression else lambda status: True
     there = {"flags": "-", "cluster": f"inbound|{request['port']}||", "authority": request["authority"]}
     lines = [
         line_of({"method": method, "uri": uri, "status": status, **there})

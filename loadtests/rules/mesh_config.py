@@ -119,6 +119,13 @@ def providers_of(objects: Sequence[Mapping[str, Any]]) -> set[str] | None:
     return None if spec is None else {str(one["name"]) for one in spec.get("extensionProviders") or []}
 
 
+def tracing_provider_of(objects: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """The provider that traces go to: the named one, or the mesh's default one; None if there is none."""
+    spec = _spec_of(objects) or View({})
+    wanted = name or next(iter((spec.get("defaultProviders") or {}).get("tracing") or []), "")
+    return next((one for one in spec.get("extensionProviders") or [] if one["name"].lower() == wanted.lower()), None)
+
+
 def log_setting_of(objects: Sequence[Mapping[str, Any]]) -> str:
     """The setting by which access logs have other fields, or others' order, than Istio's default; '' if none does."""
     spec = _spec_of(objects)

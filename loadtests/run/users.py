@@ -40,7 +40,7 @@ class MeshUser(FastHttpUser):
 
     @task
     def visit(self) -> None:
-        """One request, counted for its class."""
+        """One request, or several, counted for their class."""
         mesh = self.environment.mesh
         if mesh.spent:
             return
@@ -49,7 +49,8 @@ class MeshUser(FastHttpUser):
         if left and self.traffic_class in mesh.settled and not self.entry.question.about_rate:
             self.take(left)
         epoch = mesh.epoch
-        outcome = self.traffic.visit(self.client)
+        found = self.traffic.visit(self.client)
         # What was on its way when counting started may have been counted at the far end before.
         if mesh.epoch == epoch:
-            mesh.count(self.traffic_class, outcome)
+            for outcome in [found] if isinstance(found, str) else found:
+                mesh.count(self.traffic_class, outcome)

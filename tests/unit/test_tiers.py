@@ -13,7 +13,7 @@ import yaml
 
 from loadtests.entries import entry
 from loadtests.entries.question import Split
-from loadtests.rules import egress, grpc_routes, ingress, logs, promises, resilience, security
+from loadtests.rules import egress, grpc_routes, ingress, logs, promises, resilience, security, traces
 from loadtests.samples import shadow
 from tests import tiers
 from tests.unit.test_inputs import PROJECT
@@ -109,6 +109,15 @@ def test_core_entries_cover_the_whole_catalogue() -> None:
     assert samples - set[str]().union(*every.values()) == set(), "a sample without an entry"
 
 
+def test_an_entry_that_is_not_judged_with_the_others_is_judged_by_a_scenario() -> None:
+    assert not set(tiers.TIERS["judged_by"]) & set(tiers.entries())
+    for name, scenario in tiers.TIERS["judged_by"].items():
+        assert name in entry.names()
+        assert scenario not in LISTED["scenarios"]
+        sources = [file.read_text() for file in PROJECT.glob(f"molecule/{scenario}/tests/*.py")]
+        assert any(f'lab_entry="{name}", lab_variant=' in source for source in sources), name
+
+
 def test_a_missing_entry_with_a_unique_feature_is_detected() -> None:
     every = {"a": {"client X", "sample s"}, "b": {"client X", "sample s"}, "c": {"client Y", "sample s"}}
     assert not_shown(every, []) == not_shown(every, ["a"]) == not_shown(every, ["b"]) == set()
@@ -126,7 +135,7 @@ def test_every_entry_in_the_core_tier_is_needed() -> None:
 
 def test_every_expectation_function_has_an_entry() -> None:
     shown = {f for name in entry.names() for f in features(name) if f.startswith("expectation ")}
-    modules = (egress, grpc_routes, ingress, logs, promises, resilience, security, shadow)
+    modules = (egress, grpc_routes, ingress, logs, promises, resilience, security, shadow, traces)
     defined = {
         f"expectation {name}"
         for module in modules

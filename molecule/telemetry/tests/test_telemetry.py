@@ -233,6 +233,12 @@ def test_one_page_is_one_trace_through_all_services(split: None) -> None:
     assert settles(lambda: spans(f"{name}-{number}"), wanted) == wanted
 
 
+@pytest.mark.parametrize(("variant", "outcome"), [("policy", "PASS"), ("control", "FAIL")])
+def test_the_share_of_traces_is_judged(variant: str, outcome: str) -> None:
+    done = lab.playbook("run_loadtest.yml", lab_entry="tracing", lab_variant=variant)
+    assert f"tracing: {outcome} after" in lab.words(done.stdout), done.stdout[-2500:]
+
+
 def test_no_request_is_traced_without_sampling() -> None:
     assert lab.playbook("install_telemetry.yml", telemetry_sampling=0).returncode == 0
     try:

@@ -6,7 +6,7 @@
     /attempts/3            503 until the third attempt with the same x-request-id; every response reports the attempt
     /late/3                the same, but the first attempts are a second late instead of failing
     /call/NAME/PATH        calls the service NAME in TARGETS and reports its response
-    /calls/12/NAME/PATH    calls it 12 times in sequence and reports every status and pod
+    /calls/12/NAME/PATH    calls it 12 times in sequence and reports every status, pod, and trace id (empty without one)
     /paced/12/NAME/PATH    the same with a pause after each call
     /ejections/NAME        how many times this pod's sidecar has ejected a pod of NAME
     /authorize/PATH        decides for proxies: 200 if AUTHORIZED lists the x-user, 403 if not, 401 without an x-user
@@ -148,8 +148,12 @@ def many(how: str, count: int, url: str, method: str, headers: dict[str, str]) -
             before = overflows()
             return 200, {"statuses": burst(count, url, method, headers), "rejected": overflows() - before}
         results = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
-    pods = [answer["body"].get("pod", "") if isinstance(answer.get("body"), dict) else "" for answer in results]
-    return 200, {"statuses": [answer["status"] for answer in results], "pods": pods}
+    bodies = [answer["body"] if isinstance(answer.get("body"), dict) else {} for answer in results]
+    return 200, {
+        "statuses": [answer["status"] for answer in results],
+        "pods": [body.get("pod", "") for body in bodies],
+        "traces": [body.get("headers", {}).get("x-b3-traceid", "") for body in bodies],
+    }
 
 
 def answer(method: str, path: str, headers: dict[str, str]) -> Answer:

@@ -16,13 +16,13 @@ ENTRIES = {"a": "bookinfo", "b": "billing", "c": "greeter", "d": "greeter"}
 
 
 def test_all_are_judged_where_nothing_is_missing() -> None:
-    assert choice.choose(ENTRIES, [], [""]) == choice.Choice(ENTRIES, {})
+    assert choice.choose(ENTRIES, [], [""], {}) == choice.Choice(ENTRIES, {})
 
 
 def test_what_cannot_run_is_skipped_with_its_reason() -> None:
-    chosen = choice.choose(ENTRIES, ["billing"], ["greeter"])
+    chosen = choice.choose({**ENTRIES, "e": "bookinfo"}, ["billing"], ["greeter"], {"e": "why", "another": "why"})
     assert chosen.judged == {"a": "bookinfo"}
-    assert chosen.skipped == {choice.UNREACHABLE: ["b"], choice.NO_IMAGE: ["c", "d"]}
+    assert chosen.skipped == {"why": ["e"], choice.UNREACHABLE: ["b"], choice.NO_IMAGE: ["c", "d"]}
 
 
 def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +40,7 @@ def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
             ["mirror"],
             [f"not judged, because {choice.UNREACHABLE}: egress-blocked"],
         ),
+        (["--entries=mirror,tracing", "--no-telemetry"], ["mirror"], [f"not judged, because {choice.NO_TELEMETRY}: tracing"]),
     ],
 )
 def test_the_choice_is_told_as_json(arguments: list[str], judged: list[str], skipped: list[str]) -> None:

@@ -93,6 +93,7 @@ FAILED = only_if("response.code >= 500")
         # Settings that are merged, or those of the mesh.
         ([telemetry(ENVOY), telemetry(FAILED, of="istio-system")], None),
         ([telemetry(ENVOY), telemetry(FAILED, name="u", **ECHO)], None),
+        ([telemetry(ENVOY, **ECHO), telemetry(FAILED, name="u", **ECHO)], None),
         ([telemetry({**FAILED, "match": {"mode": "CLIENT"}})], None),
         ([telemetry({"filter": {"expression": "response.code >= 500"}})], None),
         ([telemetry({"providers": [{"name": "other"}]})], None),

@@ -17,14 +17,14 @@ from types import SimpleNamespace
 from loadtests.run import users
 from loadtests.entries.question import ResponseCheck
 
-settled, about_rate = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+settled, about_rate, found = (json.loads(argument) for argument in sys.argv[1:])
 started, counted = [], []
 class Traffic:
     def __init__(self, name): self.name = name
     def start(self, client): started.append((self.name, len(list(client.cookiejar))))
     def visit(self, client):
         client.cookiejar.set_cookie(cookie)
-        return "HTTP 200"
+        return found
 from http.cookiejar import Cookie
 cookie = Cookie(0, "user", "jason", None, False, "lab", False, False, "/", False, False, None, False, None, None, {})
 question = ResponseCheck(kinds=(), promise=None, classes={}, about_rate=about_rate)
@@ -57,7 +57,13 @@ print(json.dumps([started, counted]))
 def test_a_user_leaves_a_class_that_has_passed(
     settled: list[str], about_rate: bool, started: list[str], counted: list[str]
 ) -> None:
-    command = [sys.executable, "-c", SCRIPT, json.dumps(settled), json.dumps(about_rate)]
+    command = [sys.executable, "-c", SCRIPT, json.dumps(settled), json.dumps(about_rate), '"HTTP 200"']
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     # A class starts without cookies, even if somebody was logged in before.
     assert json.loads(done.stdout) == [[[name, 0] for name in started], counted]
+
+
+def test_each_outcome_of_a_visit_counts() -> None:
+    command = [sys.executable, "-c", SCRIPT, "[]", "false", '["HTTP 200", "error"]']
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)[1] == ["a"] * 6

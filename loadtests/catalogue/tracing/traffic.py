@@ -1,0 +1,23 @@
+"""Has client make rows of calls to echo, and looks each call up in Zipkin by the id of its trace."""
+
+from loadtests.clients.traced import PORT, ZIPKIN, TracedRow
+from loadtests.entries.question import LEADING, ResponseCheck
+from loadtests.rules.traces import traced
+from loadtests.samples.echo import CALLED, READ
+
+ROW = 40
+
+QUESTION = ResponseCheck(
+    namespace="echo",
+    kinds=(*LEADING, "telemetries.telemetry.istio.io", "deployments.apps"),
+    promise=traced,
+    classes={
+        "calls": {
+            **CALLED, **READ, "caller": {"app": "client"}, "sidecar": True,
+            "collector": (f"{ZIPKIN.name}.{ZIPKIN.namespace}.svc.cluster.local", PORT),
+        }
+    },
+    proxies=(("echo", "client"), ("echo", "echo")),
+    needed=(ZIPKIN,),
+)  # fmt: skip
+TRAFFIC = {"calls": TracedRow(f"/calls/{ROW}/echo/", "client.lab.internal")}

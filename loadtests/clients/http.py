@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from loadtests.verdict import ERROR
+
+_ONE_AT_A_TIME = BoundedSemaphore()
 
 
 def status(response: Any) -> str:
@@ -25,6 +29,8 @@ class Fetch:
 
     :param host: host name to send; empty for the gateway's own address
     :param timed: whether the outcome includes the duration, rounded to whole seconds
+    :param in_turn: whether it is sent when that of another user of this process is answered: for what takes the server
+        seconds, one after the other
     """
 
     path: str
@@ -33,6 +39,7 @@ class Fetch:
     headers: Mapping[str, str] = field(default_factory=dict)
     label: Callable[[Any], str] = status
     timed: bool = False
+    in_turn: bool = False
 
     def start(self, client: Any) -> None:
         """Nothing to prepare."""
@@ -43,6 +50,10 @@ class Fetch:
 
     def visit(self, client: Any) -> str:
         """The outcome; ``ERROR`` without a response, or if ``label`` cannot read it."""
+        with _ONE_AT_A_TIME if self.in_turn else contextlib.nullcontext():
+            return self._fetched(client)
+
+    def _fetched(self, client: Any) -> str:
         headers = dict(self.headers) | ({"Host": self.host} if self.host else {})
         started = time.monotonic()
         with client.request(

@@ -56,7 +56,8 @@ class TracedRow:
 
         :raises ClusterError: if Zipkin cannot be asked
         """
-        with client.get(self.path, headers={"Host": self.host}, name=f"{self.host}{self.path}", catch_response=True) as response:
+        name, headers = f"{self.host}{self.path}", {"Host": self.host}
+        with client.get(self.path, headers=headers, name=name, catch_response=True) as response:
             if response.status_code != 200:
                 response.failure(f"HTTP {response.status_code}")
                 return [ERROR]

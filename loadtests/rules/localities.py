@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares, is_running, namespace_of, of_kind
 from loadtests.rules.promises import Request, only
 from loadtests.rules.routing import accept_inert
-from loadtests.rules.straight import straight_to
+from loadtests.rules.straight import Straight, straight_to
 from loadtests.rules.subsets import selected
 from loadtests.rules.view import View
 
@@ -55,27 +56,70 @@ def near(objects: Sequence[View], request: Request) -> Shares:
     """
     led = straight_to(objects, request)
     accept_inert(led.taken)  # whatever is tried again is answered alike
-    rule, found = led.rule, led.settings
-    balancer = found.get("loadBalancer", View({}))
-    setting = balancer.get("localityLbSetting")
-    if setting is None or setting.get("enabled", True) is False:
-        raise BrokenPromiseError(f"{rule} says nothing about localities")
-    caller = _place_of_caller(objects, request)
-    pods = _places(rule, selected(objects, led.service, View({})))
+    found = _located(objects, request, led)
+    rule, setting, pods = led.rule, found.setting, found.pods
     if "distribute" in setting:
-        shares = _distributed(rule, setting, caller, pods)
+        shares = _distributed(rule, setting, found.caller, pods)
     else:
-        shares = _nearest(rule, setting, caller, pods, "outlierDetection" in found)
-    if any(len(apps) > 1 for place, apps in pods.items() if shares.get(place)) and balancer.get("simple") not in FAIR:
-        raise NotModelledError(f"{rule}: {balancer.path_of('simple')}")
-    balancer.accept("simple")
-    if "outlierDetection" in found:
-        found["outlierDetection"].accept()  # no pod fails
+        ranks = _ranks(rule, found, "outlierDetection" in led.settings)
+        shares = {_only_place(rule, ranks, min(ranks.values())): 1.0}
+    if any(len(apps) > 1 for place, apps in pods.items() if shares.get(place)) and found.balancer.get("simple") not in FAIR:
+        raise NotModelledError(f"{rule}: {found.balancer.path_of('simple')}")
+    found.balancer.accept("simple")
+    if "outlierDetection" in led.settings:
+        led.settings["outlierDetection"].accept()  # no pod fails
     made: Shares = {}
     for place, share in shares.items():
         for app, number in pods[place].items():
             made[app] = made.get(app, 0.0) + share * number / pods[place].total()
     return only(made)
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """How many pods each app has in the nearest place, in the one that takes over while no pod there is well, and in all."""
+
+    near: Counter[str]
+    far: Counter[str]
+    pods: int
+
+
+def fallback(objects: Sequence[View], request: Request) -> Fallback:
+    """Who answers calls, and who takes over.
+
+    :param request: as :func:`near` has it
+    :raises BrokenPromiseError: if nothing takes the call, no rule looks at places, or none takes over
+    :raises NotModelledError: if calls may go elsewhere, or it is not known which place is nearer
+    """
+    led = straight_to(objects, request)
+    found = _located(objects, request, led)
+    if "distribute" in found.setting:
+        raise NotModelledError(f"{led.rule}: {found.setting.path_of('distribute')}")
+    ranks = _ranks(led.rule, found, "outlierDetection" in led.settings)
+    nearest = sorted(set(ranks.values()))[:2]
+    if len(nearest) < 2:
+        raise BrokenPromiseError(f"{led.rule}: no pod is in a place that could take over")
+    near, far = (found.pods[_only_place(led.rule, ranks, rank)] for rank in nearest)
+    return Fallback(near, far, sum(apps.total() for apps in found.pods.values()))
+
+
+@dataclass(frozen=True)
+class _Located:
+    """What a rule says of places, and where caller and pods are."""
+
+    balancer: View
+    setting: View
+    caller: Place
+    pods: Pods
+
+
+def _located(objects: Sequence[View], request: Request, led: Straight) -> _Located:
+    balancer = led.settings.get("loadBalancer", View({}))
+    setting = balancer.get("localityLbSetting")
+    if setting is None or setting.get("enabled", True) is False:
+        raise BrokenPromiseError(f"{led.rule} says nothing about localities")
+    caller = _place_of_caller(objects, request)
+    return _Located(balancer, setting, caller, _places(led.rule, selected(objects, led.service, View({}))))
 
 
 def _place_of_caller(objects: Sequence[View], request: Request) -> Place:
@@ -130,22 +174,28 @@ def _distributed(rule: str, setting: View, caller: Place, pods: Pods) -> dict[Pl
     return {place: weight / sum(reached.values()) for place, weight in reached.items()}
 
 
-def _nearest(rule: str, setting: View, caller: Place, pods: Pods, detects: bool) -> dict[Place, float]:
-    """All calls for the places that are the nearest ones, as long as pods there are well."""
+def _ranks(rule: str, found: _Located, detects: bool) -> dict[Place, int]:
+    """How far away each place is, as priorities have it: calls are for the nearest ones, as long as pods there are well."""
+    setting, caller = found.setting, found.caller
     if not detects:
         raise BrokenPromiseError(f"{rule} has no outlierDetection, without which nothing fails over")
     if "failoverPriority" in setting:
         raise NotModelledError(f"{rule}: {setting.path_of('failoverPriority')}")
     setting.accept("enabled")
     far = list(_farther(setting, caller))
-    ranks = {place: distance(caller, place) for place in pods}
+    ranks = {place: distance(caller, place) for place in found.pods}
     for place, rank in ranks.items():
         if rank == 3 and far and place[0] != far[0]:
             ranks[place] = 4
-    nearest = [place for place, rank in ranks.items() if rank == min(ranks.values())]
-    if len(nearest) > 1:
+    return ranks
+
+
+def _only_place(rule: str, ranks: Mapping[Place, int], wanted: int) -> Place:
+    """The place of a rank."""
+    found = [place for place, rank in ranks.items() if rank == wanted]
+    if len(found) > 1:
         raise NotModelledError(f"{rule}: several places are equally near")
-    return {nearest[0]: 1.0}
+    return found[0]
 
 
 def _farther(setting: View, caller: Place) -> Iterator[str]:

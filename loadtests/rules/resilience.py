@@ -9,6 +9,7 @@ from math import factorial
 from loadtests.rules.actions import retries_of, seconds
 from loadtests.rules.calls import Retries
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
+from loadtests.rules.localities import fallback
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again
 from loadtests.rules.straight import straight_to
@@ -136,6 +137,36 @@ def ejected(objects: Sequence[View], request: Request) -> Shares:
             raise NotModelledError(f"{name}: {detection.path_of('baseEjectionTime')}")
         return {"grows": 1.0}
     return {f"at most {failures} of {row} failed": 1.0}
+
+
+def failed_over(objects: Sequence[View], request: Request) -> Shares:
+    """Rows of calls before, while, and after the pods of the nearest place fail with 503: who answers them.
+
+    :param request: as :func:`loadtests.rules.localities.near` has it; ``row``: calls while they fail; ``seconds``: how long the
+        caller waits until they are back
+    :raises BrokenPromiseError: if no place can take over
+    :raises NotModelledError: if several pods or apps are in the nearest place, or several apps in the other one, calls are
+        tried again, the row ends before the pods are ejected, or they are not back in time
+    """
+    led = _led(objects, request)
+    led.refuse_retries(503)
+    places, name, row = fallback(objects, request), led.rule, int(request["row"])
+    if places.near.total() > 1 or len(places.far) > 1:
+        raise NotModelledError(f"{name}: several pods are in the nearest place, or several apps in the one that takes over")
+    (near,), (far,) = places.near, places.far
+    led.settings["loadBalancer"].accept("simple")  # the nearest place has one pod, and those that take over are alike
+    detection = led.settings["outlierDetection"]
+    failures = _failures_until_ejection(detection)
+    times = [seconds(detection.get("interval", "10s")), seconds(detection.get("baseEjectionTime", "30s"))]
+    if int(detection.get("minHealthPercent", 0)):
+        raise NotModelledError(f"{name}: {detection.path_of('minHealthPercent')}")
+    if places.pods * int(detection.get("maxEjectionPercent", 0) or MAX_EJECTION_PERCENT) < 100 or failures == 0:
+        return {f"{row} of {row} failed; {near}, then nobody, then {near}": 1.0}
+    if row <= failures:
+        raise NotModelledError(f"{name}: {detection.path_of('consecutive5xxErrors')}")
+    if sum(times) > request["seconds"] / 3:
+        raise NotModelledError(f"{name}: {detection.path_of('baseEjectionTime')}")
+    return {f"at most {failures} of {row} failed; {near}, then {far}, then {near}": 1.0}
 
 
 def _local_limits(objects: Objects, request: Request) -> list[View]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -134,6 +134,25 @@ def conversed(exchanged: Exchanged) -> str:
         return "other messages"
     pods = {str(reply["pod"]) for reply in replies}
     return service(pods.pop()) if len(pods) == 1 else "several pods"
+
+
+def answerers(row: Mapping[str, Sequence[Any]], expected_failure: int | None = None) -> str:
+    """The services that answered a row of calls; statuses other than 200 as they are.
+
+    :param row: statuses and pods, as callers report them
+    :param expected_failure: a status that does not count
+    """
+    answers = [(status, pod) for status, pod in zip(row["statuses"], row["pods"], strict=True) if status != expected_failure]
+    found = {service(pod) if status == 200 else f"HTTP {status}" if status else REFUSED for status, pod in answers}
+    return " and ".join(sorted(found)) or "nobody"
+
+
+def taken_over(response: Any) -> str:
+    """Who answered before, while, and after the pods of a service failed, and how many calls failed."""
+    rows = response.json()
+    during = rows["during"]["statuses"]
+    order = [answerers(rows["before"]), answerers(rows["during"], expected_failure=503), answerers(rows["after"])]
+    return f"{during.count(503)} of {len(during)} failed; {', then '.join(order)}"
 
 
 REPORTED = 200

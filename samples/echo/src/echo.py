@@ -8,6 +8,8 @@
     /call/NAME/PATH        calls the service NAME in TARGETS and reports its response
     /calls/12/NAME/PATH    calls it 12 times in sequence and reports every status, pod, and trace id (empty without one)
     /paced/12/NAME/PATH    the same with a pause after each call
+    /outage/6/NAME/SERVICE  6 calls each before, while, and after the pods of SERVICE fail; reports every status and pod
+    /fails/SERVICE         503 from pods of SERVICE, 200 from others
     /ejections/NAME        how many times this pod's sidecar has ejected a pod of NAME
     /authorize/PATH        decides for proxies: 200 if AUTHORIZED lists the x-user, 403 if not, 401 without an x-user
     /burst/10/NAME/PATH    calls it 10 times at once; also reports how many its sidecar rejected (by Envoy's statistics)
@@ -49,6 +51,7 @@ FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
 START_SECONDS = 0.05
+RETURN_SECONDS = 6.0
 CERTIFICATE, KEY = Path("/tls/tls.crt"), Path("/tls/tls.key")
 HANDSHAKE_SECONDS = 5
 KEPT_REQUESTS = 10_000
@@ -141,19 +144,45 @@ def row(count: int, url: str, method: str, headers: dict[str, str], pause: float
 
 def many(how: str, count: int, url: str, method: str, headers: dict[str, str]) -> Answer:
     """Results of several calls; no other calls run in between."""
-    if count > MOST_CALLS:
-        return 400, {"error": f"at most {MOST_CALLS} calls"}
     with _one_at_a_time:
         if how == "burst":
             before = overflows()
             return 200, {"statuses": burst(count, url, method, headers), "rejected": overflows() - before}
         results = row(count, url, method, headers, PAUSE_SECONDS if how == "paced" else 0.0)
-    bodies = [answer["body"] if isinstance(answer.get("body"), dict) else {} for answer in results]
-    return 200, {
+    traces = [body.get("headers", {}).get("x-b3-traceid", "") for body in bodies_of(results)]
+    return 200, {**reported(results), "traces": traces}
+
+
+def bodies_of(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The bodies of answers; empty where the body is no JSON object."""
+    return [answer["body"] if isinstance(answer.get("body"), dict) else {} for answer in results]
+
+
+def reported(results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Statuses of answers, and the pods that gave them; '' where the answer names none."""
+    return {
         "statuses": [answer["status"] for answer in results],
-        "pods": [body.get("pod", "") for body in bodies],
-        "traces": [body.get("headers", {}).get("x-b3-traceid", "") for body in bodies],
+        "pods": [body.get("pod", "") for body in bodies_of(results)],
     }
+
+
+def outage(count: int, url: str, service: str) -> dict[str, dict[str, list[Any]]]:
+    """Results of calls before, while, and after the pods of a service fail; no other calls run in between."""
+
+    def called(path: str, times: int) -> dict[str, list[Any]]:
+        return reported(row(times, f"{url}/{path}", "GET", {}, PAUSE_SECONDS))
+
+    with _one_at_a_time:
+        found = {"before": called("", count), "during": called(f"fails/{service}", count)}
+        until = time.monotonic() + RETURN_SECONDS
+        while service not in map(service_of, called("", 1)["pods"]) and time.monotonic() < until:
+            pass
+        return {**found, "after": called("", count)}
+
+
+def service_of(pod: str) -> str:
+    """The service that a pod is of: its name without what the Deployment adds."""
+    return pod.rsplit("-", 2)[0]
 
 
 def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
@@ -183,13 +212,19 @@ def answer(method: str, path: str, headers: dict[str, str]) -> Answer:
             return (503 if early and how == "attempts" else 200), {**content, "attempt": number}
         case ["call", name, *rest] if name in TARGETS:
             return 200, {"caller": POD, **call(f"{TARGETS[name]}/{'/'.join(rest)}", method, forwarded)}
+        case ["fails", service, *_]:
+            return (503 if service == service_of(POD) else 200), content
+        case ["calls" | "paced" | "burst" | "outage", count, *_] if int(count) > MOST_CALLS:
+            return 400, {"error": f"at most {MOST_CALLS} calls"}
+        case ["outage", count, name, service] if name in TARGETS:
+            return 200, outage(int(count), TARGETS[name], service)
         case ["calls" | "paced" | "burst" as how, count, name, *rest] if name in TARGETS:
             # Drop the request id: the sidecar generates a new one for each call.
             own = {key: value for key, value in forwarded.items() if key != "x-request-id"}
             return many(how, int(count), f"{TARGETS[name]}/{'/'.join(rest)}", method, own)
         case ["ejections", name] if name in TARGETS:
             return 200, {"ejections": counted(rf"{name}\..*outlier_detection\.ejections_enforced_total")}
-        case ["call" | "calls" | "paced" | "burst" | "ejections", *_]:
+        case ["call" | "calls" | "paced" | "burst" | "ejections" | "outage", *_]:
             return 404, {"error": f"no such target; there are {', '.join(TARGETS)}"}
     return 200, {**content, "headers": headers}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from loadtests.rules import resilience
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.localities import distance, is_in, near, place_of
-from loadtests.rules.view import not_modelled, viewed
+from loadtests.rules.promises import Request
+from loadtests.rules.view import View, not_modelled, viewed
 
 A, B, FAR = "lab.a.1", "lab.b.1", "other.c.1"
 DETECTED: dict[str, Any] = {"outlierDetection": {"consecutive5xxErrors": 5}}
@@ -22,9 +25,17 @@ def pod(app: str, place: str | None, **labels: str) -> dict[str, Any]:
 
 
 def shares(
-    setting: dict[str, Any] | None, places: dict[str, str | None], caller: str | None = A, **policy: Any
+    setting: dict[str, Any] | None,
+    places: dict[str, str | None],
+    caller: str | None = A,
+    read: Callable[[Sequence[View], Request], Shares] = near,
+    retries: dict[str, Any] | None = None,
+    **policy: Any,
 ) -> tuple[Shares, list[str]]:
-    """The promise, and what is left unread of the rules."""
+    """The promise, and what is left unread of the rules.
+
+    :param places: app -> where its pod is; of several pods of an app, what is behind a colon counts for nothing
+    """
     balancer = policy.pop("loadBalancer", {}) | ({} if setting is None else {"localityLbSetting": setting})
     rule = {
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "s", "namespace": "echo"},
@@ -34,9 +45,15 @@ def shares(
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "echo"},
         "spec": {"selector": {"of": "s"}, "ports": [{"name": "http", "port": 8080}]},
     }  # fmt: skip
-    objects = viewed([rule, service, pod("client", caller), *(pod(app, place, of="s") for app, place in places.items())])
+    route = {"retries": retries, "route": [{"destination": {"host": "s"}}]}
+    virtual = {
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "s", "namespace": "echo"},
+        "spec": {"hosts": ["s"], "http": [route]},
+    }  # fmt: skip
+    pods = [pod("client", caller), *(pod(app.partition(":")[0], place, of="s") for app, place in places.items())]
+    objects = viewed([rule, service, *([] if retries is None else [virtual]), *pods])
     call = Call("s:8080", 8080, Caller("echo", {"app": "client"}, all_labels=False))
-    found = near(objects, {"namespace": "echo", "app": "s", "port": 8080, "call": call})
+    found = read(objects, {"namespace": "echo", "app": "s", "port": 8080, "call": call, "row": 6, "seconds": 6})
     return found, list(not_modelled(objects))
 
 
@@ -99,6 +116,70 @@ def test_without_outlier_detection_nothing_stays_near() -> None:
 def test_what_is_not_known(setting: dict[str, Any], places: dict[str, str | None], caller: str | None, words: str) -> None:
     with pytest.raises(NotModelledError, match=words):
         shares(setting, places, caller, **DETECTED)
+
+
+SOON: dict[str, Any] = {"consecutive5xxErrors": 2, "interval": "0.1s", "baseEjectionTime": "500ms", "maxEjectionPercent": 100}
+HERE: dict[str, Any] = {"enabled": True}
+
+
+Places = dict[str, str | None]
+Rule = dict[str, Any]
+
+
+def failover(places: Places, setting: Rule = HERE, retries: Rule | None = None, **detection: Any) -> str:
+    """What is expected of an outage."""
+    found, unread = shares(
+        setting, places, read=resilience.failed_over, retries=retries, outlierDetection={**SOON, **detection},
+        loadBalancer={"simple": "LEAST_REQUEST"},
+    )  # fmt: skip
+    assert unread == []
+    (outcome,) = found
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("places", "setting", "detection", "outcome"),
+    [
+        ({"near": A, "far": B}, HERE, {}, "at most 2 of 6 failed; near, then far, then near"),
+        ({"near": A, "far": B, "far:2": B}, HERE, {}, "at most 2 of 6 failed; near, then far, then near"),
+        ({"near": A, "farther": FAR, "far": B}, HERE, {}, "at most 2 of 6 failed; near, then far, then near"),
+        (
+            {"near": A, "far": "third.d.1", "there": FAR}, {"failover": [{"from": "lab", "to": "other"}]}, {},
+            "at most 2 of 6 failed; near, then there, then near",
+        ),
+        ({"near": A, "far": B}, HERE, {"consecutive5xxErrors": 0}, "6 of 6 failed; near, then nobody, then near"),
+        ({"near": A, "far": B}, HERE, {"maxEjectionPercent": 50}, "at most 2 of 6 failed; near, then far, then near"),
+        ({"near": A, "far": B}, HERE, {"maxEjectionPercent": 49}, "6 of 6 failed; near, then nobody, then near"),
+        ({"near": A, "far": B}, HERE, {"consecutiveGatewayErrors": 1}, "at most 1 of 6 failed; near, then far, then near"),
+    ],
+)  # fmt: skip
+def test_who_takes_over(places: Places, setting: Rule, detection: Rule, outcome: str) -> None:
+    assert failover(places, setting, **detection) == outcome
+
+
+@pytest.mark.parametrize(
+    ("places", "setting", "detection", "words"),
+    [
+        ({"near": A, "near:2": A, "far": B}, HERE, {}, "several pods are in the nearest place"),
+        ({"near": A, "far": B, "other": B}, HERE, {}, "several apps in the one that takes over"),
+        ({"near": A, "far": B, "other": "lab.c.1"}, HERE, {}, "several places are equally near"),
+        ({"near": A, "far": B}, by_weight(lab_a=100), {}, "distribute"),
+        ({"near": A, "far": B}, HERE, {"minHealthPercent": 10}, "minHealthPercent"),
+        ({"near": A, "far": B}, HERE, {"consecutive5xxErrors": 6}, "consecutive5xxErrors"),
+        ({"near": A, "far": B}, HERE, {"baseEjectionTime": "2s"}, "baseEjectionTime"),
+        ({"near": A, "far": B}, HERE, {"retries": {"attempts": 2, "retryOn": "5xx"}}, "retries"),
+    ],
+)
+def test_a_failover_that_is_not_known(places: Places, setting: Rule, detection: Rule, words: str) -> None:
+    with pytest.raises(NotModelledError, match=words):
+        failover(places, setting, **detection)
+
+
+def test_nobody_takes_over_without_another_place() -> None:
+    with pytest.raises(BrokenPromiseError, match="no pod is in a place that could take over"):
+        failover({"near": A})
+    with pytest.raises(BrokenPromiseError, match="says nothing about localities"):
+        failover({"near": A, "far": B}, {"enabled": False})
 
 
 def test_what_nobody_has_read_stays_unread() -> None:

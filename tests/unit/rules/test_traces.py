@@ -69,7 +69,8 @@ ROOT = telemetry(part(100), of="istio-system")
         ([telemetry(part(30, provider="")), ROOT], 0.3),
         ([telemetry(part(30)), telemetry(part(50, provider=""), name="u", **CALLER)], 0.5),
         ([telemetry(part(30)), telemetry(part(50, provider=""), name="u", **CALLED)], 0.3),
-        ([telemetry(part(30)), telemetry(part(40), name="u", made="2", **CALLER), telemetry(part(50), name="v", made="1", **CALLER)], 0.4),
+        ([telemetry(part(40), name="u", made="2", **CALLER), telemetry(part(50), name="v", made="1"), ROOT], 0.4),
+        ([telemetry(part(40), name="u", made="2", **CALLER), telemetry(part(50), name="v", made="1", **CALLER), ROOT], 0.4),
         # Of two for the whole namespace, the older one.
         ([telemetry(part(30), made="2"), telemetry(part(50), name="u", made="1")], 0.5),
         ([telemetry(part(30)), telemetry(part(50), of="istio-system", **CALLER)], 0.3),
@@ -129,7 +130,8 @@ def test_without_a_telemetry_nothing_is_promised() -> None:
 
 
 def test_a_call_that_may_be_led_elsewhere_is_not_known() -> None:
-    aborted = {"fault": {"abort": {"httpStatus": 503, "percentage": {"value": 50}}}, "route": [{"destination": {"host": "echo"}}]}
+    fault = {"abort": {"httpStatus": 503, "percentage": {"value": 50}}}
+    aborted = {"fault": fault, "route": [{"destination": {"host": "echo"}}]}
     metadata = {"name": "echo", "namespace": "echo", "uid": "v", "generation": 1}
     service = {"kind": "Service", "metadata": metadata, "spec": {"ports": [{"name": "http", "port": 8080}]}}
     rule = {"kind": "VirtualService", "metadata": metadata, "spec": {"hosts": ["echo"], "http": [aborted]}}

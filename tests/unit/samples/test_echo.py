@@ -42,6 +42,27 @@ def test_what_a_caller_reports(status: int, body: Any, service: str, text: str) 
     assert echo.called_text(answer(status, body)) == text
 
 
+def row(*answers: tuple[int, str]) -> dict[str, list[Any]]:
+    return {"statuses": [status for status, _ in answers], "pods": [pod for _, pod in answers]}
+
+
+NEAR, FAR, FAILED = (200, "echo-5d8f7-x2x"), (200, "pool-5d8f7-x2x"), (503, "echo-5d8f7-x2x")
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after", "outcome"),
+    [
+        ([NEAR, NEAR], [FAILED, FAR], [NEAR, NEAR], "1 of 2 failed; echo, then pool, then echo"),
+        ([NEAR, FAR], [FAILED, FAILED], [FAR, FAR], "2 of 2 failed; echo and pool, then nobody, then pool"),
+        ([FAILED], [FAR, (500, "")], [(0, ""), NEAR], "0 of 2 failed; HTTP 503, then HTTP 500 and pool, then echo and refused"),
+    ],
+)  # fmt: skip
+def test_who_took_over(before: list[Any], during: list[Any], after: list[Any], outcome: str) -> None:
+    told = {"before": row(*before), "during": row(*during), "after": row(*after)}
+    response = SimpleNamespace(json=lambda: told)
+    assert echo.taken_over(response) == outcome
+
+
 @pytest.mark.parametrize(
     ("pods", "messages", "outcome"),
     [
@@ -99,6 +120,34 @@ def test_only_json_is_reported_as_data(program: ModuleType, port: int, monkeypat
     monkeypatch.setattr(program.Handler, "send_header", lambda self, name, value: None)
     told = program.call(f"http://127.0.0.1:{port}/", "GET", {"Connection": "close"})
     assert isinstance(told["body"], str)
+
+
+def test_an_outage_is_over_once_a_pod_of_the_service_answers(
+    program: ModuleType, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "POD", "echo-5d8f7-x2x")
+    monkeypatch.setattr(program, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setitem(program.TARGETS, "here", f"http://127.0.0.1:{port}")
+    pods = ["echo-5d8f7-x2x"] * 2
+    status, found = program.answer("GET", "/outage/2/here/echo", {})
+    assert (status, found) == (200, {
+        "before": {"statuses": [200, 200], "pods": pods},
+        "during": {"statuses": [503, 503], "pods": pods},
+        "after": {"statuses": [200, 200], "pods": pods},
+    })  # fmt: skip
+    monkeypatch.setattr(program, "RETURN_SECONDS", 0.0)
+    other = program.answer("GET", "/outage/2/here/pool", {})[1]
+    assert (other["during"]["statuses"], other["after"]["pods"]) == ([200, 200], pods)
+    assert program.answer("GET", "/outage/51/here/echo", {})[0] == 400
+    assert program.answer("GET", "/outage/2/there/echo", {})[0] == 404
+
+
+def test_a_row_reports_the_traces_that_the_callee_saw(program: ModuleType, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(program.TARGETS, "here", f"http://127.0.0.1:{port}")
+    assert program.answer("GET", "/calls/2/here/", {})[1]["traces"] == ["", ""]
+    traced = {"status": 200, "body": {"headers": {"x-b3-traceid": "a"}}}
+    monkeypatch.setattr(program, "row", lambda *_: [traced, {"status": 0, "error": "Timeout"}])
+    assert program.answer("GET", "/calls/2/here/", {})[1] == {"statuses": [200, 0], "pods": ["", ""], "traces": ["a", ""]}
 
 
 @pytest.fixture

@@ -1,0 +1,23 @@
+"""Rows of calls to a service in two zones, before, while, and after the pod in the caller's zone fails."""
+
+from loadtests.clients.http import Fetch
+from loadtests.entries.question import ROUTING, ResponseCheck
+from loadtests.rules.resilience import failed_over
+from loadtests.samples.echo import by_client, taken_over
+
+ROW, SECONDS = 6, 6
+
+QUESTION = ResponseCheck(
+    namespace="echo",
+    kinds=ROUTING,
+    promise=failed_over,
+    about_rate=True,
+    classes={
+        "outage": {
+            "namespace": "echo", "app": "near", "port": 8080, "call": by_client("near"), "row": ROW, "seconds": SECONDS,
+        }
+    },
+    proxies=(("echo", "client"),),
+    margin=0.1,
+)  # fmt: skip
+TRAFFIC = {"outage": Fetch(f"/outage/{ROW}/near/echo", "client.lab.internal", label=taken_over, in_turn=True)}

@@ -37,6 +37,9 @@ READ = {"method": "GET", "uri": "/", "authority": "echo:8080"}
 CALLED = {"namespace": "echo", "app": "echo", "port": 8080}
 """The workload that callers call."""
 
+UPGRADE = {"upgrade": "websocket", "connection": "Upgrade"}
+"""With which a client asks for a WebSocket."""
+
 GATEWAY = "echo/echo"
 """The Gateway by which requests from outside enter."""
 

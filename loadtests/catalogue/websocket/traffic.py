@@ -3,17 +3,16 @@
 from loadtests.clients.websocket import Conversation
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import fronted
-from loadtests.samples.echo import conversed
+from loadtests.samples.echo import UPGRADE, conversed
 
 HOST, MESSAGES = "websocket.lab.internal", 5
-SENT = {"upgrade": "websocket", "connection": "Upgrade"}
 PATHS = {"split": "/websocket/any", "a single destination": "/websocket/pool"}
 
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
     promise=fronted,
-    classes={name: {"call": enters(HOST, "echo/websocket", uri, headers=SENT)} for name, uri in PATHS.items()},
+    classes={name: {"call": enters(HOST, "echo/websocket", uri, headers=UPGRADE)} for name, uri in PATHS.items()},
     proxies=(("echo", "echo"), ("echo", "pool"), GATEWAY),
 )
 TRAFFIC = {name: Conversation(uri, HOST, MESSAGES, conversed) for name, uri in PATHS.items()}

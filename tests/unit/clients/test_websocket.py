@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.clients.websocket import Conversation, Exchanged
+from loadtests.clients.websocket import Conversation, Exchanged, Silence
 from loadtests.verdict import ERROR
 from tests.unit import programs
 
@@ -81,3 +81,25 @@ def test_no_response_and_an_unreadable_one_are_errors(port: int) -> None:
     for outcome, (request,) in (visited(1), visited(port, label=label)):
         assert outcome == ERROR
         assert request["exception"] is not None
+
+
+@pytest.mark.parametrize(
+    ("kept_seconds", "silence", "outcome"),
+    [(0.6, 2.0, "closed after 1 s"), (0.6, 0.2, "open after 2 s"), (5.0, 2.0, "open after 2 s"), (0.0, 2.0, "closed early")],
+)
+def test_a_silent_connection(
+    kept_seconds: float, silence: float, outcome: str, program: ModuleType, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kept_seconds:
+        monkeypatch.setattr(program, "IDLE_SECONDS", kept_seconds)
+    else:
+        monkeypatch.setattr(program, "converse", lambda reader, writer: None)
+    found: list[dict[str, Any]] = []
+    events = SimpleNamespace(request=SimpleNamespace(fire=lambda **request: found.append(request)))
+    client = SimpleNamespace(environment=SimpleNamespace(host=f"http://127.0.0.1:{port}", events=events))
+    traffic = Silence("/websocket/idle", "echo.lab.internal", 2.0, silence)
+    traffic.start(client)
+    assert traffic.visit(client) == outcome
+    assert [(request["name"], request["exception"]) for request in found] == [
+        ("websocket echo.lab.internal/websocket/idle", None)
+    ]

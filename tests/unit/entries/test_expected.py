@@ -59,6 +59,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "a name without a route": {"the gateway refused the client": 1.0},
     },
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
+    "websocket-idle": {"silent": {"closed after 2 s": 1.0}, "a message every second": {"open after 4 s": 1.0}},
     "tracing": {"calls": {"client.echo CLIENT, echo.echo SERVER": 0.2, "not traced": 0.8}},
     "access-log": {"row of requests": {f"POST /status/404 404 {TO_ECHO}; GET /status/500 500 {TO_ECHO}": 1.0}},
     "external-authorization": {

@@ -1,0 +1,54 @@
+"""How long the mesh keeps WebSocket connections open: pure functions for ``question.ResponseCheck``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from loadtests.rules.actions import seconds
+from loadtests.rules.expectations import NotModelledError, Objects, Shares
+from loadtests.rules.promises import Request
+from loadtests.rules.routing import accept_inert
+from loadtests.rules.straight import straight_to
+from loadtests.rules.view import View, title
+from loadtests.rules.workloads import applying, called_workload, spec_of
+
+FIELD, OTHERWISE = "idle_timeout", "idleTimeout"
+"""Of a route of Envoy's, in two spellings: how long a stream may be silent, an upgraded one as well. Istio sets none."""
+
+
+def _idle_seconds(objects: Objects, request: Request) -> float:
+    """How long the proxies of the called pods keep a silent stream open; infinite if no EnvoyFilter limits it.
+
+    :raises NotModelledError: if one says it for some routes only, or several do
+    """
+    found = []
+    for rule in applying(objects, "EnvoyFilter", called_workload(objects, request)):
+        for patch in spec_of(rule).get("configPatches") or []:
+            route = (patch["patch"].get("value") or View({})).get("route") or View({})
+            if FIELD not in route and OTHERWISE not in route:
+                patch.accept()  # what other filters do is not modelled, and the mesh has some of its own
+                continue
+            match, operation = dict(patch.get("match") or View({})), patch["patch"].get("operation")
+            if (patch["applyTo"], match, operation) != ("HTTP_ROUTE", {"context": "SIDECAR_INBOUND"}, "MERGE"):
+                raise NotModelledError(f"{title(rule)}: {patch.path_of('match')}")
+            found.append(seconds(route.get(FIELD) or route[OTHERWISE]))
+    if len(found) > 1:
+        raise NotModelledError(f"several EnvoyFilters set the {FIELD} of one workload")
+    return found[0] if found and found[0] else math.inf
+
+
+def closed_when_silent(objects: Sequence[View], request: Request) -> Shares:
+    """A WebSocket on which messages are sent now and then: whether, and when, it is closed because of the silence between them.
+
+    :param request: ``call``; the service: ``app``, ``namespace``, ``port``; ``seconds``: how long the client stays;
+        ``silence``: between two of its messages
+    :raises NotModelledError: if calls may go elsewhere, or it is up to chance what comes first
+    """
+    led = straight_to(objects, request)
+    accept_inert(led.taken)  # an upgrade that succeeds is not tried again
+    idle, stays, silence = _idle_seconds(objects, request), float(request["seconds"]), float(request["silence"])
+    if min(abs(idle - silence), abs(idle - stays)) < 1 or (idle < math.inf and idle != round(idle)):
+        raise NotModelledError(f"EnvoyFilter: {FIELD} of {idle:g} s, which is measured in whole seconds")
+    first = min(idle, stays) if idle < silence else stays
+    return {f"closed after {first:.0f} s" if first < stays else f"open after {first:.0f} s": 1.0}

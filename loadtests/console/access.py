@@ -99,6 +99,7 @@ def judge(secrets: Sequence[str]) -> tuple[Right, ...]:
         *LOOK,
         # A rule without names would cover all Secrets.
         *([Right(("secrets",), ("get",), SENT_WITH, names=tuple(secrets))] if secrets else []),
+        Right(("configmaps",), READ, "the configuration of a rate limit service"),
         Right(("deployments", "statefulsets"), READ, "replicas and settings that some expectations depend on", "apps"),
         Right(
             ("envoyfilters", "serviceentries"), ("create", "patch"), SENTINEL, "networking.istio.io",

@@ -43,7 +43,7 @@ BY_ROUTES = (*LEADING, GRANTS)
 """Kinds that routes of a Gateway of the Gateway API are read from."""
 ROUTING = (*LEADING, "pods")
 """Kinds that routes are read from."""
-WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods")
+WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods", "configmaps")
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (
     *LEADING,

@@ -63,7 +63,7 @@ def _retries(taken: Taken) -> tuple[Retries, str]:
     return retries, path
 
 
-def _led(objects: Sequence[View], request: Request) -> Led:
+def led_to_service(objects: Sequence[View], request: Request) -> Led:
     """How calls come to the service that they are for.
 
     :param request: ``call``; the service: ``app``, ``namespace``, ``port``
@@ -81,7 +81,7 @@ def pooled(objects: Sequence[View], request: Request) -> Shares:
         connect how many are served
     """
     # Calls that the pool rejects are never tried again, and the others are answered.
-    led, burst = _led(objects, request), int(request["burst"])
+    led, burst = led_to_service(objects, request), int(request["burst"])
     name, found = led.rule, led.settings
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in found:
@@ -115,7 +115,7 @@ def ejected(objects: Sequence[View], request: Request) -> Shares:
 
     :raises NotModelledError: if the pods do not take turns, or the ejected one is not back within seconds
     """
-    led = _led(objects, request)
+    led = led_to_service(objects, request)
     name, found = led.rule, led.settings
     led.refuse_retries(503)
     detection = found.get("outlierDetection")
@@ -148,7 +148,7 @@ def failed_over(objects: Sequence[View], request: Request) -> Shares:
     :raises NotModelledError: if several pods or apps are in the nearest place, or several apps in the other one, calls are
         tried again, the row ends before the pods are ejected, or they are not back in time
     """
-    led = _led(objects, request)
+    led = led_to_service(objects, request)
     led.refuse_retries(503)
     places, name, row = fallback(objects, request), led.rule, int(request["row"])
     if places.near.total() > 1 or len(places.far) > 1:
@@ -195,7 +195,7 @@ def limited(objects: Sequence[View], request: Request) -> Shares:
 
     :raises NotModelledError: if several limits apply, or one does not apply to all requests
     """
-    led, row, found = _led(objects, request), int(request["row"]), _local_limits(objects, request)
+    led, row, found = led_to_service(objects, request), int(request["row"]), _local_limits(objects, request)
     led.refuse_retries(429)
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in led.settings:
@@ -222,7 +222,7 @@ def limited(objects: Sequence[View], request: Request) -> Shares:
 
 def _load_balancer(objects: Sequence[View], request: Request) -> tuple[str, View]:
     """How messages name the rule, and its load balancer; where no pod fails, none is ejected, and nothing is tried again."""
-    led = _led(objects, request)
+    led = led_to_service(objects, request)
     if "outlierDetection" in led.settings:
         led.settings["outlierDetection"].accept()
     return led.rule, led.settings.get("loadBalancer", View({}))

@@ -85,6 +85,7 @@ def test_go_modules_are_at_the_versions_that_are_declared() -> None:
         "github.com/containerd/containerd/v2": f"v{VERSIONS['containerd']}",
         "istio.io/istio": VERSIONS["istio_module"],
         "istio.io/api": f"v{VERSIONS['istio']}",
+        "github.com/envoyproxy/ratelimit": VERSIONS["ratelimit"],
     }
     for module, version in wanted.items():
         assert re.search(rf"^(require)?\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", lab, re.MULTILINE), module
@@ -150,7 +151,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     question = entry.load(name).question
     # An entry may read workloads and services of its sample as well as its own rules.
     samples = PROJECT.glob(f"samples/{question.namespace}/**/*.yaml")
-    kinds = ("StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
+    kinds = ("ConfigMap", "StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
     files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there += [*gateways.of_mesh(), *pods.of_workloads(there, question.namespace)]
@@ -470,7 +471,7 @@ def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
         if m["kind"] in ("Deployment", "StatefulSet")
         and any(c.get("command", [""])[0] == "python3" for c in m["spec"]["template"]["spec"]["containers"])
     }
-    assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter"}
+    assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter", "quota"}
     assert {name: seconds for name, seconds in deaf.items() if seconds > 5} == {}
 
 

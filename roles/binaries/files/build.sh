@@ -49,7 +49,9 @@ for stage in "$@"; do
     TIMEFORMAT='%0R %0U %0S' # elapsed, user and system time
     # shellcheck disable=SC2086
     { time build -o "$made.partial/" ${stage#*=} 2>&3; } 3>&2 2>"$made.partial/compile_seconds"
+    # Folders of main packages that are not named after their program.
     [ ! -e "$made.partial/server" ] || mv "$made.partial/server" "$made.partial/etcd"
+    [ ! -e "$made.partial/service_cmd" ] || mv "$made.partial/service_cmd" "$made.partial/ratelimit"
     mv "$made.partial" "$made"
     exec 8>&-
 done

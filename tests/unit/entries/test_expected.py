@@ -60,6 +60,12 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     },
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
     "websocket-idle": {"silent": {"closed after 2 s": 1.0}, "a message every second": {"open after 4 s": 1.0}},
+    "global-rate-limit": {
+        "limited path": {"4 HTTP 200, 8 HTTP 429": 1.0},
+        "other path": {"7 HTTP 200, 5 HTTP 429": 1.0},
+        "service down, open": {"12 HTTP 200": 1.0},
+        "service down, closed": {"12 HTTP 500": 1.0},
+    },
     "tracing": {"calls": {"client.echo CLIENT, echo.echo SERVER": 0.2, "not traced": 0.8}},
     "access-log": {"row of requests": {f"POST /status/404 404 {TO_ECHO}; GET /status/500 500 {TO_ECHO}": 1.0}},
     "external-authorization": {

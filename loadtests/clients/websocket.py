@@ -112,7 +112,7 @@ class Silence:
         """Nothing to prepare."""
 
     def visit(self, client: Any) -> str:
-        """``closed after 2 s``, since the last message, or ``open after 5 s``; otherwise as a conversation has it."""
+        """``3 s of silence, then closed``, or ``open after 5 s``; otherwise as a conversation has it."""
         return reported(client, f"websocket {self.host}{self.path}", lambda: self._endured(client.environment.host))
 
     def _endured(self, gateway: str) -> str:
@@ -122,7 +122,7 @@ class Silence:
                 exchanged(connection, "message")
                 asked = time.monotonic()
                 if self._closes(connection, min(self.silence, end - asked)):
-                    return f"closed after {time.monotonic() - asked:.0f} s"
+                    return f"{time.monotonic() - asked:.0f} s of silence, then closed"
                 if time.monotonic() >= end:
                     return f"open after {self.seconds:.0f} s"
 

@@ -16,6 +16,9 @@ from loadtests.rules.workloads import applying, called_workload, spec_of
 FIELD, OTHERWISE = "idle_timeout", "idleTimeout"
 """Of a route of Envoy's, in two spellings: how long a stream may be silent, an upgraded one as well. Istio sets none."""
 
+CLOSING_SECONDS = 5.0
+"""Each proxy on the way gives what it has sent a second to arrive before it closes a connection."""
+
 
 def _idle_seconds(objects: Objects, request: Request) -> float:
     """How long the proxies of the called pods keep a silent stream open; infinite if no EnvoyFilter limits it.
@@ -48,7 +51,10 @@ def closed_when_silent(objects: Sequence[View], request: Request) -> Shares:
     led = straight_to(objects, request)
     accept_inert(led.taken)  # an upgrade that succeeds is not tried again
     idle, stays, silence = _idle_seconds(objects, request), float(request["seconds"]), float(request["silence"])
-    if min(abs(idle - silence), abs(idle - stays)) < 1 or (idle < math.inf and idle != round(idle)):
-        raise NotModelledError(f"EnvoyFilter: {FIELD} of {idle:g} s, which is measured in whole seconds")
-    first = min(idle, stays) if idle < silence else stays
-    return {f"closed after {first:.0f} s" if first < stays else f"open after {first:.0f} s": 1.0}
+    if abs(idle - silence) < 1 or (idle < silence and stays < idle + CLOSING_SECONDS + 1) or (idle < math.inf and idle % 1):
+        raise NotModelledError(f"EnvoyFilter: {FIELD} of {idle:g} s, for a client that is silent for {silence:g} s")
+    return {
+        f"at most {idle + CLOSING_SECONDS:.0f} s of silence, then closed"
+        if idle < silence
+        else f"open after {stays:.0f} s": 1.0
+    }

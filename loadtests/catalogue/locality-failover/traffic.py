@@ -5,7 +5,7 @@ from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import failed_over
 from loadtests.samples.echo import by_client, taken_over
 
-ROW, SECONDS = 6, 6
+ROW, SECONDS = 4, 6
 
 QUESTION = ResponseCheck(
     namespace="echo",
@@ -18,6 +18,6 @@ QUESTION = ResponseCheck(
         }
     },
     proxies=(("echo", "client"),),
-    margin=0.1,
+    margin=0.15,
 )  # fmt: skip
 TRAFFIC = {"outage": Fetch(f"/outage/{ROW}/near/echo", "client.lab.internal", label=taken_over, in_turn=True)}

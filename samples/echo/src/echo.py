@@ -51,6 +51,8 @@ FORWARDED = ("authorization", "x-request-id", "x-user")
 MOST_CALLS = 50
 PAUSE_SECONDS = 0.03
 START_SECONDS = 0.05
+EJECTION_SECONDS = 0.1
+"""A sidecar ejects a pod within this time after its failure."""
 RETURN_SECONDS = 6.0
 CERTIFICATE, KEY = Path("/tls/tls.crt"), Path("/tls/tls.key")
 HANDSHAKE_SECONDS = 5
@@ -169,11 +171,11 @@ def reported(results: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def outage(count: int, url: str, service: str) -> dict[str, dict[str, list[Any]]]:
     """Results of calls before, while, and after the pods of a service fail; no other calls run in between."""
 
-    def called(path: str, times: int) -> dict[str, list[Any]]:
-        return reported(row(times, f"{url}/{path}", "GET", {}, PAUSE_SECONDS))
+    def called(path: str, times: int, pause: float = PAUSE_SECONDS) -> dict[str, list[Any]]:
+        return reported(row(times, f"{url}/{path}", "GET", {}, pause))
 
     with _one_at_a_time:
-        found = {"before": called("", count), "during": called(f"fails/{service}", count)}
+        found = {"before": called("", count), "during": called(f"fails/{service}", count, EJECTION_SECONDS)}
         until = time.monotonic() + RETURN_SECONDS
         while service not in map(service_of, called("", 1)["pods"]) and time.monotonic() < until:
             pass

@@ -85,7 +85,12 @@ def test_no_response_and_an_unreadable_one_are_errors(port: int) -> None:
 
 @pytest.mark.parametrize(
     ("kept_seconds", "silence", "outcome"),
-    [(0.6, 2.0, "closed after 1 s"), (0.6, 0.2, "open after 2 s"), (5.0, 2.0, "open after 2 s"), (0.0, 2.0, "closed early")],
+    [
+        (0.6, 2.0, "1 s of silence, then closed"),
+        (0.6, 0.2, "open after 2 s"),
+        (5.0, 2.0, "open after 2 s"),
+        (0.0, 2.0, "closed early"),
+    ],
 )
 def test_a_silent_connection(
     kept_seconds: float, silence: float, outcome: str, program: ModuleType, port: int, monkeypatch: pytest.MonkeyPatch

@@ -51,7 +51,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
     "grpcroute-weights": {"split": {"greeter-0": 0.8, "greeter-1": 0.2}, "testers": {"greeter-1": 1.0}},
     "locality": {"distributed": {"echo": 0.7, "pool": 0.3}, "kept near": {"echo": 1.0}},
-    "locality-failover": {"outage": {"at most 2 of 6 failed; echo, then pool, then echo": 1.0}},
+    "locality-failover": {"outage": {"at most 2 of 4 failed; echo, then pool, then echo": 1.0}},
     "egress-https": {"registered": {"HTTP 200": 1.0}, "unknown": {"refused": 1.0}},
     "sni-routing": {
         "split": {"echo": 0.75, "pool": 0.25},
@@ -59,7 +59,10 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "a name without a route": {"the gateway refused the client": 1.0},
     },
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
-    "websocket-idle": {"silent": {"closed after 2 s": 1.0}, "a message every second": {"open after 4 s": 1.0}},
+    "websocket-idle": {
+        "silent": {"at most 7 s of silence, then closed": 1.0},
+        "a message every second": {"open after 4 s": 1.0},
+    },
     "global-rate-limit": {
         "limited path": {"4 HTTP 200, 8 HTTP 429": 1.0},
         "other path": {"7 HTTP 200, 5 HTTP 429": 1.0},

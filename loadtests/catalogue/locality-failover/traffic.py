@@ -3,9 +3,10 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.resilience import failed_over
-from loadtests.samples.echo import by_client, taken_over
+from loadtests.samples.echo import by_client, taken_over, through
 
 ROW, SECONDS = 4, 6
+URI = f"/outage/{ROW}/near/echo"
 
 QUESTION = ResponseCheck(
     namespace="echo",
@@ -15,9 +16,10 @@ QUESTION = ResponseCheck(
     classes={
         "outage": {
             "namespace": "echo", "app": "near", "port": 8080, "call": by_client("near"), "row": ROW, "seconds": SECONDS,
+            **through("client", URI),
         }
     },
     proxies=(("echo", "client"),),
     margin=0.15,
 )  # fmt: skip
-TRAFFIC = {"outage": Fetch(f"/outage/{ROW}/near/echo", "client.lab.internal", label=taken_over, in_turn=True)}
+TRAFFIC = {"outage": Fetch(URI, "client.lab.internal", label=taken_over, in_turn=True)}

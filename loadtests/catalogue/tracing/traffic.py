@@ -3,9 +3,10 @@
 from loadtests.clients.traced import PORT, ZIPKIN, TracedRow
 from loadtests.entries.question import LEADING, ResponseCheck
 from loadtests.rules.traces import traced
-from loadtests.samples.echo import CALLED, READ
+from loadtests.samples.echo import CALLED, READ, through
 
-ROW = 40
+URI = "/calls/40/echo/"
+"""Forty calls to echo for one request."""
 
 QUESTION = ResponseCheck(
     namespace="echo",
@@ -15,9 +16,10 @@ QUESTION = ResponseCheck(
         "calls": {
             **CALLED, **READ, "caller": {"app": "client"}, "sidecar": True,
             "collector": (f"{ZIPKIN.name}.{ZIPKIN.namespace}.svc.cluster.local", PORT),
+            **through("client", URI),
         }
     },
     proxies=(("echo", "client"), ("echo", "echo")),
     needed=(ZIPKIN,),
 )  # fmt: skip
-TRAFFIC = {"calls": TracedRow(f"/calls/{ROW}/echo/", "client.lab.internal")}
+TRAFFIC = {"calls": TracedRow(URI, "client.lab.internal")}

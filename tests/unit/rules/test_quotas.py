@@ -136,7 +136,7 @@ def test_a_limit_that_all_users_share_is_not_known() -> None:
 
 @pytest.mark.parametrize(("closed", "found"), [(True, FAILED), (False, ALL), (None, ALL)])
 def test_a_service_that_is_down(closed: bool | None, found: str) -> None:
-    mode = {} if closed is None else {"failure_mode_deny": closed}
+    mode: dict[str, Any] = {} if closed is None else {"failure_mode_deny": closed}
     down = f"outbound|8081||stopped.{HOST.partition('.')[2]}"
     assert outcome(asks(to=down, **mode), BOTH, config()) == found
     ended = pod("stopped-1", {"app": "stopped"}, "quota") | {"status": {"phase": "Failed"}}

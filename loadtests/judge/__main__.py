@@ -23,7 +23,7 @@ from loadtests.judge import probes, rights, shown
 from loadtests.judge.checks import Plan
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import PART_OF, PROBES, SAFE, Settings
-from loadtests.judge.session import Bounds, Door, Session, World, with_gaps
+from loadtests.judge.session import Bounds, Door, Glimpse, Session, World, with_gaps
 from loadtests.mesh import propagation, versions, writes
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.reports import report, terminal
@@ -155,9 +155,12 @@ def _judge(options: argparse.Namespace) -> int:
     _ready_to_send(cluster, plan, door, objects)
     injecting = {name: str(labels[name]) for name in probes.INJECTING if name in labels}
 
-    def look() -> tuple[str, dict[str, Mapping[str, str]]]:
+    def look() -> Glimpse:
         now = _objects(cluster)
-        return _state(now, plan_for(now, settings), options.namespace), _pods(now, options.namespace)
+        pods = [p for p in of_kind(now, "Pod") if namespace_of(p, options.namespace) == options.namespace and is_running(p)]
+        addresses = {address: pod["metadata"].get("labels", {}) for pod in pods for address in addresses_of(pod)}
+        ready = {str(pod["metadata"]["name"]): _ready(pod) for pod in pods}
+        return Glimpse(_state(now, plan_for(now, settings), options.namespace), addresses, ready)
 
     used = door if any(check.by_gateway for check in plan.checks) else None
     # A Sidecar hides from its proxies what says whether they have the rules.
@@ -177,9 +180,10 @@ def _state(objects: list[dict[str, Any]], plan: Plan, namespace: str) -> str:
     return state(placed([o for o in objects if o["kind"] != "Telemetry"], namespace), namespace, plan.expected)
 
 
-def _pods(objects: list[dict[str, Any]], namespace: str) -> dict[str, Mapping[str, str]]:
-    pods = [pod for pod in of_kind(objects, "Pod") if namespace_of(pod, namespace) == namespace and is_running(pod)]
-    return {address: pod["metadata"].get("labels", {}) for pod in pods for address in addresses_of(pod)}
+def _ready(pod: Mapping[str, Any]) -> str:
+    """Whether a pod is ready, and since when."""
+    found = [one for one in pod["status"].get("conditions", []) if one["type"] == "Ready"]
+    return " ".join(f"{one['status']} {one.get('lastTransitionTime', '')}" for one in found)
 
 
 def _entrance() -> Caller:

@@ -29,6 +29,7 @@ PROPAGATION_SECONDS = 30.0
 SKEW_SECONDS = 60.0
 LATE_SECONDS = 10.0
 """A line that is not in the log by then does not come."""
+UNSTEADY = "requests got no valid response while pods started, ended, or were not ready"
 EDITED = "edited during the run"
 COUNTERS = "the probe's counters"
 COUNTED = re.compile(
@@ -124,13 +125,27 @@ def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, i
 
 
 @dataclass(frozen=True)
+class Glimpse:
+    """What is in the namespace at one moment.
+
+    :param state: changes when a rule does that bears on the plan
+    :param pods: labels of the running pods, by address
+    :param ready: since when each of them has been ready, or has not, by name
+    """
+
+    state: str
+    pods: Mapping[str, Mapping[str, str]]
+    ready: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class World:
     """What a run needs to know of the cluster.
 
     :param injecting: labels by which pods of the namespace get a sidecar
     :param door: None if no request enters by a gateway
     :param waited_for: (namespace, label ``app``) of the pods besides the probes whose proxies must have the rules
-    :param look: what is there now: its state, which changes when a rule does, and labels of the namespace's pods by address
+    :param look: what is there now
     """
 
     cluster: Cluster
@@ -138,7 +153,7 @@ class World:
     injecting: Mapping[str, str]
     door: Door | None
     waited_for: tuple[tuple[str, str], ...]
-    look: Callable[[], tuple[str, Mapping[str, Mapping[str, str]]]]
+    look: Callable[[], Glimpse]
 
 
 class Session:
@@ -153,6 +168,8 @@ class Session:
         self.world, self.plan, self.bounds, self.state, self._say = world, plan, bounds, state, say
         self.tally, self.void, self.stale, self.sent, self.started = Tally(), list[str](), tuple[str, ...](), 0, 0.0
         self._pods: dict[str, Mapping[str, str]] = {}
+        self._ready: Mapping[str, str] | None = None
+        self._unsteady: set[str] = set()
         self._run = f"lab-{uuid.uuid4().hex[:12]}"
         self._callers = probes.callers_of([call.caller for check in plan.checks for call in check.calls])
         self._senders: dict[str, Sender] = {}
@@ -194,7 +211,12 @@ class Session:
             )
             self._look()
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
-        return self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
+        verdict = self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)
+        failed = [one for one in verdict.classes if one.outcome is Outcome.FAIL]
+        if failed and self._unsteady and all(one.errors for one in failed):
+            names = ", ".join(sorted(self._unsteady))
+            return Verdict(Outcome.VOID, (f"{UNSTEADY}: {names}", *verdict.reasons), verdict.classes, verdict.sources)
+        return verdict
 
     def clean(self) -> None:
         """End all that sends, and delete the probes.
@@ -206,11 +228,13 @@ class Session:
         probes.remove(self.world.cluster)
 
     def _look(self) -> None:
-        """Note the pods that are there, and whether a rule was edited."""
-        state, pods = self.world.look()
-        self._pods |= pods
-        if state != self.state:
-            self.void.append(f"{EDITED}: {differences(self.state, state)}")
+        """Note the pods that are there, which of them have changed, and whether a rule was edited."""
+        seen = self.world.look()
+        before, self._ready = self._ready or seen.ready, seen.ready
+        self._pods |= seen.pods
+        self._unsteady |= {name for name, _ in before.items() ^ seen.ready.items()}
+        if seen.state != self.state:
+            self.void.append(f"{EDITED}: {differences(self.state, seen.state)}")
 
     def _left(self) -> int:
         """How many requests may still be sent, by their number and by the time."""

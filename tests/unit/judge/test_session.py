@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from loadtests.judge.lines import Answer
 from loadtests.judge.plan import plan_for
 from loadtests.judge.probes import Request
 from loadtests.judge.reach import PART_OF, PROBES, Settings
-from loadtests.judge.session import COUNTERS, Bounds, Session, World, with_gaps
+from loadtests.judge.session import COUNTERS, UNSTEADY, Bounds, Glimpse, Session, World, with_gaps
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.verdict import Outcome, Verdict
@@ -34,12 +34,16 @@ class Mesh(Cluster):
     :param share: true share of v1
     :param hidden: how many requests the log leaves out
     :param uncounted: how many the counters leave out
+    :param lost: every how many of them gets no valid response; 0 for none
+    :param flapping: whether a pod is not ready for a while
     """
 
     share: float = 0.8
     hidden: int = 0
     uncounted: int = 0
     edited: bool = False
+    lost: int = 0
+    flapping: bool = False
     log: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
@@ -50,13 +54,17 @@ class Mesh(Cluster):
         headers = request[4]
         version = "v2" if "end-user" in headers else "v1" if self.draw.random() < self.share else "v3"
         cluster = f"outbound|9080|{version}|reviews.shop.svc.cluster.local"
+        if self.lost and (len(self.log) + 1) % self.lost == 0:
+            self.log.append(log_line(headers["x-request-id"], status=503, flags="UH", details="no_healthy_upstream"))
+            return Answer(503, "", "")
         self.counts[cluster] += 1
         if sum(self.counts.values()) > self.hidden:
             self.log.append(log_line(headers["x-request-id"], cluster=cluster, host=f"10.0.0.{version[1]}:9080"))
         return Answer(200, "", "")
 
-    def look(self) -> tuple[str, Mapping[str, Mapping[str, str]]]:
-        return ("VirtualService shop/reviews u 2" if self.edited and self.log else "VirtualService shop/reviews u 1"), PODS
+    def look(self) -> Glimpse:
+        state = f"VirtualService shop/reviews u {2 if self.edited and self.log else 1}"
+        return Glimpse(state, PODS, {"reviews-v2": "True later" if self.flapping and self.log else "True"})
 
     def proxy_metrics(self, pod: str) -> str:
         told = dict(self.counts)
@@ -137,6 +145,15 @@ def test_counters_that_say_something_else_void_the_run() -> None:
     verdict, _ = run(Mesh("", "shop", uncounted=40))
     assert verdict.outcome is Outcome.VOID
     assert verdict.reasons[0].startswith("sources disagree: ")
+
+
+@pytest.mark.parametrize(("flapping", "outcome"), [(False, Outcome.FAIL), (True, Outcome.VOID)])
+def test_lost_requests_fail_unless_pods_were_not_ready_for_a_while(flapping: bool, outcome: Outcome) -> None:
+    verdict, _ = run(Mesh("", "shop", lost=5, flapping=flapping))
+    assert verdict.outcome is outcome
+    assert (f"{UNSTEADY}: reviews-v2" in verdict.reasons) is flapping
+    assert run(Mesh("", "shop", flapping=True))[0].outcome is Outcome.PASS
+    assert run(Mesh("", "shop", share=0.5, flapping=True))[0].outcome is Outcome.FAIL
 
 
 def test_what_a_run_may_send_is_bounded() -> None:

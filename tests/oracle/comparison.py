@@ -13,6 +13,7 @@ from loadtests.rules.calls import Call, NoRoute, Routed
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.grpc_routes import grpc_shared
 from loadtests.rules.ingress import http_shared
+from loadtests.rules.l4_routes import tls_passed
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import View, not_modelled, viewed
 from tests.oracle import outcomes, routes
@@ -21,7 +22,7 @@ from tests.oracle.worlds import World
 BROKEN, OPEN = "leads nowhere", "not modelled"
 Found = Routed | Shares | str
 """What becomes of a call: of routes of the Gateway API, only the shares of what answers; or BROKEN, or OPEN."""
-READERS = {"HTTPRoute": http_shared, "GRPCRoute": grpc_shared}
+READERS = {"HTTPRoute": http_shared, "GRPCRoute": grpc_shared, "TLSRoute": tls_passed}
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,18 @@ from loadtests.rules.calls import (
 from loadtests.rules.expectations import Shares
 from loadtests.rules.grpc_routes import NOT_TAKEN as UNIMPLEMENTED
 from loadtests.rules.ingress import NO_BACKEND, NOT_TAKEN
+from loadtests.rules.promises import CLOSED
 
 DIGITS = 6
 """Envoy has percentages in parts of a million."""
 WITHOUT_EFFECT = frozenset(("retriable-status-codes", ""))
 """Among ``retryOn``: Istio adds the first after a comma wherever codes are listed; without codes it means nothing."""
 
-FAILED = frozenset((*NOT_TAKEN, *NO_BACKEND, *UNIMPLEMENTED))
+NOT_SENT: dict[str, Shares] = {"HTTPRoute": NOT_TAKEN, "GRPCRoute": UNIMPLEMENTED, "TLSRoute": {CLOSED: 1.0}}
+"""By the kind of routes: what becomes of a call that none takes ..."""
+NOT_REACHED: dict[str, Shares] = {"HTTPRoute": NO_BACKEND, "GRPCRoute": NO_BACKEND, "TLSRoute": {CLOSED: 1.0}}
+"""... and of one that is led to what is not there."""
+FAILED = frozenset(outcome for known in (NOT_SENT, NOT_REACHED) for shares in known.values() for outcome in shares)
 """Outcomes of calls that a gateway sends nowhere."""
 
 
@@ -68,7 +73,7 @@ def shares(answer: Mapping[str, Any], kind: str, namespace: str) -> Shares:
     :param namespace: whose services are known by their names alone
     """
     if "no_route" in answer:
-        return dict(UNIMPLEMENTED if kind == "GRPCRoute" else NOT_TAKEN)
+        return dict(NOT_SENT[kind])
     if own := answer.get("redirect"):
         return {f"HTTP {own['code']}": 1.0}
     if own := answer.get("direct"):
@@ -78,7 +83,7 @@ def shares(answer: Mapping[str, Any], kind: str, namespace: str) -> Shares:
         # Istio has a gateway answer 500 where a route of the Gateway API leads to what is not there.
         name, owner = (*leg["host"].split("."), "")[:2]
         known = name if owner == namespace else f"{owner}/{name}"
-        for outcome in NO_BACKEND if leg.get("missing") else (known,):
+        for outcome in NOT_REACHED[kind] if leg.get("missing") else (known,):
             found[outcome] = found.get(outcome, 0.0) + leg["share"]
     return found
 

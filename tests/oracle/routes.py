@@ -42,6 +42,7 @@ OTHER_ENTRANCE = service("other-gateway", GATEWAY[0], "10.96.1.5", http=80)
 """In front of other pods than the calls enter by."""
 ANSWERS = ("echo", "pool", "depot", "greeter", "welcome", "bank/vault")
 """The services, as requests name them."""
+TLS_PORT = 443
 HOSTS = ("shop.example.com", "bank.example.com", "a.shop.example.com", "other.example.org")
 
 
@@ -66,8 +67,9 @@ def namespaces(*names: str) -> Objects:
 def asked(call: Call) -> dict[str, Any]:
     """A call as the readers of these routes take it."""
     uri = call.uri + ("?" + "&".join(f"{name}={value}" for name, value in call.query.items()) if call.query else "")
-    request = {"authority": call.host, "uri": uri, "method": call.method, "headers": call.headers}
-    return {**request, "gateway": GATEWAY, "namespace": NAMESPACE, "answers": ANSWERS}
+    request = {"authority": call.host, "uri": uri, "method": call.method, "headers": call.headers, "port": call.port}
+    servers = {name: name for name in ANSWERS}
+    return {**request, "gateway": GATEWAY, "namespace": NAMESPACE, "answers": ANSWERS, "servers": servers}
 
 
 # -- parts of routes -----------------------------------------------------------------------------------------------------
@@ -267,6 +269,14 @@ def calls(draw: st.DrawFn, kind: str) -> Call:
     )
 
 
+def granted(draw: st.DrawFn, kind: str) -> Objects:
+    """What lets routes lead to services of another namespace; it is seldom left out."""
+    if not draw(one_of(True, True, True, True, True, False)):
+        return []
+    grant = {"from": [{"group": GROUP, "kind": kind, "namespace": NAMESPACE}], "to": [{"group": "", "kind": "Service"}]}
+    return [named("ReferenceGrant", "routes", "bank", grant, f"{GROUP}/v1beta1")]
+
+
 @st.composite
 def worlds(draw: st.DrawFn, pairs: int) -> World:
     """Routes of one kind, now and then one of the other as well, and ``pairs`` calls that enter."""
@@ -278,8 +288,44 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
     objects += [draw(routes(kind, number)) for number in range(draw(one_of(1, 1, 2, 2, 3)))]
     if draw(rather(st.just(False), st.just(True))):
         objects.append(draw(routes({"HTTPRoute": "GRPCRoute", "GRPCRoute": "HTTPRoute"}[kind], 2)))
-    if draw(one_of(True, True, True, True, True, False)):
-        grant = {"from": [{"group": GROUP, "kind": kind, "namespace": NAMESPACE}], "to": [{"group": "", "kind": "Service"}]}
-        objects.append(named("ReferenceGrant", "routes", "bank", grant, f"{GROUP}/v1beta1"))
+    objects += granted(draw, kind)
     chosen = draw(st.lists(calls(kind), min_size=pairs, max_size=pairs, unique_by=repr))
     return World(objects, chosen, {}, kind)
+
+
+TLS_PARENT = rather(one_of(OURS, OURS, OURS, {**OURS, "sectionName": "tls"}, {**OURS, "sectionName": "none"}), st.just(OTHER))
+TLS_NAMES = (
+    one_of(*[["*.example.com"]] * 3, ["shop.example.com"], ["shop.example.com", "bank.example.com"]),
+    one_of(
+        ["other.example.org"], ["*.example.org"], ["a.shop.example.com", "*.org"], ["*.shop.example.com"], ["*.example.com"]
+    ),
+)
+"""Of the first route, and of the second, which seldom has one of the first one's."""
+TLS_LISTENERS = st.lists(
+    listener("tls", one_of({}, {}, {"hostname": "*.example.com"}, {"hostname": "shop.example.com"})).map(
+        lambda one: {**one, "port": TLS_PORT, "protocol": "TLS", "tls": {"mode": "Passthrough"}}
+    ),
+    min_size=1, max_size=1,
+)  # fmt: skip
+
+
+@st.composite
+def tls_worlds(draw: st.DrawFn, pairs: int) -> World:
+    """TLSRoutes of a listener that passes TLS on, and connections that enter.
+
+    :param pairs: not more than there are hosts
+    """
+    entrance = service("istio-ingressgateway", GATEWAY[0], "10.96.1.9", tls=TLS_PORT)
+    entrance["spec"]["selector"] = {"istio": "ingressgateway"}
+    gate = kubernetes_gateway("ingress", draw(TLS_LISTENERS))
+    objects: Objects = [*SERVICES, entrance, *namespaces(NAMESPACE, "bank", GATEWAY[0]), gate, *granted(draw, "TLSRoute")]
+    for number in range(draw(one_of(1, 1, 2))):
+        names = draw(TLS_NAMES[number])
+        spec = {
+            "parentRefs": [draw(TLS_PARENT)],
+            "hostnames": names,
+            "rules": [{"backendRefs": draw(backends(*HTTP_BACKENDS))}],
+        }
+        objects.append(named("TLSRoute", ("route", "route-b")[number], NAMESPACE, spec, VERSION, age=draw(one_of(0, 5))))
+    hosts = st.builds(lambda host: Call(host, TLS_PORT, ENTERING, scheme="tls"), one_of(*HOSTS))
+    return World(objects, draw(st.lists(hosts, min_size=pairs, max_size=pairs, unique_by=repr)), {}, "TLSRoute")

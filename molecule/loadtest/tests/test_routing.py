@@ -21,11 +21,15 @@ Answers = list[dict[str, Any]]
 
 CALLS = 10
 """Calls in each world."""
-GENERATED = {"rules": worlds.worlds(CALLS), "routes of the Gateway API": routes.worlds(CALLS)}
+GENERATED = {
+    "rules": worlds.worlds(CALLS),
+    "routes of the Gateway API": routes.worlds(CALLS),
+    "TLSRoutes": routes.tls_worlds(len(routes.HOSTS)),
+}
 COMPARED = (
-    {"rules": (24, 160), "routes of the Gateway API": (10, 60)}
+    {"rules": (24, 160), "routes of the Gateway API": (10, 60), "TLSRoutes": (3, 8)}
     if tiers.is_core()
-    else {"rules": (200, 1500), "routes of the Gateway API": (120, 800)}
+    else {"rules": (200, 1500), "routes of the Gateway API": (120, 800), "TLSRoutes": (30, 80)}
 )
 """Generated worlds, some of them duplicates; distinct pairs of rules and call that must be compared."""
 UNKNOWN = 0.05

@@ -75,6 +75,22 @@ def test_every_inventory_sets_only_inputs_that_exist() -> None:
         assert names - specs <= {n for n in names if n.startswith("lab_")} | {"image_source"}, file
 
 
+def test_sets_of_images_that_playbooks_make_are_accepted_and_exist() -> None:
+    role = PROJECT / "roles/images"
+    accepted = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"][
+        "images_sets"
+    ]["choices"]
+    table = yaml.safe_load((role / "vars/main/sets.yml").read_text())["__images_sets"]
+    made = {
+        name
+        for file in PROJECT.glob("playbooks/**/*.yml")
+        for names in re.findall(r"images_sets: \[(.*?)\]", file.read_text())
+        for name in names.split(", ")
+    }
+    assert made == set(accepted)
+    assert made <= set(table)
+
+
 def test_go_modules_are_at_the_versions_that_are_declared() -> None:
     lab = (PROJECT / "roles/binaries/files/lab/go.mod").read_text()
     wanted = {

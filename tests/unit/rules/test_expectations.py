@@ -335,7 +335,7 @@ def test_a_host_is_reachable_if_the_sidecar_imports_it(hosts: list[str], exporte
     sidecar = rule("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}, egress=[{"hosts": hosts}])
     for one in (known, sidecar):
         one["metadata"]["namespace"] = "billing"
-    found = question.promised([known, sidecar]).expected
+    found = question.promised([known, sidecar, *sample("billing"), *entrances("billing")]).expected
     assert found.unknown == {}
     assert found.shares["at the server"] == {"arrived" if reached else "did not arrive": 1.0}
 

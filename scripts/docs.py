@@ -87,19 +87,10 @@ def entry_page(name: str) -> str:
     ]) + "\n"  # fmt: skip
 
 
-def groups(language: str) -> dict[str, list[str]]:
-    """The entries by the first section of the coverage page that lists them: its title -> names."""
-    page, found = ((SOURCE if language == "en" else SOURCE / language) / "coverage.md").read_text(), dict[str, list[str]]()
-    for title, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL):
-        listed = set(re.findall(r"`([\w-]+)`", text)).difference(*found.values())
-        found[title] = [name for name in entry.names() if name in listed]
-    return {title: names for title, names in found.items() if names}
-
-
 def entries_tables(language: str) -> str:
     """Every entry with a link to its page, with a section for each group."""
     parts = []
-    for title, names in groups(language).items():
+    for title, names in docs.groups(language).items():
         rows = []
         for name in names:
             aim = docs.paragraphs((entry.CATALOGUE / name / "README.md").read_text())["Aim"]

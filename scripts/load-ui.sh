@@ -8,6 +8,8 @@ state="${XDG_STATE_HOME:-$HOME/.local/state}/istio-lab/${LAB:-istio-lab}"
 secret="$state/ui-password"
 [ -s "$secret" ] || (umask 077 && .venv/bin/python -c 'import secrets; print(secrets.token_urlsafe(18))' >"$secret")
 port="${UI_PORT:-8089}"
+# Before the address is printed: on the first call it may have to be built.
+[ "${WHERE:-local}" = cluster ] || page=$(.venv/bin/python -m scripts.console)
 echo "Locust: http://127.0.0.1:$port/   user: operator   password: $(cat "$secret")"
 export PATH="$state/bin:$PATH"
 if [ "${WHERE:-local}" = cluster ]; then
@@ -15,6 +17,6 @@ if [ "${WHERE:-local}" = cluster ]; then
 fi
 # The console has a separate account, and its process sees no other kubeconfig; scripts/run.py wrote this one.
 export KUBECONFIG="$state/console-kubeconfig"
-exec .venv/bin/python -m loadtests.run --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login \
+exec .venv/bin/python -m loadtests.run --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login --build-path "$page" \
     --host "$(gateway http)" --gateway-https "$(gateway https)" --gateway-tcp "$(gateway tcp)" --users 20 --spawn-rate 20 --kubeconfig "$KUBECONFIG" \
     --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +70,33 @@ class Plan:
         return hashlib.sha256(self.diff.encode()).hexdigest()
 
 
+def name_of(change: Change) -> str:
+    """Kind and name of the object that changes."""
+    return f"{change.object['kind']} {change.object['metadata']['name']}"
+
+
+def manifest(rule: Mapping[str, Any] | None) -> str:
+    """A rule as YAML, as a person would write it; empty for one that does not exist."""
+    return str(yaml.safe_dump(drafts.shown(rule), allow_unicode=True)) if rule else ""
+
+
 def difference(change: Change) -> Iterable[str]:
     """One object before and after, in unified format."""
-    name = f"{change.object['kind']} {change.object['metadata']['name']}"
-    before, after = (
-        yaml.safe_dump(drafts.shown(o), allow_unicode=True).splitlines(keepends=True) if o else []
-        for o in (change.before, change.after)
-    )
-    return difflib.unified_diff(before, after, f"{name} (now)", f"{name} (then)", n=4)
+    before, after = (manifest(o).splitlines(keepends=True) for o in (change.before, change.after))
+    return difflib.unified_diff(before, after, f"{name_of(change)} (now)", f"{name_of(change)} (then)", n=4)
+
+
+def is_sentinel(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule only shows when proxies have the others."""
+    return str(rule["metadata"]["name"]).startswith(propagation.NAME)
+
+
+def read_rules(cluster: Cluster) -> list[dict[str, Any]]:
+    """The namespace's rules of all kinds, those of the Gateway API included.
+
+    :raises ClusterError: if the cluster does not respond
+    """
+    return [o for o in cluster.items(*writes.KINDS) if not is_sentinel(o)]
 
 
 def read(cluster: Cluster) -> State:
@@ -89,7 +108,7 @@ def read(cluster: Cluster) -> State:
     def rules(item: tuple[str, str]) -> list[dict[str, Any]]:
         (plural, _, _), (api, _, kind) = item[0].partition("."), item[1].rpartition("/")
         found = cluster.ask(f"/apis/{api}/namespaces/{cluster.namespace}/{plural}")["items"]
-        return [{**o, "apiVersion": api, "kind": kind} for o in found if not o["metadata"]["name"].startswith(propagation.NAME)]
+        return [{**o, "apiVersion": api, "kind": kind} for o in found if not is_sentinel(o)]
 
     # In parallel, because a page waits for them.
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -118,6 +137,16 @@ def accounts_of(pods: Objects) -> tuple[str, ...]:
     """Principals that may be named as callers."""
     own = {f"cluster.local/ns/{p['metadata']['namespace']}/sa/{p['spec']['serviceAccountName']}" for p in pods}
     return (GATEWAY_ACCOUNT, *sorted(own))
+
+
+def draft(cluster: Cluster, service: str, asked: Any) -> Plan:
+    """The changes that the form requests, as they would be written; not checked by the cluster.
+
+    :raises RefusedError: if a value is not accepted
+    :raises ClusterError: if the cluster does not respond
+    """
+    state = read(cluster)
+    return Plan(tuple(drafts.changes(state.objects, state.service(service), asked)))
 
 
 def plan(cluster: Cluster, service: str, asked: Any) -> Plan:

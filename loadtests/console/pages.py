@@ -1,15 +1,16 @@
-"""The console's own pages beside Locust's: catalogue, topology and settings."""
+"""The endpoints of the console's tabs beside the verdict: catalogue, topology, and the start of an entry."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, jsonify, request
 
 from loadtests.console import account, settings_page, topology
-from loadtests.console.words import WORDS, language
+from loadtests.console.topology import Graph
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.reports import docs, summary
@@ -18,29 +19,45 @@ if TYPE_CHECKING:
     from locust.env import Environment
     from locust.web import WebUI
 
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+LANGUAGES = ("en", "zh")
 IDLE = ("ready", "stopped", "missing")
 """States of Locust's runner without an active run."""
 
 
-def entries(results: Path) -> list[dict[str, Any]]:
-    """Every entry with its README and its last verdict."""
-    table = []
-    for name in entry.names():
-        line = summary.line_of(name, summary.read_last(results, name))
-        parts = docs.parts_of(line.readme)
-        table.append({"name": name, "outcome": line.outcome, "n": line.n, "reasons": "; ".join(line.reasons), "parts": parts})
-    return table
+def described(results: Path, name: str) -> dict[str, Any]:
+    """An entry with its README and its last verdict."""
+    verdict = summary.read_last(results, name)
+    line = summary.line_of(name, verdict)
+    parts = docs.paragraphs(line.readme)
+    return {
+        "name": name, "namespace": namespace_of(name), "aim": parts["Aim"], "expect": parts["Expect"],
+        "breaks": parts["Break it"], "outcome": line.outcome if verdict else None, "n": line.n, "reasons": line.reasons,
+        "started": line.started, "seconds": verdict["facts"]["seconds"] if verdict else 0.0,
+    }  # fmt: skip
+
+
+def groups(results: Path, language: str) -> list[dict[str, Any]]:
+    """The catalogue by the groups of the coverage page, whose titles are in ``language``."""
+    return [
+        {"title": title, "entries": [described(results, name) for name in names]}
+        for title, names in docs.groups(language).items()
+    ]
+
+
+@functools.cache
+def namespace_of(name: str) -> str:
+    """The namespace of an entry's rules."""
+    return entry.load(name).question.namespace
 
 
 @functools.cache
 def namespaces() -> tuple[str, ...]:
     """The namespaces that entries belong to."""
-    return tuple(sorted({entry.load(name).question.namespace for name in entry.names()}))
+    return tuple(sorted({namespace_of(name) for name in entry.names()}))
 
 
-def edges_in(cluster: Cluster) -> list[topology.Edge]:
-    """The edges of a namespace; empty if the namespace does not exist yet.
+def graph_of(cluster: Cluster) -> Graph:
+    """The services and calls of a namespace; none if the namespace does not exist yet.
 
     :raises ClusterError: if they cannot be read
     """
@@ -50,48 +67,33 @@ def edges_in(cluster: Cluster) -> list[topology.Edge]:
         # The account has no rights in a missing namespace, so the refusal alone does not show why.
         if cluster.there():
             raise
-        return []
-
-
-def shown(template: str, **values: Any) -> Response:
-    """A page of the console in the requested language, or else in the browser's."""
-    code = language(request.args.get("lang"), request.accept_languages.best_match(list(WORDS)))
-    words = {"words": WORDS[code], "code": code, "other": next(c for c in WORDS if c != code)}
-    page = make_response(render_template(template, **words, **values))
-    page.headers["Content-Security-Policy"] = POLICY
-    return page
+        return Graph((), ())
 
 
 def add(blueprint: Blueprint, ui: WebUI, environment: Environment) -> None:
-    """Add the pages, and the endpoints of their buttons, to ``blueprint``."""
+    """Add the endpoints to ``blueprint``."""
+    options = environment.parsed_options
 
-    @blueprint.get("/")
+    @blueprint.get("/catalogue")
     @ui.auth_required_if_enabled
-    def catalogue() -> Response:
-        """The catalogue."""
-        options = environment.parsed_options
-        return shown("console.html", options=options, entries=entries(Path(options.results)), never=summary.NEVER)
+    def catalogue() -> Any:
+        """Every entry with its last verdict, by group."""
+        language = request.args.get("lang", "")
+        return jsonify(groups=groups(Path(options.results), language if language in LANGUAGES else LANGUAGES[0]))
 
     @blueprint.get("/topology")
     @ui.auth_required_if_enabled
-    def topology_page() -> Response:
-        """The call graph; its data comes from ``edges``."""
-        here, asked = namespaces(), request.args.get("namespace", "")
-        return shown("topology.html", namespaces=here, namespace=asked if asked in here else "bookinfo")
-
-    @blueprint.get("/edges")
-    @ui.auth_required_if_enabled
-    def edges() -> Any:
-        """The edges of one of the lab's namespaces; 409 with the reason if they cannot be read."""
+    def graph() -> Any:
+        """The services and calls of one of the lab's namespaces; 409 with the reason if they cannot be read."""
         namespace = request.args.get("namespace", "bookinfo")
         if namespace not in namespaces():
             return jsonify(error=f"namespace: {namespace} was given; accepted: one of {', '.join(namespaces())}"), 409
         try:
-            return jsonify(edges=edges_in(Cluster(environment.parsed_options.kubeconfig, namespace)))
+            return jsonify(asdict(graph_of(Cluster(options.kubeconfig, namespace))))
         except ClusterError as error:
-            return jsonify(error=f"no metrics ({error}); run: make telemetry"), 409
+            return jsonify(error=str(error)), 409
 
-    settings_page.add(blueprint, ui, environment, shown, namespaces)
+    settings_page.add(blueprint, ui, environment, namespaces)
 
     @blueprint.post("/entry")
     @ui.auth_required_if_enabled
@@ -102,7 +104,7 @@ def add(blueprint: Blueprint, ui: WebUI, environment: Environment) -> None:
             return jsonify(error="a run is active: stop it first"), 409
         try:
             found = entry.load(str(name))
-            cluster = Cluster(environment.parsed_options.kubeconfig, found.question.namespace)
+            cluster = Cluster(options.kubeconfig, found.question.namespace)
             if not cluster.there():
                 return jsonify(error=f"its sample is not deployed yet; run: make policy ENTRY={name}"), 409
             done = policy.put(cluster, found.name, "policy", entry.CATALOGUE, writer=account.of(cluster))

@@ -1,4 +1,4 @@
-"""The traffic settings page: a form for one service's rules, a preview of each change, and the history of changes."""
+"""The endpoints of the traffic settings: one service's rules as form values, previews, changes, and their history."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from flask import Blueprint, Response, jsonify, make_response, request
+from flask import Blueprint, jsonify, make_response, request
 from gevent.lock import BoundedSemaphore
 
 from loadtests.console import changes, drafts, settings
 from loadtests.console.settings import RefusedError
 from loadtests.entries import entry
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules.expectations import Objects, of_kind
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -24,19 +25,44 @@ if TYPE_CHECKING:
 OPERATOR = "operator"
 
 
-def form_state(state: changes.State, service: settings.Service) -> dict[str, Any]:
-    """The form's data for a service, and all rules in its namespace, including those of other owners."""
-    rules = [
+def fields() -> dict[str, list[dict[str, Any]]]:
+    """Part of the form -> its fields, with their limits and choices."""
+    return {part: [asdict(field) for field in table] for part, table in settings.TABLES.items()}
+
+
+def listed(rules: Objects) -> list[dict[str, Any]]:
+    """Rules with their owner and manifest."""
+    return [
         {
             "kind": o["kind"], "name": o["metadata"]["name"], "owner": settings.owner(o), "ours": settings.is_ours(o),
-            "manifest": yaml.safe_dump(drafts.shown(o), allow_unicode=True),
+            "manifest": changes.manifest(o),
         }
-        for o in state.objects
+        for o in rules
     ]  # fmt: skip
+
+
+def compared(plan: changes.Plan) -> list[dict[str, str]]:
+    """Each object that a plan changes, before and after, as YAML."""
+    return [
+        {"name": changes.name_of(c), "before": changes.manifest(c.before), "after": changes.manifest(c.after)}
+        for c in plan.changes
+    ]
+
+
+def behind(state: changes.State, service: settings.Service) -> list[str]:
+    """Kind and name of the rules that the form shows as values."""
+    hosts = [o for o in of_kind(state.objects, "ServiceEntry") if settings.is_host(o)]
+    own = [rule for rule in settings.rules_of(state.objects, service).values() if rule]
+    return [f"{o['kind']} {o['metadata']['name']}" for o in [*own, *hosts]]
+
+
+def form_state(state: changes.State, service: settings.Service) -> dict[str, Any]:
+    """The form's data for a service, and all rules in its namespace, including those of other owners."""
     return {
         "service": service.name, "services": [s.name for s in state.services], "accounts": state.accounts,
         "weights": settings.subsets(settings.rule_of("destination", state.objects, service), service),
-        "values": settings.read(state.objects, service), "locks": settings.locks(state.objects, service), "rules": rules,
+        "values": settings.read(state.objects, service), "locks": settings.locks(state.objects, service),
+        "rules": listed(state.objects), "behind": behind(state, service),
         "unknown": settings.unknown_fields(state.objects, service),
     }  # fmt: skip
 
@@ -67,12 +93,9 @@ def answered(view: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def add(
-    blueprint: Blueprint, ui: WebUI, environment: Environment, shown: Callable[..., Response], namespaces: Callable[[], Any]
-) -> None:
-    """Add the page, and the endpoints of its buttons, to ``blueprint``.
+def add(blueprint: Blueprint, ui: WebUI, environment: Environment, namespaces: Callable[[], Any]) -> None:
+    """Add the endpoints to ``blueprint``.
 
-    :param shown: renders a template in the requested language
     :param namespaces: the lab's namespaces; no others may be changed
     """
     one_at_a_time = BoundedSemaphore()
@@ -94,16 +117,12 @@ def add(
         name = str(environment.parsed_options.entry)
         return name if entry.load(name).question.namespace == namespace else None
 
-    @blueprint.get("/settings")
+    @blueprint.get("/rules")
     @ui.auth_required_if_enabled
-    def settings_page() -> Response:
-        """The page; its data comes from ``state``."""
-        given = request.args.get("namespace", "")
-        fields = {part: [asdict(field) for field in table] for part, table in settings.TABLES.items()}
-        return shown(
-            "settings.html", namespaces=namespaces(), namespace=given if given in namespaces() else "bookinfo", fields=fields,
-            service=request.args.get("service", "reviews"), options=environment.parsed_options,
-        )  # fmt: skip
+    @answered
+    def rules() -> Any:
+        """All rules in a namespace."""
+        return jsonify(rules=listed(changes.read_rules(cluster(request.args.to_dict()))))
 
     @blueprint.get("/settings/state")
     @ui.auth_required_if_enabled
@@ -120,13 +139,21 @@ def add(
             **form_state(state, service), history=history_of(history(), where.namespace), entry=judged(where.namespace)
         )
 
+    @blueprint.post("/settings/draft")
+    @ui.auth_required_if_enabled
+    @answered
+    def settings_draft() -> Any:
+        """The form's change as YAML, before anything has checked it; pages follow each keystroke with it."""
+        found = changes.draft(cluster(asked()), asked().get("service"), asked().get("values"))
+        return jsonify(objects=compared(found))
+
     @blueprint.post("/settings/plan")
     @ui.auth_required_if_enabled
     @answered
     def settings_plan() -> Any:
         """Preview the form's change without applying it."""
         found = changes.plan(cluster(asked()), asked().get("service"), asked().get("values"))
-        return jsonify(diff=found.diff, digest=found.digest, warnings=found.warnings)
+        return jsonify(objects=compared(found), digest=found.digest, warnings=found.warnings)
 
     @blueprint.post("/settings/apply")
     @ui.auth_required_if_enabled

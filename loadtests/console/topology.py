@@ -1,4 +1,4 @@
-"""Call graph of a namespace: the mesh's metrics for each call, beside the share that the rules declare."""
+"""Call graph of a namespace: its services, and the mesh's metrics for each call, beside the share that the rules declare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loadtests.mesh.cluster import Cluster
+from loadtests.console import changes
+from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.asked import answered_by, route_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, of_kind
@@ -60,6 +61,29 @@ class Edge:
     """Whether the other end presented a mesh identity."""
     blocked: bool
     """Whether no rule allows the requested host."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a service that has pods."""
+
+    name: str
+    """Service and version, as in ``Edge.target``."""
+    service: str
+    version: str
+    """Empty if the service's pods have no such label."""
+    expected: float | None
+    """As in ``Edge.expected``."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A namespace's services and calls."""
+
+    versions: tuple[Version, ...]
+    edges: tuple[Edge, ...]
+    notice: str = ""
+    """Why there are no metrics; empty if there are."""
 
 
 def name_of(service: str, version: str) -> str:
@@ -139,12 +163,30 @@ def _ends(labels: Mapping[str, str]) -> tuple[str, ...]:
     return (*names, asked)
 
 
-def read(cluster: Cluster) -> list[Edge]:
-    """The current edges of the cluster's namespace.
+def versions_of(objects: Objects, expected: Mapping[tuple[str, str], float]) -> list[Version]:
+    """The versions of all services that select pods, sorted by name."""
+    there = [p for p in of_kind(objects, "Pod") if not p["metadata"].get("deletionTimestamp")]
+    found = changes.services_of(of_kind(objects, "Service"), there)
+    return [
+        Version(name_of(s.name, version), s.name, version, expected.get((s.name, version)))
+        for s in found
+        if s.pods
+        for version in s.versions or ("",)
+    ]
 
-    :raises ClusterError: if the cluster or its Prometheus does not respond
+
+def read(cluster: Cluster) -> Graph:
+    """The services of the cluster's namespace, and the current calls.
+
+    :raises ClusterError: if the cluster does not respond
     """
-    rules = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services", "pods")
-    asked = (RATE, CONNECTIONS, P99)
-    rates, refused, quantiles = (cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in asked)
-    return edges([*rates, *refused], quantiles, expected_shares(rules, cluster.namespace), cluster.namespace)
+    objects = cluster.items("virtualservices.networking.istio.io", "destinationrules.networking.istio.io", "services", "pods")
+    expected = expected_shares(objects, cluster.namespace)
+    versions = tuple(versions_of(objects, expected))
+    try:
+        rates, refused, quantiles = (
+            cluster.ask(PROMETHEUS, query=expression)["data"]["result"] for expression in (RATE, CONNECTIONS, P99)
+        )
+    except ClusterError as error:
+        return Graph(versions, (), f"no metrics ({error}); run: make telemetry")
+    return Graph(versions, tuple(edges([*rates, *refused], quantiles, expected, cluster.namespace)))

@@ -1,7 +1,8 @@
-"""The browser part: a verdict tab in Locust's own page, the console's pages, a login, and protection against other sites."""
+"""The browser part: what the application in ``app/`` asks Locust's web UI for, a login, and protection against other sites."""
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import json
 import re
@@ -15,23 +16,25 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
 from flask_login import UserMixin, login_user
 
-from loadtests.console import pages
+from loadtests.console import pages, settings_page
 from loadtests.entries import entry
 from loadtests.reports import report
 from loadtests.reports.report import Progress
-from loadtests.verdict import Verdict
+from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA
 
 if TYPE_CHECKING:
     from locust.env import Environment
     from locust.web import WebUI
 
-TAB = "mesh-verdict"
-COLUMNS = {
-    "traffic": "Traffic", "version": "Version", "expected": "Expected", "observed": "Observed", "low": "From",
-    "high": "To", "requests": "Requests", "needed": "Still needed", "verdict": "Verdict",
-}  # fmt: skip
+POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere, and no script in a page; the component library writes its styles into the page."""
 OF_LOCUSTS_PAGE = {"host", "run_time", "user_classes", "profile"}
 """Options in Locust's form besides ``FIELDS``."""
+RUN = ("entry", "beginning", "pending", "finished", "generator", "margin", "remarks", "epoch")
+"""Fields of a run's progress that its page shows as they are."""
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -60,61 +63,51 @@ class Operator(UserMixin):
     id = "operator"
 
 
-def rows(verdict: Verdict) -> list[dict[str, Any]]:
-    """The tab's table: text and numbers only, because anything else breaks Locust's page."""
-    table = [
-        {
-            "traffic": c.name, "version": s.version or "service", "expected": f"{s.expected:.1%}",
-            "observed": f"{s.observed:.1%}", "low": f"{s.low:.1%}", "high": f"{s.high:.1%}", "requests": s.count,
-            "needed": c.still_needed, "verdict": str(c.outcome),
-        }
-        for c in verdict.classes
-        for s in c.shares
-    ]  # fmt: skip
-    whole = dict.fromkeys(COLUMNS, "") | {"traffic": "whole run", "requests": verdict.n, "verdict": str(verdict.outcome)}
-    return [*table, whole | {"needed": verdict.still_needed}]
+def shown(run: Progress, epoch: int = -1, since: int = 0) -> dict[str, Any]:
+    """A run as its page shows it, with the part of its history that the page does not have yet.
+
+    :param epoch: of the history that the page has
+    :param since: how many moments of it the page has
+    """
+    known = since if epoch == run.epoch else 0
+    fields = dataclasses.asdict(run.verdict) | {"n": run.verdict.n, "still_needed": run.verdict.still_needed}
+    fields |= {name: getattr(run, name) for name in RUN}
+    fields |= {"known": known, "history": [dataclasses.asdict(moment) for moment in run.history[known:]]}
+    fields |= {"namespace": pages.namespace_of(run.entry), "fail_alpha": FAIL_ALPHA, "pass_alpha": PASS_ALPHA}
+    found: dict[str, Any] = report.jsonable(fields)
+    return found
 
 
 def extend(environment: Environment, progress: Callable[[], Progress]) -> None:
-    """Add the tab, the login and the protection to Locust's web UI.
+    """Add the console's endpoints, the login and the protection to Locust's web UI.
 
     :param progress: of the latest run
     """
     ui = environment.web_ui
-    columns = [{"key": key, "title": title} for key, title in COLUMNS.items()]
-    ui.template_args["extended_tabs"] = [{"title": "Mesh verdict", "key": TAB}]
-    ui.template_args["extended_tables"] = [{"key": TAB, "structure": columns}]
-    target = environment.parsed_options.host or ""
+    options = environment.parsed_options
+    ui.template_args["console"] = {"namespaces": pages.namespaces(), "fields": settings_page.fields(), "login": ui.web_login}
+    target = options.host or ""
     ui.app.before_request(refused)
     ui.app.before_request(lambda: elsewhere(target))
     ui.app.before_request(lambda: unfit(environment))
     ui.app.before_request(lambda: stop_beginning(environment, progress))
     ui.app.after_request_funcs.setdefault(None, []).insert(0, strip_cors)
-    ui.app.after_request(lambda response: with_rows(response, progress))
-    base = getattr(environment.parsed_options, "web_base_path", "") or ""
-    blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh", template_folder="templates", static_folder="static")
+    ui.app.after_request(lambda response: with_state(response, progress))
+    ui.app.after_request(with_policy)
+    base = getattr(options, "web_base_path", "") or ""
+    blueprint = Blueprint("mesh", __name__, url_prefix=f"{base}/mesh")
 
     @blueprint.get("/verdict")
     @ui.auth_required_if_enabled
     def verdict() -> Response:
-        """The verdict as JSON; the page and tests poll it."""
-        run = progress()
-        now = run.verdict
-        return jsonify(
-            outcome=str(now.outcome), reasons=list(now.reasons), n=now.n, finished=run.finished, entry=run.entry, rows=rows(now)
-        )
-
-    @blueprint.get("/live")
-    @ui.auth_required_if_enabled
-    def live() -> Response:
-        """The verdict with charts, as an HTML fragment in Locust's page."""
-        return make_response(report.live(progress()))
+        """The current run; the page and tests poll it."""
+        epoch, since = (request.args.get(name, default, type=int) for name, default in (("epoch", -1), ("since", 0)))
+        return jsonify(shown(progress(), epoch, since))
 
     pages.add(blueprint, ui, environment)
-    ui.app.after_request(with_console)
     ui.app.register_blueprint(blueprint)
     if ui.web_login:
-        add_login(ui, base, Path(environment.parsed_options.secret_file).read_text().strip())
+        add_login(ui, base, Path(options.secret_file).read_text().strip())
 
 
 def refused() -> Response | None:
@@ -172,30 +165,31 @@ def strip_cors(response: Response) -> Response:
     return response
 
 
-def with_console(response: Response) -> Response:
-    """Add a link to the console's pages and the live verdict to Locust's page, which has no extension point for them."""
-    if request.endpoint == "locust.index" and response.status_code == 200 and response.mimetype == "text/html":
-        css, script = (url_for("mesh.static", filename=name) for name in ("live.css", "live.js"))
-        section = f'id="istio-lab-live" data-live="{url_for("mesh.live")}" data-tab="{TAB}" aria-label="Mesh verdict" hidden'
-        added = (
-            f'<link rel="stylesheet" href="{css}"><script type="module" src="{script}"></script>'
-            f"<section {section}></section>"
-            f'<a id="istio-lab-console" href="{url_for("mesh.catalogue")}">istio-lab: catalogue</a></body>'
-        )
-        response.set_data(response.get_data(as_text=True).replace("</body>", added, 1))
+def with_policy(response: Response) -> Response:
+    """Let the page load nothing from elsewhere, and nobody frame it."""
+    if request.endpoint == "locust.index":
+        response.headers["Content-Security-Policy"] = POLICY
     return response
 
 
-def with_rows(response: Response, progress: Callable[[], Progress]) -> Response:
-    """Add the table to the response that Locust's page polls."""
+def with_state(response: Response, progress: Callable[[], Progress]) -> Response:
+    """Let Locust's page poll for as long as there is something to come.
+
+    For Locust, a run has not begun while it waits for the proxies, and has ended before its final verdict arrives.
+    """
     if request.endpoint == "locust.request_stats" and response.status_code == 200 and response.is_json:
         data, run = response.get_json(), progress()
-        data["extended_stats"] = [{"key": TAB, "data": rows(run.verdict)}]
-        if run.pending:
-            # Locust's page stops polling when a run stops, but the final verdict arrives a moment later.
-            data["state"] = "running"
-        response.set_data(json.dumps(data))
+        if run.beginning or run.pending:
+            data["state"] = "spawning" if run.beginning else "running"
+            response.set_data(json.dumps(data))
     return response
+
+
+def logged_out() -> Any:
+    """The login instead of the page; 401 for its requests, which a redirection would answer with the login's HTML."""
+    if request.endpoint == "locust.index":
+        return redirect(url_for("locust.login"))
+    return jsonify(error="the session has expired: log in again"), 401
 
 
 def add_login(ui: WebUI, base: str, password: str) -> None:
@@ -205,6 +199,7 @@ def add_login(ui: WebUI, base: str, password: str) -> None:
         SESSION_COOKIE_NAME=f"istio-lab-{secrets.token_hex(4)}",
     )  # fmt: skip
     ui.login_manager.user_loader(lambda uid: Operator() if uid == Operator.id else None)
+    ui.login_manager.unauthorized_handler(logged_out)
     ui.auth_args = {"username_password_callback": f"{base}/login_submit", "title": "istio-lab"}
 
     @ui.app.post(f"{base}/login_submit")

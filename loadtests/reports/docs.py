@@ -1,12 +1,14 @@
-"""An entry's README, by paragraph."""
+"""What the documentation says of the entries: each entry's README by paragraph, and the groups of the coverage page."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from markupsafe import Markup, escape
+from loadtests.entries import entry
 
 PARTS = ("Aim", "Apply", "Expect", "Break it")
+PAGES = Path(__file__).parents[2] / "docs"
 
 
 def paragraphs(readme: str) -> dict[str, str]:
@@ -20,9 +22,10 @@ def paragraphs(readme: str) -> dict[str, str]:
     return {name: found[name] for name in PARTS}
 
 
-def parts_of(readme: str) -> dict[str, Markup]:
-    """The same as HTML, with text in backquotes as code."""
-    return {
-        name: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped in the same line
-        for name, text in paragraphs(readme).items()
-    }
+def groups(language: str) -> dict[str, list[str]]:
+    """The entries by the first section of the coverage page that lists them: its title -> names."""
+    page, found = ((PAGES if language == "en" else PAGES / language) / "coverage.md").read_text(), dict[str, list[str]]()
+    for title, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL):
+        listed = set(re.findall(r"`([\w-]+)`", text)).difference(*found.values())
+        found[title] = [name for name in entry.names() if name in listed]
+    return {title: names for title, names in found.items() if names}

@@ -44,6 +44,24 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A verdict's shares at one moment of a run."""
+
+    seconds: float
+    """Since counting started."""
+    n: int
+    """Requests judged until then."""
+    shares: tuple[tuple[str, str, float, float, float, float], ...]
+    """Traffic class, version, expected, observed, and both ends of the confidence sequence; fractions of 1."""
+
+
+def moment_of(verdict: Verdict, seconds: float) -> Moment:
+    """The shares that ``verdict`` has now."""
+    shares = tuple((c.name, s.version, s.expected, s.observed, s.low, s.high) for c in verdict.classes for s in c.shares)
+    return Moment(round(seconds, 1), verdict.n, shares)
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a run has come, for whoever watches it."""
 
@@ -58,6 +76,10 @@ class Progress:
     """How the side that sends is doing."""
     margin: float
     remarks: tuple[str, ...] = ()
+    epoch: int = 0
+    """Changes whenever counting starts again."""
+    history: tuple[Moment, ...] = ()
+    """Since counting started, once a second."""
 
 
 def facts_of(
@@ -78,17 +100,18 @@ def facts_of(
 
 
 def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
-    """Verdict and facts as JSON values (an infinite e-value becomes the text "inf")."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: clean(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(v) for v in value]
-        return "inf" if isinstance(value, float) and math.isinf(value) else value
-
-    values: dict[str, Any] = clean(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
+    """Verdict and facts as JSON values."""
+    values: dict[str, Any] = jsonable(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
     return values
+
+
+def jsonable(value: Any) -> Any:
+    """A value as JSON has it; infinity becomes the text "inf"."""
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
 def junit(verdict: Verdict, facts: Facts) -> str:
@@ -117,18 +140,6 @@ def html(verdict: Verdict, facts: Facts) -> str:
 def render(template: str, **values: Any) -> str:
     """Render a template; values are escaped."""
     return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template(template).render(**values)
-
-
-def live(progress: Progress) -> str:
-    """The current verdict of a run as an HTML fragment."""
-    return render(
-        "live.html",
-        run=progress,
-        verdict=progress.verdict,
-        margin=progress.margin,
-        fail_alpha=FAIL_ALPHA,
-        pass_alpha=PASS_ALPHA,
-    )
 
 
 def write_whole(folder: Path, texts: dict[str, str]) -> list[Path]:

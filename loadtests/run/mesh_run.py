@@ -177,6 +177,8 @@ class MeshRun:
         self.subject: Subject | None = None
         """None until the rules have been read, and once it is settled that nothing can be judged."""
         self.verdict = Verdict(Outcome.INCONCLUSIVE, ("no run yet",))
+        self.history: list[report.Moment] = []
+        """Since counting started, once a second."""
         self.void: list[str] = []
         self.users = 0
         self.workers = Workers()
@@ -263,6 +265,7 @@ class MeshRun:
             pending=self.watcher is not None and not self.finished and self.verdict.outcome is not Outcome.VOID,
             generator=f"saturated ({traffic})" if self.saturated else f"not saturated ({traffic})",
             margin=self.subject.rules.expected.margin if self.subject else 0.0, remarks=self.remarks,
+            epoch=self.epoch, history=tuple(self.history),
         )  # fmt: skip
 
     def observation(self, subject: Subject, other: Counts) -> Observed:
@@ -309,6 +312,7 @@ class MeshRun:
             self.environment.runner.send_message("mesh_epoch", self.epoch)
         self.started = time.time()
         self.verdict = self.look(subject)
+        self.history.clear()
 
     def warm_up(self, subject: Subject) -> Subject:
         """Let traffic flow that is not judged, then count from nothing, on every side, the cluster's included.
@@ -397,6 +401,7 @@ class MeshRun:
                 if looks % 2 == 0:
                     self.ask_server(subject)
                 self.verdict, counts = self.look(subject), self.tally.so_far()
+                self.history.append(report.moment_of(self.verdict, time.time() - self.started))
                 self.settle()
                 self.tell()
                 # Traffic may have met rules that were edited since they were read last: then this is no verdict.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
@@ -18,11 +16,22 @@ def shot(page: Page, name: str) -> None:
 
 
 def log_in(page: Page, url: str) -> None:
+    enter(page, url, (lab.STATE / "ui-password").read_text().strip())
+
+
+def enter(page: Page, url: str, password: str) -> None:
+    """Log in, and wait for the catalogue."""
     page.goto(f"{url}/login")
     page.fill("input[name=username]", "operator")
-    page.fill("input[name=password]", (lab.STATE / "ui-password").read_text().strip())
+    page.fill("input[name=password]", password)
     page.click("button[type=submit]")
-    page.get_by_role("button", name=re.compile("start", re.IGNORECASE)).wait_for()
+    page.locator("tr[data-name]").first.wait_for()
+
+
+def overflow(page: Page) -> int:
+    """How many pixels the page is wider than its window."""
+    wider: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    return wider
 
 
 def serious(page: Page) -> list[str]:

@@ -33,7 +33,7 @@ def locust_ui(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
-            for _ in range(60):
+            for _ in range(360):  # the application may have to be built
                 try:
                     requests.get(f"{url}/login", timeout=2)
                     break

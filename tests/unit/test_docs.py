@@ -258,13 +258,13 @@ def test_coverage_lists_every_entry_and_says_what_has_none(page: str) -> None:
 
 @pytest.mark.parametrize("language", docs.LANGUAGES)
 def test_the_catalogue_groups_every_entry_once_by_the_areas_of_coverage(language: str) -> None:
-    groups = docs.groups(language)
+    groups = readmes.groups(language)
     assert sorted(name for names in groups.values() for name in names) == entry.names()
-    assert list(groups.values()) == list(docs.groups("en").values())
+    assert list(groups.values()) == list(readmes.groups("en").values())
     headings = re.findall(r"^### (.+)$", docs.pages(language)["catalogue.md"], re.MULTILINE)
     assert headings == list(groups)
     assert re.findall(r"^## (.+)$", (docs.SOURCE / "coverage.md").read_text(), re.MULTILINE) == AREAS
-    assert set(docs.groups("en")) <= set(AREAS)
+    assert set(readmes.groups("en")) <= set(AREAS)
 
 
 class Loads(HTMLParser):

@@ -148,6 +148,7 @@ def test_locks_name_no_registry() -> None:
         "requirements-load.txt",
         "requirements-dev.txt",
         "requirements-docs.txt",
+        "requirements-node.txt",
         "samples/bookinfo/src/ratings/package-lock.json",
     ):
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file

@@ -223,6 +223,12 @@ def test_a_stale_proxy_fails(tmp_path: Path) -> None:
     assert any("the proxy of productpage-v1" in r for r in reasons), reasons
 
 
+def test_the_console_on_a_simulated_cluster() -> None:
+    """Chromium on every tab: both languages, light and dark, wide and narrow, and what goes wrong."""
+    done = lab.browser_tests("tests/browser/console")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_the_browser() -> None:
     """Chromium, through the gateway and on Locust's own page."""
     done = lab.browser_tests("tests/browser/test_pages.py")

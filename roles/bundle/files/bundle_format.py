@@ -20,6 +20,7 @@ ABOUT = "about.json"
 # What content keys are made of: with other files here, the lab would look for other images than those in the bundle.
 KEYED = re.compile(
     r"roles/(?!bundle/)[^/]+/files/|roles/images/vars/main/samples\.yml$|samples/|playbooks/group_vars/all/versions\.yml$|requirements\.txt$"
+    r"|loadtests/console/app/|scripts/console\.py$|requirements-node\.txt$"
 )
 
 

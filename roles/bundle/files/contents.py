@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--binaries", type=json.loads, required=True, help="folders of programs")
     parser.add_argument("--go", required=True)
     parser.add_argument("--lock", type=Path, required=True)
-    parser.add_argument("--npm", type=Path, required=True)
+    parser.add_argument("--npm", type=Path, action="append", required=True)
     parser.add_argument("--jars", type=json.loads, required=True)
     parser.add_argument("--images", type=json.loads, required=True)
     parser.add_argument("--inner", type=json.loads, required=True, help="images that the node's image holds")
@@ -125,7 +125,8 @@ def main() -> None:
     found = [
         *wheels(options.folder / "wheels"), *debs(options.folder / "debs", "debian-12"),
         *compiled(options.binaries, options.go),
-        *locked(options.lock), *npm(options.npm), *(library("maven", name, version) for name, version in options.jars.items()),
+        *locked(options.lock), *(c for lock in options.npm for c in npm(lock)),
+        *(library("maven", name, version) for name, version in options.jars.items()),
         *(c for names in options.images for c in in_image(names[0])), *(c for name in options.inner for c in in_image(name)),
     ]  # fmt: skip
     # What is in the bundle as a file of its own comes first, and has its digest.

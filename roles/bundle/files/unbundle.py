@@ -23,6 +23,8 @@ import bundle_format
 from bundle_format import HEADER_BYTES, digest
 
 NEEDED_GIB = 15
+TOPS = ("roles", "samples", "loadtests/console/app")
+"""Folders of which content keys are made."""
 PROJECT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
 STARTED = time.monotonic()
@@ -68,7 +70,7 @@ def check(file: Path, told: dict[str, Any]) -> None:
 def differing(sums: dict[str, str], project: Path) -> list[str]:
     """Files that content keys are made of and that are others than the bundle's."""
     theirs = {name.removeprefix("project/"): sums[name] for name in sums if name.startswith("project/")}
-    here = {str(f.relative_to(project)) for top in ("roles", "samples") for f in (project / top).rglob("*") if f.is_file()}
+    here = {str(f.relative_to(project)) for top in TOPS for f in (project / top).rglob("*") if f.is_file()}
     names = {n for n in here | theirs.keys() if bundle_format.KEYED.match(n) and "__pycache__" not in n}
     return sorted(n for n in names if digest(project / n) != theirs.get(n, ""))
 

@@ -111,6 +111,18 @@ def test_only_the_shown_plan_is_applied(cluster: Played, history: changes.Histor
     assert history.items() == []
 
 
+def test_a_draft_is_not_checked_and_keeps_what_the_form_does_not_know(cluster: Played) -> None:
+    cluster.rules["VirtualService", "reviews"]["spec"]["http"][0]["corsPolicy"] = {"maxAge": "1h"}
+    cluster.fails[0] = lambda verb, given: REFUSED + "no"
+    found = changes.draft(cluster, "reviews", form(cluster, {"v1": 50, "v3": 50}))
+    (change,) = found.changes
+    before, after = (yaml.safe_load(changes.manifest(o))["spec"]["http"][0] for o in (change.before, change.after))
+    assert [[d["weight"] for d in route["route"]] for route in (before, after)] == [[80, 20], [50, 50]]
+    assert before["corsPolicy"] == after["corsPolicy"] == {"maxAge": "1h"}
+    assert cluster.asked == []
+    assert changes.manifest(None) == ""
+
+
 def test_an_empty_change_is_refused(cluster: Played, history: changes.History) -> None:
     with pytest.raises(settings.RefusedError, match="the rules already say this; nothing was changed"):
         set_to(cluster, history, {"v1": 80, "v3": 20})

@@ -1,4 +1,4 @@
-"""The console's pages, without a cluster: their content and their refusals."""
+"""The console's endpoints, without a cluster: their content and their refusals."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, jsonify
 from flask.testing import FlaskClient
+from flask_login import LoginManager, login_required
 
-from loadtests.console import changes, settings, topology, web
-from loadtests.console.words import WORDS, language
+from loadtests.console import changes, pages, settings, topology, web
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.reports.report import Progress
-from loadtests.verdict import Expected, Observed, judge
+from loadtests.reports import docs
+from loadtests.reports.report import Progress, moment_of
+from loadtests.verdict import Expected, Observed, Verdict, judge
+
+WORDS = json.loads((Path(web.__file__).parent / "app/src/words.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def environment(tmp_path: Path) -> SimpleNamespace:
     app = Flask(__name__)
     app.add_url_rule("/", "locust.index", lambda: "<body>Locust</body>")
     app.add_url_rule("/swarm", "locust.swarm", lambda: "", methods=["POST"])
-    app.add_url_rule("/stats/requests", "locust.request_stats", lambda: "")
+    app.add_url_rule("/stats/requests", "locust.request_stats", lambda: jsonify(state="ready"))
     ui = SimpleNamespace(app=app, template_args={}, auth_required_if_enabled=lambda view: view, web_login=False)
     options = SimpleNamespace(
         web_base_path="", results=str(tmp_path), num_users=7, spawn_rate=None, host="http://gateway", kubeconfig="none",
@@ -42,40 +45,51 @@ def client(environment: SimpleNamespace) -> FlaskClient:
     return made
 
 
-def test_the_catalogue_shows_every_entry_with_its_last_verdict(client: FlaskClient, environment: SimpleNamespace) -> None:
-    verdict_ = {"outcome": "PASS", "n": 1820, "facts": {"started": "now"}, "reasons": ["<script>alert(1)</script>"]}
+def test_the_catalogue_has_every_entry_with_its_last_verdict(client: FlaskClient, environment: SimpleNamespace) -> None:
+    facts = {"started": "2026-11-26T19:00:00Z", "seconds": 21.5}
+    verdict_ = {"outcome": "PASS", "n": 1820, "facts": facts, "reasons": ["<script>alert(1)</script>"]}
     folder = Path(environment.parsed_options.results) / "reviews-80-20"
     folder.mkdir()
     (folder / "verdict.json").write_text(json.dumps(verdict_))
-    answer = client.get("/mesh/", base_url="http://127.0.0.1:8089")
-    page = answer.get_data(as_text=True)
-    assert answer.status_code == 200
-    assert all(f'data-start="{name}"' in page for name in entry.names())
-    assert page.count("not run") == len(entry.names()) - 1
-    assert "n=1820" in page
-    assert "<script>alert" not in page, "text in a verdict is escaped"
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
-    assert 'data-users="7"' in page
+    groups = get(client, "/mesh/catalogue").get_json()["groups"]
+    found = {one["name"]: one for group in groups for one in group["entries"]}
+    assert sorted(found) == entry.names()
+    assert [name for name, one in found.items() if one["outcome"]] == ["reviews-80-20"]
+    judged = found["reviews-80-20"]
+    assert {name: judged[name] for name in ("outcome", "n", "started", "seconds", "namespace")} == {
+        "outcome": "PASS", "n": 1820, **facts, "namespace": "bookinfo",
+    }  # fmt: skip
+    assert judged["aim"] == docs.paragraphs((entry.CATALOGUE / "reviews-80-20/README.md").read_text())["Aim"]
+    titles = [group["title"] for group in get(client, "/mesh/catalogue?lang=zh").get_json()["groups"]]
+    assert titles == list(docs.groups("zh"))
+    assert titles != [group["title"] for group in groups] == list(docs.groups("en"))
 
 
-def test_the_page_uses_the_requested_or_the_browsers_language(client: FlaskClient) -> None:
-    def heading(path: str, accept: str) -> bool:
-        page = client.get(path, base_url="http://127.0.0.1", headers={"Accept-Language": accept}).get_data(as_text=True)
-        return f"<h1>{WORDS['zh']['title']}</h1>" in page
+def get(client: FlaskClient, path: str, **headers: str) -> Any:
+    return client.get(path, base_url="http://127.0.0.1:8089", headers=headers)
 
-    assert heading("/mesh/", "zh-CN,zh;q=0.9")
-    assert not heading("/mesh/", "de")
-    assert heading("/mesh/?lang=zh", "en")
-    assert not heading("/mesh/?lang=en", "zh")
-    assert language("xx", None) == "en"
+
+def test_the_page_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+    policy_ = get(client, "/").headers["Content-Security-Policy"]
+    assert policy_.startswith("default-src 'self'; ")
+    assert "script-src" not in policy_, "scripts are limited like everything else: none in the page, none evaluated"
+    assert "frame-ancestors 'none'" in policy_
+
+
+def test_the_page_knows_the_forms_fields_and_the_labs_namespaces(environment: SimpleNamespace) -> None:
+    given = environment.web_ui.template_args["console"]
+    assert "bookinfo" in given["namespaces"]
+    assert "kube-system" not in given["namespaces"]
+    names = {field.name for table in settings.TABLES.values() for field in table}
+    assert {field["name"] for table in given["fields"].values() for field in table} == names
+    assert json.loads(json.dumps(given)) == json.loads(json.dumps(given, default=list)), "Locust writes it into its page"
+    assert all(f"f_{name}" in words for words in WORDS.values() for name in names | {"header", "header_value", "host"})
 
 
 def test_all_languages_have_the_same_texts() -> None:
+    assert set(WORDS) == set(pages.LANGUAGES)
     assert len({frozenset(words) for words in WORDS.values()}) == 1
-
-
-def test_locusts_page_leads_to_the_catalogue(client: FlaskClient) -> None:
-    assert 'href="/mesh/"' in client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
+    assert all(text for words in WORDS.values() for text in words.values())
 
 
 def start(client: FlaskClient, name: Any, **headers: str) -> Any:
@@ -117,9 +131,12 @@ def test_an_entry_that_cannot_start_is_refused(
 
 @pytest.mark.parametrize(
     ("there", "status", "expected"),
-    [("", 200, {"edges": []}), ("namespace/webfront", 409, {"error": "no metrics (GET x: HTTP 403); run: make telemetry"})],
+    [
+        ("", 200, {"versions": [], "edges": [], "notice": ""}),
+        ("namespace/webfront", 409, {"error": "GET x: HTTP 403"}),
+    ],
 )
-def test_a_missing_namespace_has_no_edges(
+def test_a_missing_namespace_has_no_calls(
     there: str, status: int, expected: dict[str, Any], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(cluster: Cluster) -> None:
@@ -127,8 +144,10 @@ def test_a_missing_namespace_has_no_edges(
 
     monkeypatch.setattr(topology, "read", refused)
     monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: there)
-    answer = client.get("/mesh/edges?namespace=webfront", base_url="http://127.0.0.1:8089")
+    answer = get(client, "/mesh/topology?namespace=webfront")
     assert (answer.status_code, answer.get_json()) == (status, expected)
+    refused_ = get(client, "/mesh/topology?namespace=kube-system")
+    assert (refused_.status_code, refused_.get_json()["error"][:27]) == (409, "namespace: kube-system was ")
 
 
 def test_nothing_is_applied_during_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
@@ -143,16 +162,75 @@ def test_other_sites_start_nothing(client: FlaskClient) -> None:
     assert start(client, "reviews-80-20", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
 
 
-def test_the_live_verdict_is_a_part_of_locusts_page(client: FlaskClient, environment: SimpleNamespace) -> None:
-    page = client.get("/", base_url="http://127.0.0.1").get_data(as_text=True)
-    assert 'data-live="/mesh/live"' in page
-    verdict = judge(Expected({"<b>all</b>": {"v1": 0.8, "v3": 0.2}}), Observed({"<b>all</b>": {"v1": 78, "v3": 22}}))
-    environment.progress = Progress("reviews-v1", verdict, False, True, False, "not saturated (20 users)", 0.05)
-    live = client.get("/mesh/live", base_url="http://127.0.0.1").get_data(as_text=True)
-    assert live.count("<svg") == 2
-    assert "INCONCLUSIVE" in live
-    assert "not saturated (20 users)" in live
-    assert "<b>" not in live, "names are escaped"
+EXPECTED = Expected({"<b>all</b>": {"v1": 0.8, "v3": 0.2}})
+
+
+def progress_of(verdict: Verdict, **more: Any) -> Progress:
+    given: dict[str, Any] = {
+        "beginning": False,
+        "pending": True,
+        "finished": False,
+        "generator": "not saturated (20 users)",
+        "margin": 0.05,
+    }
+    return Progress("reviews-v1", verdict, **given | more)
+
+
+def test_the_current_run_with_the_part_of_its_history_that_the_page_lacks(
+    client: FlaskClient, environment: SimpleNamespace
+) -> None:
+    verdicts = [judge(EXPECTED, Observed({"<b>all</b>": {"v1": 4 * n, "v3": n}})) for n in (10, 20, 30)]
+    history = tuple(moment_of(verdict, 1.0 + second) for second, verdict in enumerate(verdicts))
+    environment.progress = progress_of(verdicts[-1], epoch=7, history=history, remarks=("a remark",))
+    run = get(client, "/mesh/verdict").get_json()
+    assert (run["entry"], run["namespace"], run["outcome"], run["n"], run["epoch"]) == (
+        "reviews-v1",
+        "bookinfo",
+        "INCONCLUSIVE",
+        150,
+        7,
+    )
+    assert (run["known"], [moment["n"] for moment in run["history"]]) == (0, [50, 100, 150])
+    assert (run["remarks"], run["generator"], run["margin"]) == (["a remark"], "not saturated (20 users)", 0.05)
+    name, version, expected, observed, low, high = run["history"][0]["shares"][0]
+    assert (name, version, expected, observed) == ("<b>all</b>", "v1", 0.8, 0.8)
+    widths = [moment["shares"][0][5] - moment["shares"][0][4] for moment in run["history"]]
+    assert high - low == widths[0] > widths[1] > widths[2], "the confidence sequence narrows"
+    more = get(client, "/mesh/verdict?epoch=7&since=2").get_json()
+    assert (more["known"], [moment["n"] for moment in more["history"]]) == (2, [150])
+    again = get(client, "/mesh/verdict?epoch=6&since=2").get_json()
+    assert (again["known"], len(again["history"])) == (0, 3), "counting has started again since"
+
+
+def test_an_infinite_e_value_is_text(client: FlaskClient, environment: SimpleNamespace) -> None:
+    environment.progress = progress_of(judge(EXPECTED, Observed({"<b>all</b>": {"v2": 5}})))
+    assert get(client, "/mesh/verdict").get_json()["classes"][0]["e_value"] == "inf"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "pending", "state"), [(True, False, "spawning"), (False, True, "running"), (False, False, "ready")]
+)
+def test_locusts_page_polls_for_as_long_as_there_is_something_to_come(
+    beginning: bool, pending: bool, state: str, client: FlaskClient, environment: SimpleNamespace
+) -> None:
+    environment.progress = progress_of(judge(EXPECTED, Observed({})), beginning=beginning, pending=pending)
+    assert get(client, "/stats/requests").get_json() == {"state": state}
+
+
+def test_without_a_session_the_page_leads_to_the_login_and_requests_are_refused(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    for name in ("index", "login", "request_stats"):
+        app.add_url_rule(f"/{name}", f"locust.{name}", login_required(lambda: "in") if name != "login" else lambda: "login")
+    ui = SimpleNamespace(app=app, login_manager=LoginManager(app))
+    web.add_login(ui, "", "the password")
+    there = app.test_client()
+    assert there.get("/index").headers["Location"] == "/login"
+    refused = there.get("/request_stats")
+    assert (refused.status_code, refused.get_json()) == (401, {"error": "the session has expired: log in again"})
+    there.post("/login_submit", data={"password": "another"})
+    assert there.get("/index").status_code == 302
+    there.post("/login_submit", data={"password": "the password"})
+    assert [there.get(path).get_data(as_text=True) for path in ("/index", "/request_stats")] == ["in", "in"]
 
 
 def test_load_goes_to_the_lab_only(client: FlaskClient) -> None:
@@ -168,16 +246,7 @@ def test_load_goes_to_the_lab_only(client: FlaskClient) -> None:
 SETTINGS = {"namespace": "bookinfo", "service": "reviews", "values": {}, "digest": "x", "number": 1}
 
 
-def test_the_settings_page_has_a_label_for_every_field(client: FlaskClient) -> None:
-    page = client.get("/mesh/settings?namespace=echo", base_url="http://127.0.0.1").get_data(as_text=True)
-    assert "<option selected>echo</option>" in page
-    names = {field.name for table in settings.TABLES.values() for field in table} | {"header", "header_value", "host"}
-    assert all(f"f_{name}" in words for words in WORDS.values() for name in names)
-    fields = json.loads(page.split('id="fields">')[1].split("</script>")[0])
-    assert {field["name"] for table in fields.values() for field in table} | {"header", "header_value", "host"} == names
-
-
-@pytest.mark.parametrize("path", ["plan", "apply", "undo", "propagation"])
+@pytest.mark.parametrize("path", ["draft", "plan", "apply", "undo", "propagation"])
 def test_settings_change_only_from_this_page_and_in_the_labs_namespaces(path: str, client: FlaskClient) -> None:
     def post(body: Any, **headers: str) -> Any:
         return client.post(f"/mesh/settings/{path}", json=body, base_url="http://127.0.0.1:8089", headers=headers)

@@ -1,4 +1,4 @@
-"""Edges of the topology page, from Prometheus series."""
+"""The topology's services and calls, from objects and Prometheus series."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from loadtests.console.topology import Edge, edges, expected_shares
+from loadtests.console import topology
+from loadtests.console.topology import Edge, Version, edges, expected_shares, versions_of
+from loadtests.mesh.cluster import Cluster, ClusterError
 from tests.unit import pods
 
 PRINCIPAL = "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-reviews"
@@ -78,3 +80,32 @@ def test_expected_shares_apply_to_requests_that_match_no_condition(host: str) ->
     assert expected_shares(objects[:2], "bookinfo") == {}
     marked["match"] = [{"sourceLabels": {"app": "ratings"}}]
     assert expected_shares(objects, "bookinfo") == {}, "nobody knows whose requests they are"
+
+
+def test_services_without_traffic_have_their_versions() -> None:
+    objects = [
+        rule("Service", ports=[{"name": "http", "port": 9080}], selector={"app": "reviews"}),
+        rule("Service", ports=[], selector={"app": "nobody"}),
+        *pods.versions("reviews", "v1", "v3"),
+    ]
+    assert versions_of(objects, {("reviews", "v1"): 0.8}) == [
+        Version("reviews v1", "reviews", "v1", 0.8),
+        Version("reviews v3", "reviews", "v3", None),
+    ]
+    objects[2]["metadata"]["deletionTimestamp"] = "now"
+    assert [v.version for v in versions_of(objects, {})] == ["v3"]
+    assert versions_of([objects[0], {**objects[3], "metadata": {"labels": {"app": "reviews"}}}], {}) == [
+        Version("reviews", "reviews", "", None)
+    ]
+
+
+def test_without_metrics_the_services_are_there_and_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(cluster: Cluster, path: str, **query: str) -> None:
+        raise ClusterError("HTTP 404")
+
+    objects = [rule("Service", ports=[], selector={"app": "reviews"}), *pods.versions("reviews", "v1")]
+    monkeypatch.setattr(Cluster, "items", lambda *_: objects)
+    monkeypatch.setattr(Cluster, "ask", refused)
+    found = topology.read(Cluster("none", "bookinfo"))
+    assert (found.edges, found.notice) == ((), "no metrics (HTTP 404); run: make telemetry")
+    assert [v.name for v in found.versions] == ["reviews v1"]

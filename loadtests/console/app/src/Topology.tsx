@@ -1,0 +1,109 @@
+// Which service calls which: the call graph, and the same calls in a table.
+import { lazy, Suspense, useCallback, useState } from "react";
+import { Alert, Box, Button, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow, TextField } from "@mui/material";
+import { pushQuery } from "locust-ui";
+import { ask, usePolled } from "./api";
+import { useLanguage } from "./language";
+import type { Edge, Graph } from "./layout";
+import { figures, Loading, Page, percent, Problem } from "./parts";
+import { openTab } from "./run";
+import { lab } from "./templateArgs";
+
+// With the graph's library, which the other pages do not need.
+const CallGraph = lazy(() => import("./CallGraph").then((module) => ({ default: module.CallGraph })));
+
+export function namespaceOfPage(): string {
+  const asked = new URLSearchParams(window.location.search).get("namespace") ?? "";
+  return lab.namespaces.includes(asked) ? asked : "bookinfo";
+}
+
+/** The choice of a namespace, kept in the page's address. */
+export function NamespaceField({ value, change }: { value: string; change: (namespace: string) => void }) {
+  const { word } = useLanguage();
+  return (
+    <TextField
+      label={word("namespace")} select size="small" slotProps={{ select: { native: true } }} sx={{ minWidth: "10rem" }} value={value}
+      onChange={(event) => {
+        pushQuery({ namespace: event.target.value });
+        change(event.target.value);
+      }}
+    >
+      {lab.namespaces.map((name) => (
+        <option key={name}>{name}</option>
+      ))}
+    </TextField>
+  );
+}
+
+function Calls({ edges, chosen, choose }: { edges: Edge[]; chosen: string; choose: (edge: string) => void }) {
+  const { word } = useLanguage();
+  const heads = [...(["from", "to", "expected", "observed", "rate", "errors"] as const).map(word), "p99", word("security")];
+  return (
+    <TableContainer aria-label={word("topology")} component={Paper} role="region" sx={{ mt: 2 }} tabIndex={0} variant="outlined">
+      <Table size="small">
+        <TableHead>
+          <TableRow>
+            {heads.map((head) => (
+              <TableCell key={head}>{head}</TableCell>
+            ))}
+          </TableRow>
+        </TableHead>
+        <TableBody>
+          {edges.map((edge) => {
+            const id = `${edge.source}>${edge.target}`;
+            const security = edge.blocked ? "blocked" : edge.mtls ? "mtls" : "plain";
+            return (
+              <TableRow data-edge={id} hover key={id} onClick={() => choose(id)} selected={[id, edge.source, edge.target].includes(chosen)}>
+                <TableCell component="th" scope="row">
+                  {edge.source}
+                </TableCell>
+                <TableCell>{edge.target}</TableCell>
+                <TableCell sx={figures}>{edge.expected === null ? "" : percent(edge.expected)}</TableCell>
+                <TableCell sx={figures}>{percent(edge.share)}</TableCell>
+                <TableCell sx={figures}>{edge.rate.toFixed(1)} /s</TableCell>
+                <TableCell sx={edge.errors > 0.01 ? { ...figures, color: "error.main", fontWeight: 600 } : figures}>{percent(edge.errors)}</TableCell>
+                <TableCell sx={figures}>{edge.p99 === null ? "" : `${edge.p99.toFixed(0)} ms`}</TableCell>
+                <TableCell sx={edge.blocked ? { color: "error.main", fontWeight: 600 } : {}}>{word(security)}</TableCell>
+              </TableRow>
+            );
+          })}
+        </TableBody>
+      </Table>
+    </TableContainer>
+  );
+}
+
+export function Topology() {
+  const { word } = useLanguage();
+  const [namespace, setNamespace] = useState(namespaceOfPage);
+  const [chosen, choose] = useState("");
+  const { data, error } = usePolled(useCallback(() => ask<Graph>(`mesh/topology?namespace=${namespace}`), [namespace]), 3000);
+  const picked = data?.edges.find((edge) => `${edge.source}>${edge.target}` === chosen)?.service;
+  const service = picked ?? data?.versions.find(({ name }) => name === chosen)?.service;
+  const settable = data?.versions.some((version) => version.service === service);
+  return (
+    <Page lead={word("topology_lead")} title={word("topology")}>
+      <Box sx={{ alignItems: "center", display: "flex", flexWrap: "wrap", gap: 2, mb: 2 }}>
+        <NamespaceField change={setNamespace} value={namespace} />
+        {service && settable && (
+          <Button onClick={() => openTab("settings", { namespace, service })} variant="outlined">
+            {word("open_settings")} {service}
+          </Button>
+        )}
+      </Box>
+      <Problem error={error} />
+      <Box role="status">
+        {data?.notice && <Alert severity="warning">{data.notice}</Alert>}
+        {data && !data.versions.length && !data.edges.length && <Alert severity="info">{word("no_services")}</Alert>}
+        {data && !data.notice && data.versions.length > 0 && !data.edges.length && <Alert severity="info">{word("no_traffic")}</Alert>}
+      </Box>
+      {!data && !error && <Loading />}
+      {data && (data.versions.length > 0 || data.edges.length > 0) && (
+        <Suspense fallback={<Loading />}>
+          <CallGraph choose={choose} chosen={chosen} graph={data} />
+        </Suspense>
+      )}
+      {data && data.edges.length > 0 && <Calls choose={choose} chosen={chosen} edges={data.edges} />}
+    </Page>
+  );
+}

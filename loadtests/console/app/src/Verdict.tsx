@@ -1,0 +1,180 @@
+// The current run: each expected and observed share with its confidence sequence, now and over time, beside the rules in force.
+import { useCallback } from "react";
+import { Alert, Box, Chip, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow, Typography } from "@mui/material";
+import { ask, usePolled } from "./api";
+import { BandChart } from "./BandChart";
+import { useLanguage } from "./language";
+import { colorOf, figures, Loading, Page, percent, Problem } from "./parts";
+import { useRun, type ClassVerdict, type Run, type Share } from "./run";
+
+interface Rule {
+  kind: string;
+  name: string;
+  owner: string;
+  ours: boolean;
+  manifest: string;
+}
+
+/** The interval on a line from 0 to 100 %, over the margin around the expected share. */
+function Interval({ share, margin }: { share: Share; margin: number }) {
+  const x = (value: number) => `${Math.min(1, Math.max(0, value)) * 100}%`;
+  const width = (low: number, high: number) => `${(Math.min(1, high) - Math.max(0, low)) * 100}%`;
+  const label = `${percent(share.low)} – ${percent(share.high)}`;
+  return (
+    <Box sx={{ ...figures, minWidth: "9rem" }}>
+      {label}
+      <Box aria-hidden sx={{ bgcolor: "action.hover", height: 10, position: "relative" }}>
+        <Box sx={{ bgcolor: "action.disabled", height: 10, left: x(share.expected - margin), position: "absolute", width: width(share.expected - margin, share.expected + margin) }} />
+        <Box sx={{ bgcolor: "info.main", height: 6, left: x(share.low), minWidth: 2, opacity: 0.8, position: "absolute", top: 2, width: width(share.low, share.high) }} />
+        <Box sx={{ bgcolor: "text.primary", height: 10, left: x(share.expected), position: "absolute", width: "2px" }} />
+      </Box>
+    </Box>
+  );
+}
+
+function Shares({ run }: { run: Run }) {
+  const { word } = useLanguage();
+  const heads = (["traffic", "version", "expected", "observed", "interval", "responses", "errors", "e_value", "needed", "outcome"] as const).map(word);
+  const eValue = ({ e_value }: ClassVerdict) => (e_value === "inf" ? "∞" : e_value.toPrecision(3));
+  return (
+    <TableContainer aria-label={word("verdict")} component={Paper} role="region" sx={{ my: 2 }} tabIndex={0} variant="outlined">
+      <Table size="small">
+        <TableHead>
+          <TableRow>
+            {heads.map((head) => (
+              <TableCell key={head}>{head}</TableCell>
+            ))}
+          </TableRow>
+        </TableHead>
+        <TableBody>
+          {run.classes.flatMap((one) =>
+            one.shares.map((share, index) => (
+              <TableRow data-share={`${one.name}>${share.version}`} key={`${one.name}>${share.version}`}>
+                {index === 0 && (
+                  <TableCell component="th" rowSpan={one.shares.length} scope="row">
+                    {one.name}
+                  </TableCell>
+                )}
+                <TableCell sx={{ fontWeight: 600 }}>{share.version || word("service")}</TableCell>
+                <TableCell sx={figures}>{percent(share.expected)}</TableCell>
+                <TableCell sx={{ ...figures, fontWeight: 600 }}>{percent(share.observed)}</TableCell>
+                <TableCell>
+                  <Interval margin={run.margin} share={share} />
+                </TableCell>
+                <TableCell>{share.count}</TableCell>
+                {index === 0 && (
+                  <>
+                    <TableCell rowSpan={one.shares.length}>{one.errors}</TableCell>
+                    <TableCell rowSpan={one.shares.length}>{eValue(one)}</TableCell>
+                    <TableCell rowSpan={one.shares.length}>{one.still_needed || ""}</TableCell>
+                    <TableCell rowSpan={one.shares.length} sx={{ color: colorOf(one.outcome), fontWeight: 600 }}>
+                      {one.outcome}
+                    </TableCell>
+                  </>
+                )}
+              </TableRow>
+            )),
+          )}
+        </TableBody>
+      </Table>
+    </TableContainer>
+  );
+}
+
+function Rules({ run }: { run: Run }) {
+  const { word } = useLanguage();
+  // Asked for again whenever counting starts again, which a changed rule causes.
+  const load = useCallback(() => ask<{ rules: Rule[] }>(`mesh/rules?namespace=${run.namespace}`), [run.namespace, run.epoch]);
+  const { data, error } = usePolled(load, 15000);
+  return (
+    <Box component="section" sx={{ minWidth: 0 }}>
+      <Typography component="h2" variant="h6">
+        {word("judged_rules")}
+      </Typography>
+      <Problem error={error} />
+      {!data && !error && <Loading />}
+      {data && !data.rules.length && <Typography>{word("no_rules")}</Typography>}
+      {data?.rules.map((rule) => (
+        <Paper key={`${rule.kind} ${rule.name}`} sx={{ mb: 1, p: 1 }} variant="outlined">
+          <Typography variant="subtitle2">
+            {rule.kind} {rule.name} ({rule.owner})
+          </Typography>
+          <Box aria-label={`${rule.kind} ${rule.name}`} component="pre" role="region" sx={{ fontSize: 13, m: 0, maxHeight: "28rem", overflow: "auto" }} tabIndex={0}>
+            {rule.manifest}
+          </Box>
+        </Paper>
+      ))}
+    </Box>
+  );
+}
+
+function Sources({ run }: { run: Run }) {
+  const { word } = useLanguage();
+  const sources = Object.entries(run.sources);
+  if (!sources.length) return null;
+  const counts = (found: Record<string, number>) =>
+    Object.entries(found)
+      .map(([version, n]) => `${version || word("service")} ${n}`)
+      .join(", ");
+  return (
+    <Box component="section" sx={{ my: 2 }}>
+      <Typography component="h2" variant="h6">
+        {word("sources")}
+      </Typography>
+      {sources.map(([name, found]) => (
+        <Typography key={name}>
+          <b>{name}</b>: {counts(found)}
+        </Typography>
+      ))}
+    </Box>
+  );
+}
+
+export function Verdict() {
+  const { word } = useLanguage();
+  const { run, lost } = useRun();
+  if (!run) return lost ? null : <Loading />;
+  const never = !run.epoch && !run.beginning;
+  if (never) return <Page title={word("verdict")}>{word("no_run")}</Page>;
+  const severity = ({ PASS: "success", FAIL: "error" } as const)[run.outcome as "PASS"] ?? "warning";
+  const title = (
+    <>
+      {run.entry}: <Chip component="span" data-outcome label={run.outcome} sx={{ bgcolor: colorOf(run.outcome), color: "background.paper", fontSize: "1rem", fontWeight: 700 }} />
+      {!run.finished && !run.beginning && (
+        <Typography color="text.secondary" component="span" sx={{ ml: 1 }}>
+          {word("in_progress")}
+        </Typography>
+      )}
+    </>
+  );
+  return (
+    <Page title={title}>
+      {run.beginning ? (
+        <Alert severity="info">{word("waiting")}</Alert>
+      ) : (
+        <Alert severity={severity} sx={{ overflowWrap: "anywhere" }} variant="outlined">
+          {[...run.reasons, ...run.remarks].map((reason) => (
+            <div key={reason}>{reason}</div>
+          ))}
+        </Alert>
+      )}
+      <Shares run={run} />
+      <Typography color="text.secondary" variant="body2">
+        {word("requests")}: {run.n} · {word("margin")}: {percent(run.margin, 0)} · {word("error_rates")}: PASS {word("at_most")} {percent(run.pass_alpha)}, FAIL{" "}
+        {word("at_most")} {percent(run.fail_alpha)} · {word("generator")}: {run.generator}
+      </Typography>
+      <Sources run={run} />
+      <Box sx={{ display: "grid", gap: 3, gridTemplateColumns: { xs: "minmax(0, 1fr)", lg: "minmax(0, 3fr) minmax(0, 2fr)" }, mt: 2 }}>
+        <Box component="section" sx={{ minWidth: 0 }}>
+          <Typography component="h2" variant="h6">
+            {word("over_time")}
+          </Typography>
+          {run.classes.map(({ name }) => (
+            <BandChart history={run.history} key={name} margin={run.margin} name={name} />
+          ))}
+        </Box>
+        <Rules run={run} />
+      </Box>
+    </Page>
+  );
+}

@@ -1,0 +1,266 @@
+"""The console's tabs on a simulated cluster: content, both languages and color schemes, narrow pages, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from loadtests.entries import entry
+from scripts import console
+from tests import lab
+from tests.browser.actions import enter, overflow, serious, shot
+
+PASSWORD = "played"
+TABS = ("catalogue", "verdict", "topology", "settings", "start")
+WORDS = json.loads((console.APP / "src/words.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Played:
+    """The simulation, in a separate process, because playwright and gevent do not mix."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def set(self, **scene: object) -> None:
+        requests.post(f"{self.url}/played", json=scene, timeout=5).raise_for_status()
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Iterator[Played]:
+    (tmp_path / "password").write_text(PASSWORD)
+    made = console.folder_in(console.CACHE / "binaries")
+    console.build(made, console.CACHE / "log/console.log")
+    port = lab.free_port()
+    command = [sys.executable, "-m", "tests.browser.console.played", str(port), str(made), str(tmp_path)]
+    process = subprocess.Popen(command, cwd=lab.PROJECT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Played(f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def inside(page: Page, played: Played) -> Page:
+    """Logged in."""
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    enter(page, played.url, PASSWORD)
+    page.problems = problems  # type: ignore[attr-defined]
+    return page
+
+
+def opened(page: Page, played: Played, tab: str, **query: str) -> None:
+    """Open a tab by its address."""
+    more = "".join(f"&{name}={value}" for name, value in query.items())
+    page.goto(f"{played.url}/?tab={tab}{more}")
+    page.wait_for_load_state("networkidle") if tab == "topology" else page.locator("main").wait_for()
+
+
+def test_the_types_are_right() -> None:
+    console.check(console.CACHE / "log/console-check.log")
+
+
+def test_the_catalogue_has_groups_and_a_filter(inside: Page, played: Played) -> None:
+    expect(inside.get_by_role("heading", name="Catalogue", exact=True)).to_be_visible()
+    rows = inside.locator("tr[data-name]")
+    expect(rows).to_have_count(len(entry.names()))
+    expect(inside.get_by_role("heading", name="Resilience 0 / 9 PASS")).to_be_visible()
+    inside.get_by_label("Filter").fill("reviews-80")
+    expect(rows).to_have_count(1)
+    expect(inside.get_by_role("heading", name="Resilience 0 / 9 PASS")).to_have_count(0)
+    inside.get_by_label("Filter").fill("no such entry")
+    expect(inside.get_by_text("No entry matches the filter.")).to_be_visible()
+
+
+def test_starting_an_entry_applies_its_rules_and_shows_the_verdict(inside: Page, played: Played) -> None:
+    inside.get_by_role("button", name="Start reviews-80-20").click()
+    expect(inside.get_by_role("tab", name="Mesh verdict", selected=True)).to_be_visible(timeout=20_000)
+    played.set(run="early")
+    expect(inside.locator("[data-outcome]")).to_have_text("INCONCLUSIVE")
+
+
+def test_the_verdict_is_one_table_a_chart_and_the_rules(inside: Page, played: Played) -> None:
+    opened(inside, played, "verdict")
+    expect(inside.get_by_text("No run yet.")).to_be_visible()
+    played.set(run="beginning")
+    expect(inside.get_by_text("Waiting until the proxies have the rules")).to_be_visible()
+    played.set(run="passed")
+    expect(inside.locator("[data-outcome]")).to_have_text("PASS")
+    row = inside.locator('tr[data-share="visitors>v1"]')
+    expect(row).to_contain_text(re.compile(r"v180\.0 %80\.0 %7\d\.\d % . 8\d\.\d %1440"))
+    expect(inside.locator("main table")).to_have_count(1)
+    chart = inside.get_by_role("img", name=re.compile("visitors: v1 7.*v3"))
+    expect(chart.locator("svg")).to_be_visible()
+    # Two versions: a band and a line each, a dashed expected share and a margin around it.
+    assert chart.locator("svg path[stroke-dasharray]").count() >= 2
+    expect(inside.get_by_role("region", name="VirtualService reviews")).to_contain_text("weight: 80")
+    expect(inside.get_by_text("the access logs: v1 1440, v3 360")).to_be_visible()
+    played.set(run="failed")
+    expect(inside.locator("[data-outcome]")).to_have_text("FAIL")
+
+
+def test_the_topology_shows_calls_shares_and_services_without_traffic(inside: Page, played: Played) -> None:
+    opened(inside, played, "topology")
+    row = inside.locator('tr[data-edge="productpage v1>reviews v3"]')
+    expect(row).to_contain_text("50.0 %52.0 %5.1 /s4.0 %12 msmutual TLS")
+    expect(inside.locator('tr[data-edge="ratings v1>nowhere.example"]')).to_contain_text("blocked")
+    graph = inside.get_by_role("region", name="Call graph")
+    expect(graph.locator(".react-flow__node-version", has_text="v2")).to_be_visible()
+    expect(graph.locator(".react-flow__node-service", has_text="details")).to_be_visible()
+    expect(graph.get_by_text("52.0 % / 50.0 %")).to_be_visible()
+    expect(graph.locator(".react-flow__edge.blocked")).to_be_attached()
+    before = graph.locator(".react-flow__viewport").get_attribute("style")
+    graph.get_by_role("button", name="Zoom In").click()
+    expect(graph.locator(".react-flow__viewport")).not_to_have_attribute("style", before or "")
+    row.click()
+    inside.get_by_role("button", name="Traffic settings of reviews").click()
+    expect(inside.get_by_label("Service", exact=True)).to_have_value("reviews")
+
+
+def test_a_namespace_with_thirty_services_stays_readable(inside: Page, played: Played) -> None:
+    played.set(many=True)
+    opened(inside, played, "topology")
+    boxes = inside.locator(".react-flow__node-service")
+    expect(boxes).to_have_count(30, timeout=30_000)
+    places = boxes.evaluate_all(
+        "nodes => nodes.map(n => n.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+    )
+    overlapping = [
+        (one, other)
+        for n, one in enumerate(places)
+        for other in places[n + 1 :]
+        if one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+    ]
+    assert overlapping == []
+    height = inside.locator(".react-flow__node-version b").first.evaluate("node => node.getBoundingClientRect().height")
+    assert height >= 9, "names are too small to be read"
+    expect(inside.locator("tr[data-edge]")).to_have_count(100)
+    shot(inside, "console-topology-many")
+
+
+def weight(page: Page, version: str) -> int:
+    return int(page.get_by_role("spinbutton", name=version, exact=True).input_value())
+
+
+def test_weights_keep_their_sum(inside: Page, played: Played) -> None:
+    opened(inside, played, "settings")
+    expect(inside.get_by_role("spinbutton", name="v1", exact=True)).to_have_value("80")
+    slider = inside.get_by_role("slider", name="Weight of v1")
+    slider.focus()
+    for _ in range(5):
+        slider.press("ArrowLeft")
+    assert {version: weight(inside, version) for version in ("v1", "v2", "v3")} == {"v1": 75, "v2": 0, "v3": 25}
+    for version, value in (("v2", "33"), ("v3", "1"), ("v1", "0"), ("v2", "100"), ("v1", "7")):
+        inside.get_by_role("spinbutton", name=version, exact=True).fill(value)
+        assert sum(weight(inside, one) for one in ("v1", "v2", "v3")) == 100
+        assert weight(inside, version) == int(value)
+
+
+def test_a_change_is_shown_as_yaml_applied_and_undone(inside: Page, played: Played) -> None:
+    opened(inside, played, "settings")
+    expect(inside.locator("[data-unknown]")).to_contain_text("VirtualService reviews: spec.http[0].corsPolicy")
+    box = inside.get_by_role("spinbutton", name="v1", exact=True)
+    box.fill("50")
+    after = inside.locator('[data-object="VirtualService reviews"] [data-side=after]').first
+    expect(after).to_contain_text("+         weight: 50", use_inner_text=True)
+    expect(after).to_contain_text("corsPolicy")
+    inside.get_by_role("button", name="Show the difference").click()
+    expect(inside.get_by_label("then judge reviews-80-20")).to_be_checked()
+    inside.get_by_label("then judge reviews-80-20").uncheck()
+    inside.get_by_role("button", name="Apply").click()
+    expect(inside.get_by_role("status").get_by_text("4 / 4 proxies in sync")).to_be_visible()
+    expect(box).to_have_value("50")
+    inside.get_by_role("button", name="Undo 1").click()
+    expect(box).to_have_value("80")
+    expect(inside.get_by_role("button", name="Undo 1")).to_have_count(0)
+    expect(inside.locator('tr[data-change="2"]')).to_contain_text("undoes 1")
+
+
+@pytest.mark.parametrize("language", WORDS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_tab_fits_and_is_accessible(language: str, scheme: str, inside: Page, played: Played) -> None:
+    inside.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    played.set(run="passed")
+    for width in (1440, 360):
+        inside.set_viewport_size({"width": width, "height": 900})
+        for tab in TABS:
+            opened(inside, played, tab, lang=language)
+            title = {"start": "load_test"}.get(tab, tab)
+            expect(inside.get_by_role("tab", name=WORDS[language][title], exact=True, selected=True)).to_be_visible()
+            ready = {"catalogue": "tr[data-name]", "verdict": "[data-chart] svg", "topology": ".react-flow__edge-textwrapper",
+                     "settings": "section[data-route]", "start": "button[type=submit]"}[tab]  # fmt: skip
+            inside.locator(ready).first.wait_for(state="attached")
+            assert inside.evaluate("document.documentElement.lang") == language
+            shot(inside, f"console-{tab}-{language}-{scheme}-{width}")
+            assert overflow(inside) <= 0, f"{tab} scrolls sideways at {width} px"
+            # Locust's own form is not the console's.
+            assert tab == "start" or serious(inside) == [], f"{tab}, {width} px"
+    assert inside.problems == []  # type: ignore[attr-defined]
+
+
+def test_the_languages_are_changed_on_the_page(inside: Page, played: Played) -> None:
+    inside.get_by_role("button", name="中文").click()
+    expect(inside.get_by_role("heading", name="条目目录")).to_be_visible()
+    inside.reload()
+    expect(inside.get_by_role("heading", name="条目目录")).to_be_visible()
+    inside.get_by_role("button", name="English").click()
+    expect(inside.get_by_role("heading", name="Catalogue")).to_be_visible()
+
+
+def test_a_lost_cluster_is_named_and_recovers(inside: Page, played: Played) -> None:
+    for tab, ready in (("topology", "tr[data-edge]"), ("settings", "section[data-route]")):
+        opened(inside, played, tab)
+        expect(inside.locator(ready).first).to_be_visible(timeout=20_000)
+        played.set(gone=True)
+        expect(inside.get_by_text(re.compile(r"GET /api\S*: connection refused")).first).to_be_visible(timeout=20_000)
+        expect(inside.locator(ready).first).to_be_visible()
+        opened(inside, played, tab)
+        expect(inside.get_by_text("connection refused").first).to_be_visible()
+        shot(inside, f"console-{tab}-without-a-cluster")
+        played.set(gone=False)
+        expect(inside.locator(ready).first).to_be_visible(timeout=20_000)
+        expect(inside.get_by_text("connection refused")).to_have_count(0)
+
+
+def test_missing_metrics_are_named_and_services_stay(inside: Page, played: Played) -> None:
+    played.set(notice="no metrics (x); run: make telemetry")
+    opened(inside, played, "topology")
+    expect(inside.get_by_text("run: make telemetry")).to_be_visible()
+    expect(inside.locator(".react-flow__node-service", has_text="reviews")).to_be_visible()
+
+
+def test_an_expired_session_leads_to_the_login(inside: Page, played: Played) -> None:
+    inside.context.clear_cookies()
+    expect(inside.get_by_text("The session has expired.")).to_be_visible()
+    expect(inside.get_by_role("heading", name="Catalogue")).to_be_visible()
+    shot(inside, "console-expired")
+    inside.get_by_role("link", name="Log in").click()
+    expect(inside.locator("input[name=password]")).to_be_visible()
+    for path in ("mesh/verdict", "mesh/catalogue", "stats/requests"):
+        answer = requests.get(f"{played.url}/{path}", allow_redirects=False, timeout=5)
+        assert (answer.status_code, answer.json()) == (401, {"error": "the session has expired: log in again"})
+    assert requests.get(f"{played.url}/", allow_redirects=False, timeout=5).headers["Location"].startswith("/login")
+
+
+def test_locust_that_has_ended_is_named(inside: Page, played: Played) -> None:
+    os.kill(played.process.pid, signal.SIGTERM)
+    played.process.wait(timeout=20)
+    expect(inside.get_by_text("Locust does not respond.")).to_be_visible()
+    expect(inside.get_by_role("heading", name="Catalogue")).to_be_visible()
+    shot(inside, "console-unreachable")

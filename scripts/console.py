@@ -21,6 +21,8 @@ from plugins.filter.content_key import content_key
 PROJECT = Path(__file__).resolve().parent.parent
 APP = PROJECT / "loadtests/console/app"
 NODE = PROJECT / "requirements-node.txt"
+SOURCES = (APP, NODE, Path(__file__).resolve())
+"""What the application is made of; playbooks/group_vars/all/artifacts.yml has the same."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "istio-lab"
 
 
@@ -30,7 +32,7 @@ class BuildError(Exception):
 
 def folder_in(into: Path) -> Path:
     """Where the application of this state of the project is, or will be."""
-    return into / f"console-{content_key([str(APP), str(NODE), __file__])}"
+    return into / f"console-{content_key([str(source) for source in SOURCES])}"
 
 
 def run(what: str, command: Sequence[str | Path], log: Path, cwd: Path, environment: Mapping[str, str]) -> None:
@@ -86,11 +88,13 @@ def build(made: Path, log: Path) -> None:
 
     :raises BuildError: if a step fails
     """
+    if made.is_dir():
+        return
     made.parent.mkdir(parents=True, exist_ok=True)
     with open(made.parent / "console.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if made.is_dir():
-            return
+            return  # another process has built it meanwhile
         work = made.with_name(f"{made.name}.partial")
         shutil.rmtree(work, ignore_errors=True)
         prepare(work, log, "--omit=dev")("building", "vite/bin/vite.js build")
@@ -111,7 +115,6 @@ def main() -> None:
     """Print the application's folder, in which it is by then."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=CACHE / "binaries", help="folder of built artifacts")
-    parser.add_argument("--path", action="store_true", help="only print its folder, and build nothing")
     parser.add_argument("--check", action="store_true", help="check its types first")
     options = parser.parse_args()
     made = folder_in(options.into)
@@ -119,8 +122,7 @@ def main() -> None:
     try:
         if options.check:
             check(log)
-        if not options.path and not made.is_dir():
-            build(made, log)
+        build(made, log)
     except BuildError as error:
         sys.exit(f"istio-lab: {error}")
     print(made)

@@ -40,6 +40,7 @@ PASSED = {
     "what the terminal shows": "TERM COLORTERM NO_COLOR COLUMNS LINES TZ",
     "how packages and remote clusters are reached": "HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy",
     "whose certificates the host trusts": "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS",
+    "how npm packages are reached": "NPM_CONFIG_REGISTRY NPM_CONFIG_USERCONFIG npm_config_registry npm_config_userconfig",
     "how Go modules are reached": "GOPROXY GONOPROXY GOPRIVATE GOSUMDB GONOSUMDB GOINSECURE GOAUTH NETRC",
     "how podman works on this host": "CONTAINERS_CONF CONTAINERS_*_CONF STORAGE_DRIVER REGISTRY_AUTH_FILE",
     "where docker's daemon is": "DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_CERT_PATH DOCKER_TLS_VERIFY",

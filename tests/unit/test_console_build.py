@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from plugins.filter.content_key import content_key
 from scripts import console
 from tests.unit.test_bundle import FORMAT
 from tests.unit.test_inputs import PROJECT
@@ -30,20 +33,28 @@ def test_every_package_has_a_hash_and_no_address() -> None:
 
 
 def test_another_source_or_node_is_another_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(console.APP, tmp_path / "app")
-    shutil.copy(console.NODE, tmp_path)
-    monkeypatch.setattr(console, "APP", tmp_path / "app")
-    monkeypatch.setattr(console, "NODE", tmp_path / console.NODE.name)
+    sources = tuple(tmp_path / source.name for source in console.SOURCES)
+    for source, copy in zip(console.SOURCES, sources, strict=True):
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    monkeypatch.setattr(console, "SOURCES", sources)
     seen = [console.folder_in(tmp_path)]
-    for file in ("app/src/App.tsx", "app/package-lock.json", console.NODE.name):
+    for file in ("app/src/App.tsx", "app/package-lock.json", "requirements-node.txt", "console.py"):
         with open(tmp_path / file, "a") as opened:
             opened.write(" ")
         seen.append(console.folder_in(tmp_path))
     assert len(set(seen)) == len(seen)
 
 
+def test_playbooks_know_it_by_the_same_name() -> None:
+    artifacts = yaml.safe_load((PROJECT / "playbooks/group_vars/all/artifacts.yml").read_text())
+    named = re.findall(r"lab_project_dir ~ '/([^']+)'", artifacts["lab_console_key"])
+    assert artifacts["lab_console_key"].endswith("] | content_key }}")
+    assert content_key([str(PROJECT / name) for name in named]) == console.folder_in(PROJECT).name.removeprefix("console-")
+    assert artifacts["lab_console_dir"] == "{{ lab_artifact_dir }}/binaries/console-{{ lab_console_key }}"
+
+
 def test_a_bundle_knows_the_files_that_it_is_made_of() -> None:
-    files = [console.APP / "src/App.tsx", console.APP / "package-lock.json", console.NODE, Path(console.__file__)]
+    files = [console.APP / "src/App.tsx", *console.SOURCES[1:]]
     assert all(FORMAT.KEYED.match(str(file.relative_to(PROJECT))) for file in files)
 
 

@@ -11,7 +11,7 @@ import { Provider, useSelector } from "react-redux";
 import { Catalogue } from "./Catalogue";
 import { LanguageProvider, useLanguage, type Word } from "./language";
 import { Guard, LostBanner } from "./parts";
-import { RunProvider } from "./run";
+import { openTab, RunProvider } from "./run";
 import { Settings } from "./Settings";
 import { Topology } from "./Topology";
 import { Verdict } from "./Verdict";
@@ -39,9 +39,17 @@ function themeOf(dark: boolean) {
   });
 }
 
+const begun = ({ swarm }: IRootState) => swarm.state !== SWARM_STATE.READY;
+const idle = ({ swarm }: IRootState) => swarm.state === SWARM_STATE.READY || swarm.state === SWARM_STATE.STOPPED;
+
+/** Locust's own form, which leads to the verdict if it has started a run. */
+function Start() {
+  return <SwarmForm onFormSubmit={() => idle(locustStore.getState() as IRootState) || openTab("verdict")} />;
+}
+
 function Navigation({ dark }: { dark: boolean }) {
   const { word, change } = useLanguage();
-  const idle = useSelector(({ swarm }: IRootState) => swarm.state === SWARM_STATE.READY);
+  const shown = useSelector(begun);
   useEffect(() => {
     const chosen = localStorage.getItem("theme");
     setDark(chosen ? chosen === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches);
@@ -57,7 +65,7 @@ function Navigation({ dark }: { dark: boolean }) {
           <Link color="inherit" href="." sx={{ display: "flex", mr: "auto" }}>
             <Logo />
           </Link>
-          {!idle && (
+          {shown && (
             <Box sx={{ display: "flex", flexWrap: "wrap", gap: 2, overflowX: "auto" }}>
               <SwarmMonitor />
               <StateButtons />
@@ -77,8 +85,6 @@ function Navigation({ dark }: { dark: boolean }) {
   );
 }
 
-const begun = ({ swarm }: IRootState) => swarm.state !== SWARM_STATE.READY;
-
 interface Tab {
   key: string;
   title: Word;
@@ -91,7 +97,7 @@ const OWN: Tab[] = [
   { key: "verdict", title: "verdict", component: Verdict },
   { key: "topology", title: "topology", component: Topology },
   { key: "settings", title: "settings", component: Settings },
-  { key: "start", title: "load_test", component: () => <SwarmForm /> },
+  { key: "start", title: "load_test", component: Start, shouldDisplayTab: idle },
 ];
 const LOCUSTS: Record<keyof typeof tabConfig, Word> = {
   stats: "statistics", charts: "charts", failures: "failures", exceptions: "exceptions", ratios: "ratios", reports: "downloads", logs: "logs",

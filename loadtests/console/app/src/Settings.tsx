@@ -1,5 +1,5 @@
 // The traffic settings of one service: its rules as a form, beside the YAML that the form makes of them; checked, applied, and undone.
-import { useCallback, useEffect, useRef, useState, type RefObject } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import {
   Alert, Box, Button, Checkbox, FormControlLabel, LinearProgress, Link, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow,
   TextField, Typography,
@@ -27,6 +27,9 @@ interface Progress {
   done: number;
   seconds: number;
 }
+
+/** On a wide page, what the form writes stays in view beside it. */
+const BESIDE = { alignSelf: "start", maxHeight: { lg: "100vh" }, minWidth: 0, overflowY: "auto", position: { lg: "sticky" }, top: 0 };
 
 const same = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
 
@@ -108,7 +111,7 @@ function Draft({ place, form, touched, rules }: { place: { namespace: string; se
     };
   }, [place.namespace, place.service, form, touched]);
   return (
-    <Box component="section" sx={{ alignSelf: "start", maxHeight: { lg: "100vh" }, minWidth: 0, overflowY: "auto", position: { lg: "sticky" }, top: 0 }} tabIndex={0}>
+    <Box component="section">
       <Typography component="h2" variant="h6">
         {word("yaml")}
       </Typography>
@@ -210,11 +213,11 @@ function Rules({ rules, namespace }: { rules: Rule[]; namespace: string }) {
 }
 
 /** The checked difference, with the button that applies it. */
-function Checked({ plan, entry, busy, apply, box }: { plan: Plan; entry: string | null; busy: boolean; apply: (judge: boolean) => void; box: RefObject<HTMLDivElement | null> }) {
+function Checked({ plan, entry, busy, apply }: { plan: Plan; entry: string | null; busy: boolean; apply: (judge: boolean) => void }) {
   const { word } = useLanguage();
   const [judge, setJudge] = useState(true);
   return (
-    <Paper aria-label={word("difference")} component="section" ref={box} sx={{ mb: 2, p: 2 }} variant="outlined">
+    <Paper aria-label={word("difference")} component="section" sx={{ mb: 2, p: 2 }} variant="outlined">
       <Typography component="h2" variant="h6">
         {word("difference")}
       </Typography>
@@ -247,7 +250,7 @@ export function Settings() {
   const [failed, setFailed] = useState<Error>();
   const [busy, setBusy] = useState(false);
   const [progress, setProgress] = useState<Progress>();
-  const difference = useRef<HTMLDivElement>(null);
+  const beside = useRef<HTMLDivElement>(null);
   const touched = !same(form, base);
 
   // Rules that change elsewhere change the form, unless somebody is editing it.
@@ -276,7 +279,7 @@ export function Settings() {
     setMessage("");
   };
   useEffect(() => {
-    void difference.current?.scrollIntoView({ block: "nearest" });
+    if (plan) void beside.current?.scrollIntoView({ block: "nearest" });
   }, [plan]);
 
   const during = async (act: () => Promise<void>) => {
@@ -378,7 +381,8 @@ export function Settings() {
         <Box sx={{ display: "grid", gap: 3, gridTemplateColumns: { xs: "minmax(0, 1fr)", lg: "minmax(0, 1fr) minmax(0, 1fr)" }, mt: 1 }}>
           <Box component="form" onSubmit={(event) => event.preventDefault()} sx={{ minWidth: 0 }}>
             <FormParts change={edit} form={form} state={state} />
-            {plan && <Checked apply={(judge) => void apply(judge)} box={difference} busy={busy} entry={state.entry} plan={plan.plan} />}
+          </Box>
+          <Box ref={beside} sx={BESIDE}>
             <Row>
               <Button disabled={busy} onClick={() => void look()} variant={plan ? "outlined" : "contained"}>
                 {word("show_difference")}
@@ -387,8 +391,12 @@ export function Settings() {
                 {word("reset")}
               </Button>
             </Row>
+            {plan ? (
+              <Checked apply={(judge) => void apply(judge)} busy={busy} entry={state.entry} plan={plan.plan} />
+            ) : (
+              <Draft form={form} place={place} rules={state.rules.filter(({ kind, name }) => state.behind.includes(`${kind} ${name}`))} touched={touched} />
+            )}
           </Box>
-          <Draft form={form} place={place} rules={state.rules.filter(({ kind, name }) => state.behind.includes(`${kind} ${name}`))} touched={touched} />
         </Box>
       )}
       {state && <History busy={busy} history={state.history} undo={(past) => void undo(past)} />}

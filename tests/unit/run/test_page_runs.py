@@ -144,10 +144,15 @@ def test_stop_and_new_in_quick_succession_and_the_last_run_passes(page: Page) ->
 def test_a_rule_that_is_edited_starts_the_verdict_again(page: Page) -> None:
     assert page.swarm(1)["success"]
     wait_for(lambda: page.verdict["n"] > 100)
+    before = page.verdict
+    moments = [moment["n"] for moment in before["history"]]
+    assert moments == sorted(moments) != [], "a moment each second"
     (page.results / "edits/one").touch()
     wait_for(lambda: page.verdict["n"] < 100)
     told = page.verdict
     assert (told["outcome"], told["finished"]) == ("INCONCLUSIVE", False)
+    assert told["epoch"] > before["epoch"]
+    assert len(told["history"]) < len(moments), "the history of the old rule"
     page.stop()
     assert page.finished()["outcome"] == "INCONCLUSIVE"
 

@@ -56,7 +56,7 @@ def test_the_call_graph_shows_expected_shares(page: Page, locust_ui: str, traffi
     graph = page.get_by_role("region", name="Call graph")
     expect(graph.get_by_label(re.compile("productpage v1 → reviews v3: .*/s"))).to_be_attached()
     expect(graph.locator(".react-flow__edge.blocked")).to_be_attached()
-    expect(graph.locator(".react-flow__node-version", has_text="v2")).to_be_visible()  # deployed, and without traffic
+    expect(graph.locator(".react-flow__node-version", has_text="v2").first).to_be_visible()  # deployed, and without traffic
     shot(page, "topology")
     # The page follows a rule that is changed elsewhere.
     lab.apply("reviews-v1")

@@ -6,7 +6,7 @@ from loadtests.rules.websockets import closed_when_silent
 from loadtests.samples.echo import CALLED, GATEWAY, UPGRADE
 
 HOST, URI = "echo.lab.internal", "/websocket/idle"
-CLIENTS = {"silent": {"seconds": 9, "silence": 9}, "a message every second": {"seconds": 4, "silence": 1}}
+CLIENTS = {"silent": {"seconds": 11, "silence": 11}, "a message every second": {"seconds": 6, "silence": 1}}
 
 QUESTION = ResponseCheck(
     namespace="echo",

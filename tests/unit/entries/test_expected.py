@@ -60,8 +60,8 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     },
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
     "websocket-idle": {
-        "silent": {"at most 7 s of silence, then closed": 1.0},
-        "a message every second": {"open after 4 s": 1.0},
+        "silent": {"at most 9 s of silence, then closed": 1.0},
+        "a message every second": {"open after 6 s": 1.0},
     },
     "global-rate-limit": {
         "limited path": {"4 HTTP 200, 8 HTTP 429": 1.0},

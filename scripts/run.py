@@ -384,10 +384,10 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
 
 def judge(call: Call) -> int:
     """Judge the rules of a namespace, or print what would be asked."""
-    call.need_lab()
     given = call.given
     if not given["NAMESPACE"]:
         raise RefusedError(accept("NAMESPACE", "", "a namespace in the mesh, as in NAMESPACE=shop"))
+    call.need_lab()
     try:
         gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
     except (OSError, ValueError):

@@ -37,6 +37,8 @@ from loadtests.verdict import MARGIN, Outcome, Verdict
 KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
 """All kinds that a plan looks at."""
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE, PROBES)
+WIDE = 160
+"""Columns of the table where nobody says how wide the terminal is, as in CI: names of routes are long."""
 MOST_RATE, MOST_REQUESTS, MOST_SECONDS = 200.0, 50_000, 1800
 
 
@@ -246,7 +248,8 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         (*plan.warnings, *session.tally.remarks, *unseen),
     )
     report.write(folder, verdict, facts)
-    terminal.show(Console(highlight=False), json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    terminal.show(console, json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")
     passed = {one.reason for one in verdict.classes if one.outcome is Outcome.PASS}
     for reason in (*(reason for reason in verdict.reasons if reason not in passed), *facts.remarks):
         print(f"  {reason}")

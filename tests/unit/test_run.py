@@ -229,6 +229,8 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
         (["open", "WHAT=zipkin", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
         (["explain", "POD=x", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
         (["latency", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
+        (["judge"], "NAMESPACE: '' was given; accepted: a namespace in the mesh, as in NAMESPACE=shop; nothing was changed"),
+        (["judge", "NAMESPACE=shop", "PLAN=1", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
     ],
 )  # fmt: skip
 def test_a_refusal_is_one_line_and_leaves_nothing(words: list[str], line: str, checkout: Path, tmp_path: Path) -> None:

@@ -136,3 +136,40 @@ class Grows:
                 return "grows"
             gevent.sleep(self.poll_seconds)
         return "does not grow"
+
+
+ANSWERS, AWAY = "answers", "away"
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Whether a service that answers goes away, and then answers again, within ``seconds``.
+
+    :param label: turns a response into ``ANSWERS``, ``AWAY``, or an outcome that ends the visit
+    :param returned: outcome of a service that did
+    """
+
+    path: str
+    host: str
+    label: Callable[[Any], str]
+    returned: str
+    seconds: float
+    poll_seconds: float = 0.5
+
+    def start(self, client: Any) -> None:
+        """Nothing to prepare."""
+
+    def visit(self, client: Any) -> str:
+        """The outcome; ``ERROR`` without a response, or if ``label`` cannot read it."""
+        until, waiting = time.monotonic() + self.seconds, [ANSWERS, AWAY, ANSWERS]
+        fetch = Fetch(self.path, self.host, label=self.label)
+        while time.monotonic() < until:
+            seen = fetch.visit(client)
+            if seen not in (ANSWERS, AWAY):
+                return seen
+            if seen == waiting[0]:
+                waiting.pop(0)
+            if not waiting:
+                return self.returned
+            gevent.sleep(self.poll_seconds)
+        return {3: "never answers", 2: "does not go away", 1: "does not return"}[len(waiting)]

@@ -25,7 +25,7 @@ from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.mesh.writes import KINDS
 from loadtests.rules import gateway_api
-from loadtests.samples import billing
+from loadtests.samples import billing, machine
 
 NAMESPACE = "istio-lab-load"
 ACCOUNT = "locust"
@@ -63,8 +63,8 @@ LOOK = (
     Right(("pods/log",), ("get",), "access logs, one of a verdict's sources"),
     Right(("pods/proxy",), ("get",), "counters of the proxies, and of the stores in sample shadow"),
     Right(
-        ("services/proxy",), ("get",), "the topology's metrics; the count of sample billing's external service; traces",
-        names=(topology.PROMETHEUS_SERVICE, billing.WITNESS, f"{traced.ZIPKIN.name}:{traced.PORT}"),
+        ("services/proxy",), ("get",), "the topology's metrics; what samples have outside the cluster; traces",
+        names=(topology.PROMETHEUS_SERVICE, billing.WITNESS, machine.WITNESS, f"{traced.ZIPKIN.name}:{traced.PORT}"),
     ),
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
@@ -101,6 +101,10 @@ def judge(secrets: Sequence[str]) -> tuple[Right, ...]:
         *([Right(("secrets",), ("get",), SENT_WITH, names=tuple(secrets))] if secrets else []),
         Right(("configmaps",), READ, "the configuration of a rate limit service"),
         Right(("deployments", "statefulsets"), READ, "replicas and settings that some expectations depend on", "apps"),
+        Right(
+            ("workloadgroups", "workloadentries"), READ, "identity and health check of virtual machines",
+            "networking.istio.io",
+        ),
         Right(
             ("envoyfilters", "serviceentries"), ("create", "patch"), SENTINEL, "networking.istio.io",
             names=(propagation.NAME, changes.SENTINEL),

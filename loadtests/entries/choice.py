@@ -13,7 +13,7 @@ from loadtests import ending
 from loadtests.clients.traced import ZIPKIN
 from loadtests.entries import entry
 
-UNREACHABLE = "pods of this cluster cannot reach the external service of their sample"
+UNREACHABLE = "pods of this cluster cannot reach what their sample runs outside the cluster"
 NO_TELEMETRY = "they look traces up in Zipkin, which make telemetry installs"
 NO_IMAGE = "the image of their sample is built locally, and no lab_registry was given"
 

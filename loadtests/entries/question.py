@@ -43,7 +43,9 @@ BY_ROUTES = (*LEADING, GRANTS)
 """Kinds that routes of a Gateway of the Gateway API are read from."""
 ROUTING = (*LEADING, "pods")
 """Kinds that routes are read from."""
-WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods", "configmaps")
+MACHINES = "workloadgroups.networking.istio.io"
+"""The kind by which virtual machines join."""
+WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods", "configmaps", MACHINES)
 """Kinds that are no rules: only those of a question's own namespace matter."""
 SECURITY = (
     *LEADING,
@@ -176,6 +178,10 @@ class Question(Protocol):
     def needed(self) -> tuple[Needed, ...]:
         """Programs without which a run is void."""
 
+    @property
+    def requires(self) -> Callable[[Cluster], None] | None:
+        """Raises ClusterError, which makes the run void, if something that has to be there beside rules and pods is not."""
+
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
 
@@ -209,6 +215,7 @@ class Split:
     sources: ClassVar[tuple[Source, ...]] = (PROXIES, ACCESS_LOGS)
     server: ClassVar[None] = None
     needed: ClassVar[tuple[Needed, ...]] = ()
+    requires: ClassVar[None] = None
 
     @property
     def pace(self) -> int:
@@ -259,6 +266,7 @@ class ResponseCheck:
         is the one of ``at_server``
     :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
     :param needed: programs without which a run is void
+    :param requires: raises ClusterError, which names it, if something that has to be there beside rules and pods is not
     """
 
     kinds: tuple[str, ...]
@@ -275,6 +283,7 @@ class ResponseCheck:
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
     needed: tuple[Needed, ...] = ()
+    requires: Callable[[Cluster], None] | None = None
 
     @property
     def alone(self) -> bool:

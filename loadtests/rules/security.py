@@ -114,12 +114,20 @@ def identified(objects: Objects, request: Request) -> Shares:
     :raises NotModelledError: if rules may lead the call elsewhere
     """
     refuse_detours(objects, {**request, "sidecar": True})
+    account = named(objects, "Deployment", request["deployment"])["template"]["spec"].get("serviceAccountName", "default")
+    return shown(objects, request, account)
+
+
+def shown(objects: Objects, request: Request, account: str) -> Shares:
+    """The SPIFFE name of a service account, which a callee is told where mTLS is strict.
+
+    :raises BrokenPromiseError: if nobody asks callers for certificates, or the caller shows none
+    """
     _, mode = mtls_modes(objects, called_workload(objects, request), request.get("port"))
     if mode != "STRICT":
         raise BrokenPromiseError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
     if not _is_encrypted(objects, {**request, "sidecar": True}, (mode, mode)):
         raise BrokenPromiseError(f"a DestinationRule of {request['app']} has callers send plain text")
-    account = named(objects, "Deployment", request["deployment"])["template"]["spec"].get("serviceAccountName", "default")
     return {f"spiffe://{TRUST_DOMAIN}/ns/{request['namespace']}/sa/{account}": 1.0}
 
 

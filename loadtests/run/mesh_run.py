@@ -104,6 +104,14 @@ class Subject:
         labelled = self.question.label(read, self.pods, self.rules)
         return {name: {version: n for version, n in totals.items() if n} for name, totals in labelled.items()}
 
+    def check_required(self) -> None:
+        """Make sure that what the question needs beside rules and pods is there.
+
+        :raises ClusterError: if it is not, or the cluster does not answer
+        """
+        if self.question.requires:
+            self.question.requires(self.cluster)
+
     def edited(self) -> str:
         """What was edited since the rules were read, in words; empty if nothing was.
 
@@ -122,6 +130,7 @@ def read_subject(options: Namespace) -> Subject:
     cluster = Cluster(options.kubeconfig, question.namespace)
     rules, pods = question.read(cluster), question.pods(cluster)
     found = Subject(question, cluster, rules, pods, findings=(*rules.remarks, *analysis.in_force(cluster)))
+    found.check_required()
     if found.rules.expected.broken:
         return found
     stale = propagation.wait(cluster, found.rules.generation, question.applied_by, PROPAGATION_SECONDS)
@@ -471,6 +480,7 @@ class MeshRun:
         """
         if subject is None:
             return Verdict(Outcome.VOID, self.void_reasons or ("the run did not start",))
+        subject.check_required()
         if self.tally.judged is None:
             self.ask_server(subject)
         if self.void_reasons or not subject.is_compared:

@@ -168,7 +168,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     question = entry.load(name).question
     # An entry may read workloads and services of its sample as well as its own rules.
     samples = PROJECT.glob(f"samples/{question.namespace}/**/*.yaml")
-    kinds = ("ConfigMap", "StatefulSet", "Deployment", "Service", "Gateway", "VirtualService")
+    kinds = ("ConfigMap", "StatefulSet", "Deployment", "Service", "Gateway", "VirtualService", "WorkloadGroup")
     files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there += [*gateways.of_mesh(), *pods.of_workloads(there, question.namespace)]
@@ -488,7 +488,7 @@ def test_samples_that_ignore_sigterm_have_a_short_grace_period() -> None:
         if m["kind"] in ("Deployment", "StatefulSet")
         and any(c.get("command", [""])[0] == "python3" for c in m["spec"]["template"]["spec"]["containers"])
     }
-    assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter", "quota"}
+    assert {sample for sample, _ in deaf} == {"billing", "books", "echo", "greeter", "machine", "quota"}
     assert {name: seconds for name, seconds in deaf.items() if seconds > 5} == {}
 
 

@@ -13,7 +13,19 @@ import yaml
 
 from loadtests.entries import entry
 from loadtests.entries.question import Split
-from loadtests.rules import egress, grpc_routes, ingress, logs, promises, quotas, resilience, security, traces, websockets
+from loadtests.rules import (
+    egress,
+    grpc_routes,
+    ingress,
+    logs,
+    machines,
+    promises,
+    quotas,
+    resilience,
+    security,
+    traces,
+    websockets,
+)
 from loadtests.samples import shadow
 from tests import tiers
 from tests.unit.test_inputs import PROJECT
@@ -135,7 +147,7 @@ def test_every_entry_in_the_core_tier_is_needed() -> None:
 
 def test_every_expectation_function_has_an_entry() -> None:
     shown = {f for name in entry.names() for f in features(name) if f.startswith("expectation ")}
-    modules = (egress, grpc_routes, ingress, logs, promises, quotas, resilience, security, shadow, traces, websockets)
+    modules = (egress, grpc_routes, ingress, logs, machines, promises, quotas, resilience, security, shadow, traces, websockets)
     defined = {
         f"expectation {name}"
         for module in modules

@@ -11,5 +11,8 @@ if [ "$there" != "$ours" ]; then
         "(LAB=name), or this one after \`$engine rm --force $name\`; the container was left as it is" >&2
     exit 1
 fi
-[ -z "$ours" ] || "$engine" rm --force "$ours" >/dev/null
+# A proxy that shares the network of a container has to go before it.
+for old in $("$engine" ps --all --quiet --filter "name=^$name-proxy\$" --filter "label=istio-lab.lab=$lab") $ours; do
+    "$engine" rm --force "$old" >/dev/null
+done
 exec "$engine" run --detach --name "$name" --label "istio-lab.lab=$lab" "$@"

@@ -58,6 +58,12 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "another name of the domain": {"pool": 1.0},
         "a name without a route": {"the gateway refused the client": 1.0},
     },
+    "virtual-machine": {
+        "called by a pod": {"spiffe://cluster.local/ns/machine/sa/pod": 1.0},
+        "calls a pod": {"spiffe://cluster.local/ns/machine/sa/machine": 1.0},
+        "called without a sidecar": {"refused": 1.0},
+    },
+    "virtual-machine-health": {"falls ill": {"removed, then restored": 1.0}},
     "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
     "websocket-idle": {
         "silent": {"at most 9 s of silence, then closed": 1.0},

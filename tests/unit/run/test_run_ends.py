@@ -92,6 +92,13 @@ def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> No
         assert result | void(f"TypeError: {part} is broken") == result, name
 
 
+@pytest.mark.parametrize("moment", ["missing from the start", "gone at the end"])
+def test_a_run_without_what_its_question_requires_is_void_and_names_it(moment: str) -> None:
+    told = played("without_what_is_required")
+    assert told["there"]["outcome"] == "PASS"
+    assert told[moment] | void("the machine is missing") == told[moment]
+
+
 def test_a_rule_that_is_edited_makes_a_run_void_that_nobody_watches() -> None:
     told = played("edited_while_it_is_watched")
     edited = "DestinationRule bookinfo/reviews, Service bookinfo/reviews, VirtualService bookinfo/reviews"

@@ -95,6 +95,7 @@ def build(made: Path, log: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if made.is_dir():
             return  # another process has built it meanwhile
+        print("building the console's application; a minute the first time", file=sys.stderr, flush=True)
         work = made.with_name(f"{made.name}.partial")
         shutil.rmtree(work, ignore_errors=True)
         prepare(work, log, "--omit=dev")("building", "vite/bin/vite.js build")

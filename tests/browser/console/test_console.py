@@ -125,6 +125,7 @@ def test_the_topology_shows_calls_shares_and_services_without_traffic(inside: Pa
     expect(graph.locator(".react-flow__node-service", has_text="details")).to_be_visible()
     expect(graph.get_by_text("52.0 % / 50.0 %")).to_be_visible()
     expect(graph.locator(".react-flow__edge.blocked")).to_be_attached()
+    expect(graph.get_by_label(re.compile("productpage v1 → reviews v3: .*/s"))).to_be_attached()
     before = graph.locator(".react-flow__viewport").get_attribute("style")
     graph.get_by_role("button", name="Zoom In").click()
     expect(graph.locator(".react-flow__viewport")).not_to_have_attribute("style", before or "")

@@ -1,5 +1,5 @@
 // Parts of the traffic settings' form.
-import { useEffect, useState, type ReactNode } from "react";
+import { useState, type ReactNode } from "react";
 import {
   Accordion, AccordionDetails, AccordionSummary, Alert, Box, Button, Checkbox, FormControlLabel, IconButton, InputAdornment, Paper, Slider,
   TextField, Typography,
@@ -111,13 +111,12 @@ function WeightSliders({ weights, change }: WeightsProps) {
 
 /** A weight as a number. While it is edited it may be empty, which changes no weight. */
 function NumberBox({ label, value, set }: { label: string; value: number; set: (value: number) => void }) {
-  const [text, setText] = useState(`${value}`);
-  useEffect(() => setText(`${value}`), [value]);
+  const [empty, setEmpty] = useState(false);
   return (
     <TextField
-      label={label} onBlur={() => setText(`${value}`)} size="small" sx={{ flexShrink: 0, width: "8rem" }} type="number" value={text}
+      label={label} onBlur={() => setEmpty(false)} size="small" sx={{ flexShrink: 0, width: "8rem" }} type="number" value={empty ? "" : value}
       onChange={(event) => {
-        setText(event.target.value);
+        setEmpty(event.target.value === "");
         if (event.target.value !== "") set(Number(event.target.value));
       }}
       slotProps={{ htmlInput: { min: 0, max: 100, step: 1 }, input: { endAdornment: <InputAdornment position="end">%</InputAdornment> } }}

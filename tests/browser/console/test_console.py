@@ -80,10 +80,10 @@ def test_the_catalogue_has_groups_and_a_filter(inside: Page, played: Played) -> 
     expect(inside.get_by_role("heading", name="Catalogue", exact=True)).to_be_visible()
     rows = inside.locator("tr[data-name]")
     expect(rows).to_have_count(len(entry.names()))
-    expect(inside.get_by_role("heading", name="Resilience 0 / 9 PASS")).to_be_visible()
+    expect(inside.get_by_role("heading", name=re.compile("^Resilience "))).to_be_visible()
     inside.get_by_label("Filter").fill("reviews-80")
     expect(rows).to_have_count(1)
-    expect(inside.get_by_role("heading", name="Resilience 0 / 9 PASS")).to_have_count(0)
+    expect(inside.get_by_role("heading", name=re.compile("^Resilience "))).to_have_count(0)
     inside.get_by_label("Filter").fill("no such entry")
     expect(inside.get_by_text("No entry matches the filter.")).to_be_visible()
 

@@ -217,6 +217,8 @@ def give(cluster: Cluster) -> list[str]:
         o["metadata"]["name"]: o["metadata"].get("labels", {})
         for o in found
         if PART_OF.items() <= o["metadata"].get("labels", {}).items() or o["metadata"]["name"] in READ_ONLY
+        # Nothing can be created in a namespace that is being deleted, be it a sample's or one of make judge.
+        if "deletionTimestamp" not in o["metadata"] or o["metadata"]["name"] == NAMESPACE
     }
     if NAMESPACE not in ours and any(o["metadata"]["name"] == NAMESPACE for o in found):
         raise ClusterError(

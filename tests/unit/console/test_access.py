@@ -87,6 +87,32 @@ def test_another_owners_namespace_of_that_name_is_refused() -> None:
         access.give(Taken("kubeconfig", access.NAMESPACE))
 
 
+def test_no_rights_are_given_in_a_namespace_that_is_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server refuses to create anything there."""
+    given: list[str] = []
+
+    class Leaving(Cluster):
+        def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+            if arguments[0] == "get":
+                gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+                labels = {**access.PART_OF, "istio-injection": "enabled"}
+                return json.dumps(
+                    {
+                        "items": [
+                            {"metadata": {"name": n, "labels": labels, **(gone if n == "books" else {})}}
+                            for n in ("books", "echo")
+                        ]
+                    }
+                )
+            given.extend(o["metadata"].get("namespace", "") for o in json.loads(stdin or "")["items"])
+            return ""
+
+    monkeypatch.setattr(access.entry, "names", list)  # what entries need beside their rights is another matter
+    access.give(Leaving("kubeconfig", access.NAMESPACE))
+    assert "echo" in given
+    assert "books" not in given
+
+
 class Answering(Cluster):
     """An API server that records requests; starting a command fails."""
 

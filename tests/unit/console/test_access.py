@@ -107,7 +107,7 @@ def test_no_rights_are_given_in_a_namespace_that_is_being_deleted(monkeypatch: p
             given.extend(o["metadata"].get("namespace", "") for o in json.loads(stdin or "")["items"])
             return ""
 
-    monkeypatch.setattr(access.entry, "names", list)  # what entries need beside their rights is another matter
+    monkeypatch.setattr(entry, "names", list)  # what entries need beside their rights is another matter
     access.give(Leaving("kubeconfig", access.NAMESPACE))
     assert "echo" in given
     assert "books" not in given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,12 @@ import pytest
 
 from loadtests import ending
 from loadtests.entries import entry, policy
-from loadtests.latency import open_loop
-from loadtests.latency.statistics import Step
 from loadtests.mesh import analysis, explain
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.mesh.writes import ConflictError
 from loadtests.run import verify
 from loadtests.verdict import Outcome
+from tests.unit.latency import ends
 from tests.unit.test_inputs import PROJECT
 
 PROGRAMS = sorted(
@@ -50,15 +50,6 @@ def verdicts(*outcomes: str) -> Callable[[Path], None]:
     return write
 
 
-def result(*steps: Step, why: str = "", saturated: bool = False) -> list[Any]:
-    """What ``make latency`` measured, which it reports on standard output."""
-
-    def measured(*_: Any) -> Any:
-        return list(steps), why, saturated
-
-    return [(open_loop, "run", measured)]
-
-
 def broken_report(results: Path) -> None:
     verdicts("PASS")(results)
     (results / entry.names()[0] / "verdict.json").write_text("{")
@@ -69,10 +60,6 @@ SUMMARY = ["--results", "{results}", "--since", "1", "--entries", TWO]
 POLICY = ["reviews-80-20", "--kubeconfig", "none", "--namespace", "bookinfo"]
 VERIFY = ["--kubeconfig", "none", "--results", "{results}", "--logs", "{results}", "--progress", "{results}/p"]
 EXPLAIN = ["bookinfo/reviews", "--kubeconfig", "none"]
-LATENCY = ["http://127.0.0.1:9/"]
-FIGURES = {"p50": 1.0, "p90": 1.0, "p99": 1.0, "p99.9": 1.0, "max": 1.0}
-MET, MISSED = (Step(20.0, 20, errors, 20.0, 0, FIGURES, FIGURES, FIGURES) for errors in (0, 20))
-FAILED = "20 of 20 requests failed"
 DOWN = ClusterError("GET /version: refused")
 APPLIED = [(policy, "put", lambda *_, **__: ["x created"]), (analysis, "in_force", lambda *_: ("istioctl analyze: a hint",))]
 # Program, arguments, input, and exit status.
@@ -105,16 +92,6 @@ TABLE: list[tuple[str, list[str], Any, int]] = [
     ("mesh.explain", EXPLAIN, [(Cluster, "items", raises(DOWN))], 2),
     ("mesh.explain", EXPLAIN,
      [(explain, "first_pod", lambda *_: "x"), (explain, "report", raises(TypeError("not foreseen")))], 2),
-    ("latency.open_loop", LATENCY, result(MET), 0),
-    ("latency.open_loop", LATENCY, result(MISSED, why=FAILED), 1),
-    ("latency.open_loop", [*LATENCY, "--find", "--p99", "9"], result(MET, MISSED, why=FAILED), 0),
-    ("latency.open_loop", [*LATENCY, "--find", "--p99", "9"], result(MISSED, why=FAILED), 1),
-    ("latency.open_loop", LATENCY, result(MET, saturated=True), 2),
-    ("latency.open_loop", LATENCY, result(MISSED, why=FAILED, saturated=True), 2),
-    ("latency.open_loop", [*LATENCY, "--rate", "0"], [], 1),
-    ("latency.open_loop", [*LATENCY, "--hops", "none", "--kubeconfig", "none"], [(Cluster, "items", lambda *_, **__: [])], 1),
-    ("latency.open_loop", LATENCY, [(open_loop, "run", raises(DOWN))], 2),
-    ("latency.open_loop", LATENCY, [(open_loop, "run", raises(TypeError("not foreseen")))], 2),
     ("entries.entry", ["reviews-80-20"], [], 0),
     ("entries.entry", ["reviews-80-21"], [], 1),
     ("console.access", ["--kubeconfig", "none"], [(Cluster, "kubectl", raises(DOWN))], 2),
@@ -143,8 +120,27 @@ def test_the_exit_status(
     assert ending.guarded(module.main) == status
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    reported = program == "reports.summary" or any(word in str(given) for word in ("wait_for_pods", "measured"))
+    reported = program == "reports.summary" or "wait_for_pods" in str(given)
     assert len(said.splitlines()) == (1 if status and not reported else said.count("\n"))
+
+
+@pytest.fixture(scope="module")
+def ended() -> list[tuple[int, str]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.latency.ends"], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=120
+    )
+    found: list[tuple[int, str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(ends.ROWS)))
+def test_the_exit_status_of_make_latency(number: int, ended: list[tuple[int, str]]) -> None:
+    _, measured, expected = ends.ROWS[number]
+    status, said = ended[number]
+    assert status == expected
+    assert "Traceback" not in said
+    # What was measured is reported on standard output.
+    assert isinstance(measured, tuple) or len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -165,3 +165,10 @@ def test_the_rules_of_other_namespaces_have_no_bearing(name: str) -> None:
     alone = [*rules(name, "policy"), *entrances(namespace), *sample(namespace)]
     found, beside = expected(name, alone), expected(name, [*alone, *elsewhere(namespace)])
     assert (beside.shares, beside.unknown, beside.broken) == (found.shares, found.unknown, found.broken)
+
+
+@pytest.mark.parametrize("name", entry.names())
+def test_a_control_leaves_nothing_open(name: str) -> None:
+    """A control has to FAIL: rules that cannot be judged prove nothing about the check."""
+    namespace = entry.load(name).question.namespace
+    assert expected(name, [*rules(name, "control"), *entrances(namespace), *sample(namespace)]).unknown == {}

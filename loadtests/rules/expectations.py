@@ -103,13 +103,13 @@ def generation(objects: Objects) -> str:
     def pod(one: Mapping[str, Any]) -> str:
         return f"{POD} {labels(one)} {' '.join(addresses_of(one)) if networks else ''}".rstrip()
 
-    pods = {pod(one) for one in of_kind(objects, "Pod") if is_running(one)}
+    pods = {pod(one) for one in of_kind(objects, POD) if is_running(one)}
 
     def rule(one: Mapping[str, Any]) -> str:
         metadata = one["metadata"]
         return f"{one['kind']} {namespace_of(one)}/{metadata['name']} {metadata['uid']} {version(metadata)}"
 
-    return ",".join(sorted((*(rule(o) for o in objects if o["kind"] != "Pod"), *pods)))
+    return ",".join(sorted((*(rule(o) for o in objects if o["kind"] != POD), *pods)))
 
 
 def differences(before: str, after: str) -> str:

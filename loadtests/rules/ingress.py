@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests.rules.backends import refuse_invalid, shares_of_backends
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of, views_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.gateway_api import refuse_beside
 from loadtests.rules.hosts import covers, most_specific
 from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for
@@ -54,11 +54,6 @@ class Way:
     def title(self) -> str:
         """How messages name the object."""
         return title(self.item)
-
-
-def _age(rule: View) -> tuple[str, str, str]:
-    metadata = rule["metadata"]
-    return str(metadata.get("creationTimestamp", "")), str(metadata.get("namespace", "")), str(metadata["name"])
 
 
 def below(prefix: str, uri: str) -> bool:
@@ -261,7 +256,7 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
     :raises BrokenPromiseError: if no Ingress is for the host
     :raises NotModelledError: if the request is led to another service
     """
-    ingresses = sorted(views_of(objects, "Ingress"), key=lambda one: (_age(one)[0], _age(one)[2], _age(one)[1]))
+    ingresses = sorted(views_of(objects, "Ingress"), key=age)
     of_host: dict[str, list[tuple[View, View]]] = {}
     for one in ingresses:
         if not _may_cover(one, request["authority"]):

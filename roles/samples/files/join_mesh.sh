@@ -36,7 +36,8 @@ if [ -z "$("$engine" ps --quiet --filter "name=^$name-proxy\$" --filter "label=i
     chown -R 1337:1337 "$folder" # the proxy's user
 
     shared=(--pull never --network "container:$name" --volume "$folder:/etc/istio-lab:ro" --entrypoint sh "$image" -ec)
-    # Pods are reached through their nodes. What enters and leaves goes through the proxy; by IPv6, DNS requests would not.
+    # Pods are reached through their nodes. What enters and leaves goes through the proxy; by IPv6, DNS requests would not. A host
+    # without IPv6 has no such addresses to remove.
     "$engine" run --rm --user 0 --cap-add NET_ADMIN --cap-add NET_RAW "${shared[@]}" '
         while read -r pods node; do ip route replace "$pods" via "$node"; done <<END
 '"$routes"'
@@ -58,6 +59,7 @@ END
 fi
 
 # istiod may still know the machine by an earlier proxy, or at an earlier address: this proxy has to be ready, and the only member.
+# No member yet, and so no line for grep, is no error until the time is up.
 if "$engine" exec "$name-proxy" pilot-agent wait --timeoutSeconds $seconds >>"$folder/log" 2>&1; then
     for _ in $(seq $seconds); do
         known=$(ask workloadentries --output 'jsonpath={range .items[*]}{.metadata.name} {.metadata.annotations.istio\.io/disconnectedAt}'\

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from loadtests.clients.http import Fetch
+from loadtests.clients.tokens import TokenFetch
+from loadtests.entries import entry
+from loadtests.entries.question import SECURITY, ResponseCheck
+from loadtests.rules.security import permitted, token_accepted
+from loadtests.samples.echo import CALLED, GATEWAY, called, principal
 
 Rule = dict[str, Any]
 
@@ -15,6 +22,50 @@ RULES = 3
 ISSUER, KEYS = "https://tokens.lab.internal", "http://keys.echo.svc.cluster.local:8080/jwks.json"
 APPS = ("echo", "pool")
 """Workloads that are protected."""
+
+
+KEY = "lab-tokens"
+CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
+CALLS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("GET", "/books/1", {"x-user": "jane"}),
+    ("POST", "/books/2/pages", {"x-user": "jason"}),
+    ("GET", "/admin", {}),
+)
+ASKED = {
+    f"{caller} {method} {app}{path}": (caller, app, method, path, headers)
+    for caller in CALLERS for app in APPS for method, path, headers in CALLS
+}  # fmt: skip
+RIGHT = {"iss": ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
+TOKENS = {
+    "a token": TokenFetch(KEY, RIGHT),
+    "no token": TokenFetch(KEY, None),
+    "a forged token": TokenFetch(KEY, RIGHT, forged=True),
+    "another group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
+}
+MADE = ResponseCheck(
+    namespace="echo", kinds=SECURITY, promise=permitted,
+    classes={
+        name: {
+            **CALLED, "app": app, "principal": CALLERS[caller], "caller": {"app": caller}, "method": method, "uri": path,
+            "authority": f"{app}:8080", "headers": headers,
+        }
+        for name, (caller, app, method, path, headers) in ASKED.items()
+    },
+)  # fmt: skip
+BROUGHT = ResponseCheck(
+    namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), promise=token_accepted,
+    classes={
+        name: {
+            **CALLED, "authority": "echo.lab.internal", "gateway": GATEWAY, "keys": KEYS, "claims": token.claims,
+            "sound": not token.forged,
+        }
+        for name, token in TOKENS.items()
+    },
+)  # fmt: skip
+LATER = ("taken back",)
+"""Calls that are left out: they take half a minute."""
+LEFT_OPEN = 0.05
+"""Share of expectations that may be UNKNOWN."""
 
 
 @dataclass(frozen=True)
@@ -165,3 +216,19 @@ def rounds() -> Iterator[Round]:
             yield Round([made, ejection(rng)], (entry, "outlier-detection"))
         else:
             yield Round([made], (entry,))
+
+
+def asked(one: Round) -> list[tuple[ResponseCheck, Mapping[str, Any]]]:
+    """The questions of a round, each with its traffic."""
+    if one.entries:
+        found = [entry.load(name) for name in one.entries]
+        return [
+            (e.question, {n: t for n, t in e.traffic.items() if n not in LATER})
+            for e in found
+            if isinstance(e.question, ResponseCheck)
+        ]
+    calls = {
+        name: Fetch(f"/call/{app}{path}", f"{caller}.lab.internal", method, headers, label=called)
+        for name, (caller, app, method, path, headers) in ASKED.items()
+    }
+    return [(MADE, calls), (BROUGHT, TOKENS)]

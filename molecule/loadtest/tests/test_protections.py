@@ -16,59 +16,16 @@ from typing import Any
 import pytest
 import requests
 
-from loadtests.clients.http import Fetch
-from loadtests.clients.tokens import TokenFetch
-from loadtests.entries import entry, policy
-from loadtests.entries.question import SECURITY, ResponseCheck, within
+from loadtests.entries import policy
+from loadtests.entries.question import ResponseCheck, within
 from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.credentials import ensure_signing_key
 from loadtests.rules.expectations import Rules
-from loadtests.rules.security import permitted, token_accepted
-from loadtests.samples.echo import CALLED, called, principal
 from tests import lab
 from tests.oracle import protections
+from tests.oracle.protections import BROUGHT, CALLERS, KEY, LEFT_OPEN, MADE, asked
 
-KEY = "lab-tokens"
-CALLERS = {"client": principal("client"), "auditor": principal("auditor"), "legacy": ""}
-CALLS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("GET", "/books/1", {"x-user": "jane"}),
-    ("POST", "/books/2/pages", {"x-user": "jason"}),
-    ("GET", "/admin", {}),
-)
-ASKED = {
-    f"{caller} {method} {app}{path}": (caller, app, method, path, headers)
-    for caller in CALLERS for app in protections.APPS for method, path, headers in CALLS
-}  # fmt: skip
-RIGHT = {"iss": protections.ISSUER, "sub": "reader", "aud": "echo", "group": "readers"}
-TOKENS = {
-    "a token": TokenFetch(KEY, RIGHT),
-    "no token": TokenFetch(KEY, None),
-    "a forged token": TokenFetch(KEY, RIGHT, forged=True),
-    "another group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
-}
-MADE = ResponseCheck(
-    namespace="echo", kinds=SECURITY, promise=permitted,
-    classes={
-        name: {
-            **CALLED, "app": app, "principal": CALLERS[caller], "caller": {"app": caller}, "method": method, "uri": path,
-            "authority": f"{app}:8080", "headers": headers,
-        }
-        for name, (caller, app, method, path, headers) in ASKED.items()
-    },
-)  # fmt: skip
-BROUGHT = ResponseCheck(
-    namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), promise=token_accepted,
-    classes={
-        name: {
-            **CALLED, "authority": "echo.lab.internal", "keys": protections.KEYS, "claims": token.claims,
-            "sound": not token.forged,
-        }
-        for name, token in TOKENS.items()
-    },
-)  # fmt: skip
-LATER = ("taken back",)
-"""Calls that are left out: they take half a minute."""
 CONNECTIONS = 10
 """More than calls at once leave open."""
 PASSES = 3
@@ -132,22 +89,6 @@ def put(cluster: Cluster, rules: Sequence[dict[str, Any]]) -> None:
     writes.apply(cluster, policy.plan(owned, policy.labelled(rules, "oracle.policy")), live)
 
 
-def asked(one: protections.Round) -> list[tuple[ResponseCheck, Mapping[str, Any]]]:
-    """The questions of a round, each with its traffic."""
-    if one.entries:
-        found = [entry.load(name) for name in one.entries]
-        return [
-            (e.question, {n: t for n, t in e.traffic.items() if n not in LATER})
-            for e in found
-            if isinstance(e.question, ResponseCheck)
-        ]
-    calls = {
-        name: Fetch(f"/call/{app}{path}", f"{caller}.lab.internal", method, headers, label=called)
-        for name, (caller, app, method, path, headers) in ASKED.items()
-    }
-    return [(MADE, calls), (BROUGHT, TOKENS)]
-
-
 def is_expected(shares: Mapping[str, float], outcome: str) -> bool:
     return any(share > 0 and (outcome == name or within(outcome, name)) for name, share in shares.items())
 
@@ -206,4 +147,4 @@ def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping
     print(f"{applied} rules, {expected} expectations, {left_open} of them left open")
     assert not wrong, "\n".join(wrong)
     assert applied >= 150
-    assert left_open <= 0.05 * expected
+    assert left_open <= LEFT_OPEN * expected

@@ -19,17 +19,13 @@ from loadtests.rules.expectations import (
     of_kind,
 )
 from loadtests.rules.hosts import long_name, overlap
+from loadtests.rules.patches import Patch, patches_of
 from loadtests.rules.promises import Request
-from loadtests.rules.resilience import INSERTED, led_to_service
+from loadtests.rules.resilience import led_to_service
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import applying, called_workload, spec_of
+from loadtests.rules.workloads import spec_of
 
 GLOBAL_RATE_LIMIT = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
-CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
-IN_FRONT = {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": {"name": CONNECTION_MANAGER}}}}
-"""Match of a filter that all inbound requests pass."""
-ALL_ROUTES = {"context": "SIDECAR_INBOUND"}
-"""Match of all routes of inbound requests."""
 LONG_UNITS = ("day", "week", "month", "year")
 """Units so long that rows of requests hardly ever lie in two of them."""
 PATIENT_SECONDS = 1.0
@@ -81,34 +77,23 @@ def quota(objects: Sequence[View], request: Request) -> Shares:
     return {statuses({200: served, otherwise: row - served}): 1.0}
 
 
+def _tells(patch: Patch) -> bool:
+    """Whether a patch says what a rate limit service is told; of virtual hosts as well, which is not modelled."""
+    return "rate_limits" in patch.value or "rate_limits" in patch.route
+
+
 def _filters(objects: Objects, request: Request) -> tuple[View | None, list[View]]:
     """The filter that asks a rate limit service, and what is told it, of the called pods.
 
     :raises NotModelledError: if there are several, or they do not see all inbound requests
     """
     filters, routes = list[View](), list[list[View]]()
-    for rule in applying(objects, "EnvoyFilter", called_workload(objects, request)):
-        spec_of(rule).accept("priority")  # an order among filters, of which one counts
-        for patch in spec_of(rule).get("configPatches") or []:
-            value, change = patch["patch"].get("value") or View({}), patch["patch"].get("operation")
-            limits, route = value.get("typed_config") or View({}), value.get("route") or View({})
-            asks = str(limits.get("@type", "")).endswith(GLOBAL_RATE_LIMIT)
-            tells = "rate_limits" in value or "rate_limits" in route
-            if not asks and not tells:
-                patch.accept()  # what other filters do is not modelled, and the mesh has some of its own
-                continue
-            match = patch.get("match") or View({})
-            place = (patch["applyTo"], match.data, "rate_limits" in route)
-            if place != (("HTTP_FILTER", IN_FRONT, False) if asks else ("HTTP_ROUTE", ALL_ROUTES, True)):
-                raise NotModelledError(f"{title(rule)}: {patch.path_of('match')}")
-            if change not in (INSERTED if asks else ("MERGE",)):
-                raise NotModelledError(f"{title(rule)}: {patch['patch'].path_of('operation')}")
-            match.accept()
-            if asks:
-                value.accept("name")
-                filters.append(limits)
-            else:
-                routes.append(route["rate_limits"])
+    for patch in patches_of(objects, request, lambda one: one.is_of_type(GLOBAL_RATE_LIMIT) or _tells(one)):
+        if patch.is_of_type(GLOBAL_RATE_LIMIT):
+            filters.append(patch.filter)
+        else:
+            patch.refuse_some_routes()
+            routes += [patch.route["rate_limits"]] if "rate_limits" in patch.route else []
     if len(filters) > 1 or len(routes) > 1:
         raise NotModelledError("several EnvoyFilters ask for limits of one workload")
     return (filters[0] if filters else None), (routes[0] if routes else [])

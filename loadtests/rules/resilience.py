@@ -8,13 +8,13 @@ from math import factorial
 
 from loadtests.rules.actions import retries_of, seconds
 from loadtests.rules.calls import Retries
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.localities import fallback
+from loadtests.rules.patches import patches_of
 from loadtests.rules.promises import Request, named, only
 from loadtests.rules.retries import again
 from loadtests.rules.straight import straight_to
-from loadtests.rules.view import View, title
-from loadtests.rules.workloads import applying, called_workload, spec_of
+from loadtests.rules.view import View
 from loadtests.rules.world import Taken
 
 UNLIMITED = 2**32 - 1
@@ -22,8 +22,6 @@ UNLIMITED = 2**32 - 1
 MAX_EJECTION_PERCENT = 10
 """Envoy's own, which holds where a rule does not say."""
 LOCAL_RATE_LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
-INSERTED = ("INSERT_BEFORE", "INSERT_FIRST")
-"""Operations of an EnvoyFilter that put a filter in front of the one that routes."""
 
 
 @dataclass(frozen=True)
@@ -169,33 +167,13 @@ def failed_over(objects: Sequence[View], request: Request) -> Shares:
     return {f"at most {failures} of {row} failed; {near}, then {far}, then {near}": 1.0}
 
 
-def _local_limits(objects: Objects, request: Request) -> list[View]:
-    """The local rate limits of the called pods: the configuration of each filter that an EnvoyFilter inserts for them.
-
-    :raises NotModelledError: if one is not inserted for all inbound requests
-    """
-    found = []
-    for rule in applying(objects, "EnvoyFilter", called_workload(objects, request)):
-        for patch in spec_of(rule).get("configPatches") or []:
-            value = (patch["patch"].get("value") or View({})).get("typed_config") or View({})
-            if not str(value.get("@type", "")).endswith(LOCAL_RATE_LIMIT):
-                patch.accept()  # what other filters do is not modelled, and the mesh has some of its own
-                continue
-            match, operation = patch.get("match") or View({}), patch["patch"].get("operation")
-            if patch["applyTo"] != "HTTP_FILTER" or match.get("context") != "SIDECAR_INBOUND" or operation not in INSERTED:
-                raise NotModelledError(f"{title(rule)}: {patch.path_of('match')}")
-            match.accept("listener")
-            patch["patch"]["value"].accept("name")
-            found.append(value)
-    return found
-
-
 def limited(objects: Sequence[View], request: Request) -> Shares:
     """A local rate limit over a ``row`` of quick requests that starts with a full bucket of its own.
 
     :raises NotModelledError: if several limits apply, or one does not apply to all requests
     """
-    led, row, found = led_to_service(objects, request), int(request["row"]), _local_limits(objects, request)
+    led, row = led_to_service(objects, request), int(request["row"])
+    found = [patch.filter for patch in patches_of(objects, request, lambda one: one.is_of_type(LOCAL_RATE_LIMIT))]
     led.refuse_retries(429)
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in led.settings:

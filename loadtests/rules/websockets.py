@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from loadtests.rules.actions import seconds
 from loadtests.rules.expectations import NotModelledError, Objects, Shares
+from loadtests.rules.patches import patches_of
 from loadtests.rules.promises import Request
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.straight import straight_to
-from loadtests.rules.view import View, title
-from loadtests.rules.workloads import applying, called_workload, spec_of
+from loadtests.rules.view import View
 
 FIELD, OTHERWISE = "idle_timeout", "idleTimeout"
 """Of a route of Envoy's, in two spellings: how long a stream may be silent, an upgraded one as well. Istio sets none."""
@@ -26,16 +26,9 @@ def _idle_seconds(objects: Objects, request: Request) -> float:
     :raises NotModelledError: if one says it for some routes only, or several do
     """
     found = []
-    for rule in applying(objects, "EnvoyFilter", called_workload(objects, request)):
-        for patch in spec_of(rule).get("configPatches") or []:
-            route = (patch["patch"].get("value") or View({})).get("route") or View({})
-            if FIELD not in route and OTHERWISE not in route:
-                patch.accept()  # what other filters do is not modelled, and the mesh has some of its own
-                continue
-            match, operation = dict(patch.get("match") or View({})), patch["patch"].get("operation")
-            if (patch["applyTo"], match, operation) != ("HTTP_ROUTE", {"context": "SIDECAR_INBOUND"}, "MERGE"):
-                raise NotModelledError(f"{title(rule)}: {patch.path_of('match')}")
-            found.append(seconds(route.get(FIELD) or route[OTHERWISE]))
+    for patch in patches_of(objects, request, lambda one: FIELD in one.route or OTHERWISE in one.route):
+        patch.refuse_some_routes()
+        found.append(seconds(patch.route.get(FIELD) or patch.route[OTHERWISE]))
     if len(found) > 1:
         raise NotModelledError(f"several EnvoyFilters set the {FIELD} of one workload")
     return found[0] if found and found[0] else math.inf

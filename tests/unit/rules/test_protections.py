@@ -14,6 +14,7 @@ from loadtests.entries.question import ResponseCheck, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, placed
+from loadtests.rules.patches import IN_FRONT
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.samples.echo import by_client
 from loadtests.verdict import Expected
@@ -126,7 +127,9 @@ def test_limits_by_path(uri: str, outcome: str) -> None:
     assert resilience.limited(in_echo(), asked) == {"12 of 12 answered": 1.0}
     with pytest.raises(NotModelledError, match="several"):
         resilience.limited(in_echo(limit_for("echo", config), limit_for("echo", config)), asked)
-    for change in ({"applyTo": "HTTP_ROUTE"}, {"match": {"context": "ANY"}}):
+    elsewhere = {"match": {"context": "SIDECAR_INBOUND", "listener": {"portNumber": 9999}}}
+    assert resilience.limited(in_echo(limit_for("echo", config, match=IN_FRONT)), asked) == {outcome: 1.0}
+    for change in ({"applyTo": "HTTP_ROUTE"}, {"match": {"context": "ANY"}}, elsewhere):
         with pytest.raises(NotModelledError, match=r"EnvoyFilter limit: spec\.configPatches\[0\]\.match"):
             resilience.limited(in_echo(limit_for("echo", config, **change)), asked)
 

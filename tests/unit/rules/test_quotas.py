@@ -11,7 +11,8 @@ import pytest
 
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.quotas import GLOBAL_RATE_LIMIT, IN_FRONT, quota, statuses
+from loadtests.rules.patches import IN_FRONT
+from loadtests.rules.quotas import GLOBAL_RATE_LIMIT, quota, statuses
 from loadtests.verdict import Expected
 from tests.unit.pods import pod
 
@@ -72,6 +73,14 @@ def tells(*actions: Any, name: str = "tells", match: Any = None, operation: str 
 
 
 BOTH = tells([USER], [PATH, USER])
+OF_HOSTS = thing(
+    "EnvoyFilter", "hosts", configPatches=[
+        {
+            "applyTo": "HTTP_ROUTE", "match": {"context": "SIDECAR_INBOUND"},
+            "patch": {"operation": "MERGE", "value": {"rate_limits": [{"actions": [USER]}]}},
+        }
+    ],
+)  # fmt: skip
 SAMPLE = [
     service("shop", 8080), service("ratelimit", 8081), service("stopped", 8081),
     thing("Deployment", "shop", template={"metadata": {"labels": {"app": "shop"}}}),
@@ -166,6 +175,7 @@ def test_a_service_that_is_down(closed: bool | None, found: str) -> None:
         [asks(), BOTH, tells([USER], name="more")],
         [asks(), tells([USER], match={"context": "SIDECAR_INBOUND", "routeConfiguration": {"name": "x"}})],
         [asks(), tells([USER], operation="REPLACE")],
+        [asks(), OF_HOSTS],
         [asks(), tells([USER], stage=1)],
         [asks(), tells([USER], disable_key="x")],
         [asks(), tells([{"generic_key": {"descriptor_value": "x"}}])],

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 FAIL_ALPHA = 0.001
@@ -30,6 +30,8 @@ PRIOR_STRENGTHS = (20.0, 1000.0)
 With 20, 80/20 instead of an expected 90/10 is detected quickly; with 1000, a true split passes after fewer requests.
 """
 ERROR = "error"
+AT_SERVER = "at the server"
+"""A class of the same requests as the others, as their far end counted them."""
 
 
 class Outcome(StrEnum):
@@ -80,6 +82,11 @@ class Observed:
     void: tuple[str, ...] = ()
     """Why the run cannot be judged (a rule was edited, the generator was saturated)."""
 
+    @property
+    def n(self) -> int:
+        """Requests counted, whether they can be judged or not."""
+        return sum(sum(line.values()) for name, line in self.counts.items() if name != AT_SERVER)
+
 
 @dataclass(frozen=True)
 class Share:
@@ -118,11 +125,8 @@ class Verdict:
     classes: tuple[ClassVerdict, ...] = field(default_factory=tuple)
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Requests by version as counted by each source, clients first; empty if there is only one source."""
-
-    @property
-    def n(self) -> int:
-        """Requests judged."""
-        return sum(c.n for c in self.classes)
+    n: int = 0
+    """Requests that the clients counted: failed ones as well, and those that cannot be judged."""
 
     @property
     def still_needed(self) -> int:
@@ -311,6 +315,10 @@ def judge(expected: Expected, observed: Observed) -> Verdict:
 
     A void run is never PASS or FAIL. Rules without an expectation, or a proxy that never received them, are FAIL.
     """
+    return replace(_judged(expected, observed), n=observed.n)
+
+
+def _judged(expected: Expected, observed: Observed) -> Verdict:
     if observed.void:
         return Verdict(Outcome.VOID, observed.void)
     if expected.broken:

@@ -70,7 +70,7 @@ def shown(run: Progress, epoch: int = -1, since: int = 0) -> dict[str, Any]:
     :param since: how many moments of it the page has
     """
     known = since if epoch == run.epoch else 0
-    fields = dataclasses.asdict(run.verdict) | {"n": run.verdict.n, "still_needed": run.verdict.still_needed}
+    fields = dataclasses.asdict(run.verdict) | {"still_needed": run.verdict.still_needed}
     fields |= {name: getattr(run, name) for name in RUN}
     fields |= {"known": known, "history": [dataclasses.asdict(moment) for moment in run.history[known:]]}
     fields |= {"namespace": pages.namespace_of(run.entry), "fail_alpha": FAIL_ALPHA, "pass_alpha": PASS_ALPHA}

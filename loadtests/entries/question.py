@@ -21,7 +21,7 @@ from loadtests.rules.expectations import Objects, Rules
 from loadtests.rules.security import let_in
 from loadtests.rules.view import View
 from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
-from loadtests.verdict import MARGIN, Expected
+from loadtests.verdict import AT_SERVER, MARGIN, Expected
 
 Counts = dict[str, dict[str, int]]
 Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
@@ -243,9 +243,6 @@ class Split:
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """Counts by pod as counts by version."""
         return observed.by_version(counts, pods, rules.whole_service)
-
-
-AT_SERVER = "at the server"
 
 
 def within(outcome: str, bound: str) -> bool:

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -230,11 +231,12 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         verdict = session.conduct() if plan.checks else session.judge()
         running = versions.running(session.world.cluster, [(options.namespace, "")])
     except ClusterError as error:
-        verdict = Verdict(Outcome.VOID, (str(error),))
+        verdict = Verdict(Outcome.VOID, (str(error),), n=session.sent)
     try:
         session.clean()
     except ClusterError as error:
-        verdict = Verdict(Outcome.VOID, (*verdict.reasons, f"namespace {PROBES} is left: {error}"), verdict.classes)
+        reasons = (*verdict.reasons, f"namespace {PROBES} is left: {error}")
+        verdict = replace(verdict, outcome=Outcome.VOID, reasons=reasons)
     _cleaning.clear()
     verdict = with_gaps(verdict, plan.gaps)
     unseen = (f"not part of the verdict: {', '.join(plan.unseen)}",) if plan.unseen else ()

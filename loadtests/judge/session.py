@@ -215,7 +215,7 @@ class Session:
         failed = [one for one in verdict.classes if one.outcome is Outcome.FAIL]
         if failed and self._unsteady and all(one.errors for one in failed):
             names = ", ".join(sorted(self._unsteady))
-            return Verdict(Outcome.VOID, (f"{UNSTEADY}: {names}", *verdict.reasons), verdict.classes, verdict.sources)
+            return replace(verdict, outcome=Outcome.VOID, reasons=(f"{UNSTEADY}: {names}", *verdict.reasons))
         return verdict
 
     def clean(self) -> None:
@@ -316,4 +316,4 @@ def with_gaps(verdict: Verdict, gaps: Sequence[Gap]) -> Verdict:
     failed = tuple(one.reason for one in missing if one.outcome is Outcome.FAIL)
     first = failed if outcome is Outcome.FAIL else ()
     rest = tuple(reason for reason in reasons if reason not in first)
-    return Verdict(outcome, (*first, *told, *rest), (*verdict.classes, *missing), verdict.sources)
+    return replace(verdict, outcome=outcome, reasons=(*first, *told, *rest), classes=(*verdict.classes, *missing))

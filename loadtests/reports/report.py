@@ -50,7 +50,7 @@ class Moment:
     seconds: float
     """Since counting started."""
     n: int
-    """Requests judged until then."""
+    """Requests counted until then."""
     shares: tuple[tuple[str, str, float, float, float, float], ...]
     """Traffic class, version, expected, observed, and both ends of the confidence sequence; fractions of 1."""
 
@@ -101,7 +101,7 @@ def facts_of(
 
 def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
     """Verdict and facts as JSON values."""
-    values: dict[str, Any] = jsonable(dataclasses.asdict(verdict) | {"n": verdict.n, "facts": dataclasses.asdict(facts)})
+    values: dict[str, Any] = jsonable(dataclasses.asdict(verdict) | {"facts": dataclasses.asdict(facts)})
     return values
 
 

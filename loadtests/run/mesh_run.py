@@ -20,7 +20,7 @@ from locust.env import Environment
 from locust.runners import HEARTBEAT_INTERVAL, STATE_MISSING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from loadtests.entries import entry
-from loadtests.entries.question import AT_SERVER, Counts, Question
+from loadtests.entries.question import Counts, Question
 from loadtests.mesh import analysis, observed, propagation, sources, versions
 from loadtests.mesh.cluster import Cluster, ClusterError, words_of
 from loadtests.mesh.sources import Counted
@@ -28,7 +28,7 @@ from loadtests.reports import report, terminal
 from loadtests.reports.report import Progress
 from loadtests.rules.expectations import Rules, differences
 from loadtests.run.workers import Workers
-from loadtests.verdict import Observed, Outcome, Verdict, judge, sent_by_clients
+from loadtests.verdict import AT_SERVER, Observed, Outcome, Verdict, judge, sent_by_clients
 
 log = logging.getLogger("mesh")
 LOOK_SECONDS = 1.0
@@ -444,7 +444,7 @@ class MeshRun:
         """Make the run void, with the error's words."""
         log.error("the run cannot be judged", exc_info=error)
         self.void.append(self.said(error))
-        self.verdict = Verdict(Outcome.VOID, self.void_reasons)
+        self.verdict = Verdict(Outcome.VOID, self.void_reasons, n=self.tally.answered)
 
     def said(self, error: Exception) -> str:
         """An error in words, and where more of it is to be read."""
@@ -529,7 +529,8 @@ class MeshRun:
         if self.finished or not self.active:
             return self.verdict.outcome.exit_code
         # Not the run's own verdict, which its greenlets go on to change.
-        verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {self.tally.answered} requests",))
+        answered = self.tally.answered
+        verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {answered} requests",), n=answered)
         os.write(2, f"{self.options.entry}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
         report.write(self.folder, verdict, self.facts({}))
         (self.folder / STATUS).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from loadtests.console import access
 from loadtests.entries import entry
-from loadtests.entries.question import AT_SERVER
+from loadtests.verdict import AT_SERVER
 from tests.unit import gateways, pods
 from tests.unit.test_bundle import FORMAT
 from tests.unit.test_inputs import PROJECT, plugin

@@ -5,10 +5,22 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from typing import Any
 
 import pytest
 
-from loadtests.verdict import ERROR, PASS_ALPHA, Expected, Observed, Outcome, exact_upper, interval, judge, log_e_value
+from loadtests.verdict import (
+    AT_SERVER,
+    ERROR,
+    PASS_ALPHA,
+    Expected,
+    Observed,
+    Outcome,
+    exact_upper,
+    interval,
+    judge,
+    log_e_value,
+)
 
 NINETY = {"v1": 0.9, "v3": 0.1}
 
@@ -223,3 +235,18 @@ def test_the_worst_class_decides() -> None:
     verdict = judge(expected, observed)
     assert verdict.outcome is Outcome.FAIL
     assert verdict.reasons[0].startswith("jason")
+
+
+@pytest.mark.parametrize(
+    ("expected", "observed"),
+    [
+        (Expected({"all": NINETY}), {}),
+        (Expected({"all": NINETY}), {"void": ("a rule was edited",)}),
+        (Expected({}, broken=("no rule",)), {}),
+        (Expected({}, unknown={"all": ("VirtualService r: spec.new",)}), {}),
+        (Expected({"all": {"v2": 1.0}}), {}),
+    ],
+)
+def test_every_request_is_counted_whatever_the_verdict(expected: Expected, observed: dict[str, Any]) -> None:
+    counts = {"all": {"v1": 9, ERROR: 2}, AT_SERVER: {"arrived": 11}}
+    assert judge(expected, Observed(counts, sent={"all": {"v1": 20}}, **observed)).n == 11

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import AT_SERVER, ResponseCheck
+from loadtests.entries.question import ResponseCheck
 from loadtests.reports import summary
 from loadtests.rules import promises, security
 from loadtests.rules.actions import seconds
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
 from loadtests.rules.view import View, viewed
-from loadtests.verdict import Observed, Outcome, judge
+from loadtests.verdict import AT_SERVER, Observed, Outcome, judge
 from tests.unit import pods
 
 

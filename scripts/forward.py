@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ PORTS = {"http": 80, "https": 443, "tcp": 31400}
 SECONDS_TO_START = 30.0
 SECONDS_TO_STOP = 10.0
 PAUSE_SECONDS = 0.2
-# For a gateway's pod to be replaced; a client that waits longer than this has given up.
+# For a gateway's pod to be replaced, and for an answer of the API server; a client that waits longer than this has given up.
 SECONDS_TO_CONNECT = 10.0
 NAMESPACE, SERVICE = "istio-system", "istio-ingressgateway"
 CHUNK = 65536
@@ -128,7 +129,9 @@ class Gateway:
         # Here, for its import takes a while, and start and stop do without it.
         from kubernetes import client, config
 
-        made = config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call] # the package is typed in part
+        settings = client.Configuration()
+        settings.retries = False  # a server that hangs would be waited for four times as long
+        made = config.new_client_from_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the package is typed in part
         self.client, self.api = made, client.CoreV1Api(made)
         spec = self._asked(self.api.read_namespaced_service, SERVICE, NAMESPACE).spec
         self.selector = ",".join(f"{key}={value}" for key, value in spec.selector.items())
@@ -143,7 +146,7 @@ class Gateway:
         from urllib3.exceptions import HTTPError
 
         try:
-            return call(*arguments, **options)
+            return call(*arguments, **options, _request_timeout=SECONDS_TO_CONNECT)
         except (ApiException, HTTPError) as error:
             raise OSError(str(getattr(error, "reason", None) or error)) from error
 
@@ -174,14 +177,33 @@ class Gateway:
                 query = [("ports", str(self.ports[port]))]
                 asked = self.client.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])
                 url, headers = get_websocket_url(asked[1]), asked[2]  # type: ignore[no-untyped-call] # typed in part
-                made: Channel = create_websocket(self.client.configuration, url, headers)  # type: ignore[no-untyped-call] # likewise
+                return promptly(functools.partial(create_websocket, self.client.configuration, url, headers))
             except (OSError, WebSocketException) as error:
                 self.pod = ""
                 if time.monotonic() > until:
                     raise OSError(" ".join(str(error).split())[:200]) from error
                 time.sleep(PAUSE_SECONDS)
-            else:
-                return made
+
+
+def promptly(connect: Callable[[], Channel]) -> Channel:
+    """A connection by a call that itself sets no limit to how long a server may keep silent; one that comes late is closed.
+
+    :raises TimeoutError: if none comes for as long as a client may wait
+    """
+    made: Future[Channel] = Future()
+
+    def ask() -> None:
+        try:
+            made.set_result(connect())
+        except Exception as error:  # any: it is raised where the connection is waited for
+            made.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return made.result(SECONDS_TO_CONNECT)
+    except TimeoutError as error:
+        made.add_done_callback(lambda late: late.exception() or late.result().close())
+        raise TimeoutError(f"timed out: the API server did not answer within {SECONDS_TO_CONNECT:g} s") from error
 
 
 class Channel(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from websocket import ABNF, WebSocket
@@ -125,6 +128,52 @@ def test_a_pod_that_resets_a_connection_resets_the_clients(tunnel: Tunnel) -> No
     with pytest.raises(ConnectionResetError):
         tunnel.client.recv(1)
     assert tunnel.said == ["read: connection reset by peer"]
+
+
+class Silent(BaseHTTPRequestHandler):
+    """An API server that answers what is listed, and takes every other request without a word."""
+
+    answers: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def do_GET(self) -> None:
+        answer = self.answers.get(self.path.partition("?")[0].rpartition("/")[2])
+        if answer is None:
+            threading.Event().wait(20)
+            return
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+SERVICE: dict[str, Any] = {"spec": {"selector": {"app": "gateway"}, "ports": [{"port": 80, "targetPort": 8080}]}}
+POD: dict[str, Any] = {
+    "metadata": {"name": "gateway-1"},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+}
+
+
+@pytest.mark.parametrize(
+    "answers", [{}, {forward.SERVICE: SERVICE}, {forward.SERVICE: SERVICE, "pods": {"items": [POD]}}],
+    ids=["of the Service", "of the pods", "of a connection"],
+)  # fmt: skip
+def test_an_api_server_without_a_word_is_not_waited_for(
+    answers: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward, "SECONDS_TO_CONNECT", 0.5)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answering", (Silent,), {"answers": answers}))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(OSError, match="timed out"):
+        forward.Gateway(kubeconfig.written(tmp_path, server.server_port)).connect(80)
+    assert time.monotonic() - began < 10
+    server.shutdown()
 
 
 def test_a_tunnel_that_cannot_be_opened_is_reported() -> None:

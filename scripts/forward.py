@@ -198,11 +198,15 @@ def promptly(connect: Callable[[], Channel]) -> Channel:
         except Exception as error:  # any: it is raised where the connection is waited for
             made.set_exception(error)
 
+    def close(late: Future[Channel]) -> None:
+        if late.exception() is None:
+            late.result().close()
+
     threading.Thread(target=ask, daemon=True).start()
     try:
         return made.result(SECONDS_TO_CONNECT)
     except TimeoutError as error:
-        made.add_done_callback(lambda late: late.exception() or late.result().close())
+        made.add_done_callback(close)
         raise TimeoutError(f"timed out: the API server did not answer within {SECONDS_TO_CONNECT:g} s") from error
 
 

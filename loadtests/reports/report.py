@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,12 +16,26 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader
 
+from loadtests.reports import chart
 from loadtests.verdict import FAIL_ALPHA, PASS_ALPHA, Outcome, Verdict
 
 UNFINISHED = "interrupted before there was a verdict"
 """Reason in the reports that a run writes at its start, so that they are right however it ends."""
 EARLIER = "earlier"
 """Folder below the results to which a command moves the reports of the run before it (scripts/run.py)."""
+OVER_TIME = (
+    "Shares over time: the line is what was observed, the band its 99 % confidence sequence, the dashed line what is expected. "
+    "A traffic class passes once its bands are within the margin around the dashed lines."
+)
+SIDE_BY_SIDE = (
+    "Distance from the expected share, as multiples of the margin, with its 99 % confidence sequence: the share that is least "
+    "certain. An interval within the margin passes; one that reaches further than the chart ends at its edge."
+)
+"""What the charts show."""
+TIMED_CLASSES = 4
+"""The most traffic classes whose shares are shown over time."""
+FEW = 3
+"""The most traffic classes that give their own reasons for PASS."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -99,9 +113,10 @@ def facts_of(
     )  # fmt: skip
 
 
-def plain(verdict: Verdict, facts: Facts) -> dict[str, Any]:
-    """Verdict and facts as JSON values."""
-    values: dict[str, Any] = jsonable(dataclasses.asdict(verdict) | {"facts": dataclasses.asdict(facts)})
+def plain(verdict: Verdict, facts: Facts, history: Sequence[Moment] = ()) -> dict[str, Any]:
+    """Verdict, facts and history as JSON values."""
+    more = {"facts": dataclasses.asdict(facts), "history": [dataclasses.asdict(one) for one in history]}
+    values: dict[str, Any] = jsonable(dataclasses.asdict(verdict) | more)
     return values
 
 
@@ -132,9 +147,24 @@ def junit(verdict: Verdict, facts: Facts) -> str:
     return ElementTree.tostring(suite, encoding="unicode")
 
 
-def html(verdict: Verdict, facts: Facts) -> str:
+def html(verdict: Verdict, facts: Facts, history: Sequence[Moment] = ()) -> str:
     """The page; names are escaped, and nothing is loaded from elsewhere."""
-    return render("report.html", verdict=verdict, facts=facts, margin=facts.margin)
+    known = {share[0] for share in history[-1].shares} if len(history) > 1 and facts.margin else set()
+    charts, caption = [chart.over_time(history, name, facts.margin) for name in sorted(known)], OVER_TIME
+    if not 0 < len(known) <= TIMED_CLASSES:
+        rows = chart.rows_of(verdict.classes, facts.margin)
+        charts, caption = [chart.side_by_side(rows)] if rows else [], SIDE_BY_SIDE
+    more = {"margin": facts.margin, "charts": charts, "caption": caption, "reasons": reasons_of(verdict)}
+    return render("report.html", verdict=verdict, facts=facts, **more)
+
+
+def reasons_of(verdict: Verdict) -> list[str]:
+    """Its reasons, with those of many classes that pass summed up."""
+    passed = [one.reason for one in verdict.classes if one.outcome is Outcome.PASS]
+    if len(passed) <= FEW:
+        return list(verdict.reasons)
+    rest = [reason for reason in verdict.reasons if reason not in passed]
+    return [*rest, f"{len(passed)} of {len(verdict.classes)} traffic classes pass"]
 
 
 def render(template: str, **values: Any) -> str:
@@ -158,11 +188,14 @@ def write_void(folder: Path, name: str, reason: str) -> None:
     write(folder, Verdict(Outcome.VOID, (reason,)), Facts(name, started, 0.0, 0, 0.0, "", {}))
 
 
-def write(folder: Path, verdict: Verdict, facts: Facts) -> list[Path]:
-    """Write the three reports; the one for programs comes last."""
+def write(folder: Path, verdict: Verdict, facts: Facts, history: Sequence[Moment] = ()) -> list[Path]:
+    """Write the three reports; the one for programs comes last.
+
+    :param history: the shares of the run, since counting started
+    """
     texts = {
         "verdict.xml": junit(verdict, facts),
-        "verdict.html": html(verdict, facts),
-        "verdict.json": json.dumps(plain(verdict, facts), indent=2) + "\n",
+        "verdict.html": html(verdict, facts, history),
+        "verdict.json": json.dumps(plain(verdict, facts, history), indent=2) + "\n",
     }
     return write_whole(folder, texts)

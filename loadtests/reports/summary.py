@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from jinja2 import Environment, FileSystemLoader
-
 from loadtests import ending
 from loadtests.entries import entry
-from loadtests.reports.report import EARLIER, TEMPLATES, write_whole
+from loadtests.reports.chart import Interval, interval_of, side_by_side
+from loadtests.reports.report import EARLIER, SIDE_BY_SIDE, render, write_whole
 
 NEVER = "not run"
 
@@ -35,8 +34,11 @@ class Line:
     outcome: str
     n: int
     started: str
+    seconds: float
     reasons: tuple[str, ...]
     readme: str
+    interval: Interval
+    """Of the share that is least certain to be as expected."""
 
 
 def aim_of(readme: str) -> str:
@@ -49,9 +51,13 @@ def line_of(name: str, verdict: dict[str, Any] | None) -> Line:
     """An entry with its verdict as written by ``report.plain``, or None."""
     readme = (entry.CATALOGUE / name / "README.md").read_text()
     if verdict is None:
-        return Line(name, aim_of(readme), NEVER, 0, "", (), readme)
-    started = verdict["facts"]["started"]
-    return Line(name, aim_of(readme), verdict["outcome"], verdict["n"], started, tuple(verdict["reasons"]), readme)
+        return Line(name, aim_of(readme), NEVER, 0, "", 0.0, (), readme, Interval(name, NEVER))
+    facts, outcome = verdict["facts"], verdict["outcome"]
+    shares = [share for one in verdict["classes"] for share in one["shares"]]
+    return Line(
+        name, aim_of(readme), outcome, verdict["n"], facts["started"], facts["seconds"], tuple(verdict["reasons"]), readme,
+        interval_of(name, outcome, facts["margin"], shares),
+    )  # fmt: skip
 
 
 def read(results: Path, name: str, since: float) -> dict[str, Any] | None:
@@ -84,12 +90,13 @@ def junit(lines: list[Line]) -> str:
 
 def write(results: Path, lines: list[Line]) -> None:
     """Write the three reports."""
-    page = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template("catalogue.html")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    rows = sorted((line.interval for line in lines), key=lambda one: (one.outcome == "PASS", one.name))
+    charts = [side_by_side(rows)] if rows else []
     texts = {
         "catalogue.json": json.dumps([asdict(line) for line in lines], indent=2) + "\n",
         "catalogue.xml": junit(lines),
-        "catalogue.html": page.render(lines=lines, at=at),
+        "catalogue.html": render("catalogue.html", lines=lines, at=at, charts=charts, caption=SIDE_BY_SIDE),
     }
     write_whole(results, texts)
 

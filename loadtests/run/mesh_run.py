@@ -491,7 +491,7 @@ class MeshRun:
     def write(self, verdict: Verdict, running: Mapping[str, str]) -> None:
         """Write the reports, unless the run was cut short: then they say so already."""
         with self.last_word:
-            files = report.write(self.folder, verdict, self.facts(running))
+            files = report.write(self.folder, verdict, self.facts(running), self.history)
             self.finished = verdict is self.verdict
             (self.folder / STATUS).unlink(missing_ok=True)
         for file in files if self.finished else []:
@@ -532,7 +532,7 @@ class MeshRun:
         answered = self.tally.answered
         verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {answered} requests",), n=answered)
         os.write(2, f"{self.options.entry}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
-        report.write(self.folder, verdict, self.facts({}))
+        report.write(self.folder, verdict, self.facts({}), tuple(self.history))
         (self.folder / STATUS).unlink(missing_ok=True)
         return verdict.outcome.exit_code
 

@@ -326,7 +326,8 @@ def test_a_signal_ends_the_command_and_releases_the_lock(
     (probed / "began").unlink()
 
 
-EARLIER_RUN = {"outcome": "PASS", "n": 9, "reasons": [], "facts": {"started": "2026-11-25T00:00:00Z", "seconds": 7.5}}
+EARLIER_FACTS = {"started": "2026-11-25T00:00:00Z", "seconds": 7.5, "margin": 0.05}
+EARLIER_RUN = {"outcome": "PASS", "n": 9, "reasons": [], "classes": [], "facts": EARLIER_FACTS}
 
 
 def reported(results: Path, *folders: str) -> None:
@@ -605,7 +606,7 @@ def test_the_catalogues_exit_status_follows_its_verdicts(outcomes: list[str], st
     names = ["cors", "jwt"]
     for name, outcome_of in zip(names, outcomes, strict=False):
         (tmp_path / name).mkdir()
-        verdict = {"outcome": outcome_of, "n": 1, "reasons": [], "facts": {"started": "2026-11-25T00:00:00Z"}}
+        verdict = {"outcome": outcome_of, "n": 1, "reasons": [], "classes": [], "facts": EARLIER_FACTS}
         (tmp_path / name / "verdict.json").write_text(json.dumps(verdict))
     command = [
         sys.executable,

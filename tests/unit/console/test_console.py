@@ -47,7 +47,8 @@ def client(environment: SimpleNamespace) -> FlaskClient:
 
 def test_the_catalogue_has_every_entry_with_its_last_verdict(client: FlaskClient, environment: SimpleNamespace) -> None:
     facts = {"started": "2026-11-26T19:00:00Z", "seconds": 21.5}
-    verdict_ = {"outcome": "PASS", "n": 1820, "facts": facts, "reasons": ["<script>alert(1)</script>"]}
+    more = {"classes": [], "facts": {**facts, "margin": 0.05}}
+    verdict_ = {"outcome": "PASS", "n": 1820, **more, "reasons": ["<script>alert(1)</script>"]}
     folder = Path(environment.parsed_options.results) / "reviews-80-20"
     folder.mkdir()
     (folder / "verdict.json").write_text(json.dumps(verdict_))

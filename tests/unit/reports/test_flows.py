@@ -72,7 +72,8 @@ def verify(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """What ``make verify`` ends with."""
     for name, outcome in (("retries", "PASS"), ("reviews-80-20", "PASS"), ("timeout", "INCONCLUSIVE")):
         (folder / name).mkdir()
-        text = {"outcome": outcome, "n": 900, "reasons": [], "facts": {"started": ""}}
+        facts = {"started": "", "seconds": 9.0, "margin": 0.05}
+        text = {"outcome": outcome, "n": 900, "reasons": [], "classes": [], "facts": facts}
         (folder / name / "verdict.json").write_text(json.dumps(text))
     given = ["--results", str(folder), "--since", "0", "--entries", "retries,reviews-80-20,timeout"]
     monkeypatch.setattr(sys, "argv", ["summary", *given])

@@ -252,7 +252,8 @@ def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, out
 
 def test_the_catalogue_report_contains_only_new_verdicts(tmp_path: Path) -> None:
     name = entry.names()[0]
-    told = {"outcome": "PASS", "n": 7, "reasons": ["held"], "facts": {"started": "2026-01-01T00:00:00Z"}}
+    facts = {"started": "2026-01-01T00:00:00Z", "seconds": 9.0, "margin": 0.05}
+    told = {"outcome": "PASS", "n": 7, "reasons": ["held"], "classes": [], "facts": facts}
     (tmp_path / name).mkdir()
     (tmp_path / name / "verdict.json").write_text(json.dumps(told))
     os.utime(tmp_path / name / "verdict.json", (time.time() - 100, time.time() - 100))

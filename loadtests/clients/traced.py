@@ -10,11 +10,11 @@ from typing import Any
 import gevent
 
 from loadtests.mesh.cluster import Cluster
-from loadtests.mesh.needed import Needed
+from loadtests.mesh.requirements import Program
 from loadtests.rules.traces import NOT_TRACED, trace_of
 from loadtests.verdict import ERROR
 
-ZIPKIN, PORT = Needed("telemetry", "zipkin", "run make telemetry"), 9411
+ZIPKIN, PORT = Program("telemetry", "zipkin", "run make telemetry"), 9411
 """Where traces are looked up; its Service has the same name."""
 REPORT_SECONDS = 7.0
 """Proxies report spans every five seconds."""

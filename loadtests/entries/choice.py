@@ -67,7 +67,7 @@ def main() -> int:
     external = {file.parent.name for file in given.samples.glob("*/outside.yml")} if given.no_external_services else set()
     questions = {name: entry.load(name).question for name in entry.names() if name in asked}
     namespaces = {name: question.namespace for name, question in questions.items()}
-    without = {name: NO_TELEMETRY for name, question in questions.items() if given.no_telemetry and ZIPKIN in question.needed}
+    without = {name: NO_TELEMETRY for name, question in questions.items() if given.no_telemetry and ZIPKIN in question.requires}
     choice = choose(namespaces, external, given.without_image.split(","), without)
     skipped = [f"not judged, because {reason}: {', '.join(names)}" for reason, names in choice.skipped.items()]
     print(json.dumps({"namespaces": choice.judged, "skipped": skipped}))

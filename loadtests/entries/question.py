@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError, path_of
-from loadtests.mesh.needed import Needed, require
+from loadtests.mesh.requirements import Requirement
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
 from loadtests.rules.authorization import OUTSIDE
@@ -175,12 +175,8 @@ class Question(Protocol):
         """Counts what has arrived at the far end so far, in questions about it."""
 
     @property
-    def needed(self) -> tuple[Needed, ...]:
-        """Programs without which a run is void."""
-
-    @property
-    def requires(self) -> Callable[[Cluster], None] | None:
-        """Raises ClusterError, which makes the run void, if something that has to be there beside rules and pods is not."""
+    def requires(self) -> tuple[Requirement, ...]:
+        """What has to be there beside rules and pods when a run begins and when it ends; without it, the run is void."""
 
     def read(self, cluster: Cluster) -> Rules:
         """The promise of the rules that are in the cluster now."""
@@ -214,8 +210,7 @@ class Split:
     about_rate: ClassVar[bool] = False
     sources: ClassVar[tuple[Source, ...]] = (PROXIES, ACCESS_LOGS)
     server: ClassVar[None] = None
-    needed: ClassVar[tuple[Needed, ...]] = ()
-    requires: ClassVar[None] = None
+    requires: ClassVar[tuple[Requirement, ...]] = ()
 
     @property
     def pace(self) -> int:
@@ -262,8 +257,7 @@ class ResponseCheck:
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
     :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
-    :param needed: programs without which a run is void
-    :param requires: raises ClusterError, which names it, if something that has to be there beside rules and pods is not
+    :param requires: what has to be there beside rules and pods
     """
 
     kinds: tuple[str, ...]
@@ -279,8 +273,7 @@ class ResponseCheck:
     sources: tuple[Source, ...] = ()
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
-    needed: tuple[Needed, ...] = ()
-    requires: Callable[[Cluster], None] | None = None
+    requires: tuple[Requirement, ...] = ()
 
     @property
     def alone(self) -> bool:
@@ -298,12 +291,7 @@ class ResponseCheck:
         return self.proxies or ((self.namespace, ""), GATEWAY)
 
     def read(self, cluster: Cluster) -> Rules:
-        """The promise of the objects that are in the cluster now.
-
-        :raises ClusterError: also if a program is missing without which nothing can be judged
-        """
-        for one in self.needed:
-            require(cluster, one)
+        """The promise of the objects that are in the cluster now."""
         return read_by(self.promised, cluster, self.kinds)
 
     def promised(self, objects: Objects) -> Rules:

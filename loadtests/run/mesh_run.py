@@ -105,12 +105,12 @@ class Subject:
         return {name: {version: n for version, n in totals.items() if n} for name, totals in labelled.items()}
 
     def check_required(self) -> None:
-        """Make sure that what the question needs beside rules and pods is there.
+        """Make sure that what the question requires beside rules and pods is there.
 
         :raises ClusterError: if it is not, or the cluster does not answer
         """
-        if self.question.requires:
-            self.question.requires(self.cluster)
+        for check in self.question.requires:
+            check(self.cluster)
 
     def edited(self) -> str:
         """What was edited since the rules were read, in words; empty if nothing was.

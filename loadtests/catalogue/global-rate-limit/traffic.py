@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from loadtests.clients.http import Row
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.mesh.needed import Needed
+from loadtests.mesh.requirements import Program
 from loadtests.rules.calls import Call
 from loadtests.rules.quotas import quota
 from loadtests.samples.quota import by_status
@@ -35,7 +35,7 @@ QUESTION = ResponseCheck(
         for name, (app, uri) in REQUESTS.items()
     },
     proxies=(("quota", "shop"), ("quota", "lenient"), ("quota", "strict"), GATEWAY),
-    needed=(Needed("quota", "ratelimit", SAMPLE), Needed("quota", "redis", SAMPLE)),
+    requires=(Program("quota", "ratelimit", SAMPLE), Program("quota", "redis", SAMPLE)),
     margin=0.1,
 )  # fmt: skip
 TRAFFIC = {name: Row(uri, f"{app}.lab.internal", count=ROW, label=by_status) for name, (app, uri) in REQUESTS.items()}

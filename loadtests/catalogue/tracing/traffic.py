@@ -20,6 +20,6 @@ QUESTION = ResponseCheck(
         }
     },
     proxies=(("echo", "client"), ("echo", "echo")),
-    needed=(ZIPKIN,),
+    requires=(ZIPKIN,),
 )  # fmt: skip
 TRAFFIC = {"calls": TracedRow(URI, "client.lab.internal")}

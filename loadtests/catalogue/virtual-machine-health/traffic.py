@@ -16,6 +16,6 @@ QUESTION = ResponseCheck(
         },
     },
     margin=0.1,
-    requires=connected,
+    requires=(connected,),
 )  # fmt: skip
 TRAFFIC = {"falls ill": Returns("/call/machine/ailing", BY_POD, label=presence, returned=RESTORED, seconds=90)}

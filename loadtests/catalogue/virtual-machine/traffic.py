@@ -14,7 +14,7 @@ QUESTION = ResponseCheck(
         "calls a pod": {**MACHINE, "app": "pod", "authority": "pod:8080", "caller": {"app": "machine"}},
         "called without a sidecar": {**MACHINE, "app": "machine", "caller": {"app": "legacy"}, "sidecar": False},
     },
-    requires=well,
+    requires=(well,),
 )
 TRAFFIC = {
     "called by a pod": Fetch("/call/machine/", BY_POD, label=identity),

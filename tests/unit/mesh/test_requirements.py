@@ -1,4 +1,4 @@
-"""Programs without which a run cannot be judged."""
+"""Programs that a run requires."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from loadtests.entries.question import ResponseCheck
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
-from loadtests.mesh.needed import Needed, require
+from loadtests.mesh.requirements import Program
 
-ZIPKIN = Needed("telemetry", "zipkin", "run make telemetry")
+ZIPKIN = Program("telemetry", "zipkin", "run make telemetry")
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | Exception) -> Cluster:
@@ -25,7 +24,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | Exceptio
 
 
 def test_a_program_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    require(answering(monkeypatch, {"status": {"availableReplicas": 1}}), ZIPKIN)
+    ZIPKIN(answering(monkeypatch, {"status": {"availableReplicas": 1}}))
 
 
 TOLD = "zipkin of namespace telemetry, which this entry needs,"
@@ -42,9 +41,6 @@ TOLD = "zipkin of namespace telemetry, which this entry needs,"
     ],
 )
 def test_a_program_that_is_not_there_is_named(answer: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = answering(monkeypatch, answer)
-    question = ResponseCheck((), lambda objects, request: {}, {}, needed=(ZIPKIN,))
-    for asked in (lambda: require(cluster, ZIPKIN), lambda: question.read(cluster)):
-        with pytest.raises(ClusterError) as error:
-            asked()
-        assert str(error.value) == words
+    with pytest.raises(ClusterError) as error:
+        ZIPKIN(answering(monkeypatch, answer))
+    assert str(error.value) == words

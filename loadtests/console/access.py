@@ -23,7 +23,6 @@ from loadtests.console import account, changes, topology
 from loadtests.entries import entry, policy, question
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.mesh.writes import KINDS
 from loadtests.rules import gateway_api
 from loadtests.samples import billing, machine
 
@@ -68,10 +67,7 @@ LOOK = (
     ),
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
-    Right(
-        tuple(name.partition(".")[0] for name in (*question.ROUTES, question.GRANTS) if name not in KINDS), READ,
-        "routes that could apply to the same calls, and what lets them lead to other namespaces", gateway_api.GROUP,
-    ),
+    Right((question.GRANTS.partition(".")[0],), READ, "what lets routes lead to other namespaces", gateway_api.GROUP),
     Right(
         (question.PROXY_SETTINGS.partition(".")[0],), READ, "settings of the proxies, which bear on expectations",
         "networking.istio.io",

@@ -27,6 +27,8 @@ Counts = dict[str, dict[str, int]]
 Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
 ROUTES = tuple(f"{kind.lower()}s.{gateway_api.GROUP}" for kind in gateway_api.ROUTES)
 """Routes of the Gateway API."""
+LISTENER_SETS = f"listenersets.{gateway_api.GROUP}"
+"""What adds listeners to Gateways of the Gateway API."""
 LEADING = (
     "virtualservices.networking.istio.io",
     "destinationrules.networking.istio.io",
@@ -35,6 +37,7 @@ LEADING = (
     *ROUTES,
     "gateways.networking.istio.io",
     f"gateways.{gateway_api.GROUP}",
+    LISTENER_SETS,
     "services",
 )
 """Kinds that bear on which service a call goes to."""

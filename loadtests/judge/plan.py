@@ -26,8 +26,8 @@ from loadtests.verdict import Outcome
 APPLICATION = ("app", "app.kubernetes.io/name")
 """Labels that name a pod's application."""
 NOT_PLANNED = (
-    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Ingress", "RequestAuthentication", "ServiceEntry", "Sidecar",
-    "EnvoyFilter", "Telemetry", "WasmPlugin",
+    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "ListenerSet", "Ingress", "RequestAuthentication", "ServiceEntry",
+    "Sidecar", "EnvoyFilter", "Telemetry", "WasmPlugin",
 )  # fmt: skip
 """Kinds of rules for which no requests are planned yet."""
 

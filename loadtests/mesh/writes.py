@@ -27,6 +27,9 @@ KINDS = {
     "gateways.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/Gateway",
     "httproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/HTTPRoute",
     "grpcroutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/GRPCRoute",
+    "listenersets.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/ListenerSet",
+    "tlsroutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/TLSRoute",
+    "tcproutes.gateway.networking.k8s.io": "gateway.networking.k8s.io/v1/TCPRoute",
     "ingresses.networking.k8s.io": "networking.k8s.io/v1/Ingress",
 }
 """Kinds that rules may have: as kubectl lists them, and their API version."""

@@ -20,11 +20,11 @@ NAME_LABEL = f"{GROUP}/gateway-name"
 """Label of the pods that istiod deploys for a Gateway which asks for no address."""
 
 Parent = tuple[str, str, str, str]
-"""Group, kind, namespace and name of what a route is attached to."""
+"""Group, kind, namespace and name of what a route or a ListenerSet is attached to."""
 
 
 def is_of_gateway_api(item: Mapping[str, Any]) -> bool:
-    """Whether a Gateway is one of the Gateway API, and not Istio's own kind."""
+    """Whether an object, a Gateway say, is one of the Gateway API, and not Istio's own kind."""
     return str(item.get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
@@ -33,6 +33,18 @@ def parents_of(route: View) -> Iterator[tuple[Parent, int | None]]:
     for one in route.data["spec"].get("parentRefs") or []:
         group, kind = str(one.get("group", GROUP)), str(one.get("kind", "Gateway"))
         yield (group, kind, str(one.get("namespace") or namespace_of(route)), str(one["name"])), one.get("port")
+
+
+def parent_of(item: View) -> Parent:
+    """What routes call a Gateway or a ListenerSet."""
+    return GROUP, str(item["kind"]), namespace_of(item), str(item["metadata"]["name"])
+
+
+def set_parent(listener_set: View) -> Parent:
+    """What a ListenerSet adds listeners to."""
+    one = listener_set.data["spec"]["parentRef"]
+    group, kind = str(one.get("group", GROUP)), str(one.get("kind", "Gateway"))
+    return group, kind, str(one.get("namespace") or namespace_of(listener_set)), str(one["name"])
 
 
 def _not_modelled(route: View) -> NotModelledError:
@@ -69,14 +81,13 @@ def refuse_for_services(objects: Sequence[View], call: Call, services: Iterable[
                 raise _not_modelled(route)
 
 
-def refuse_beside(objects: Sequence[View], kinds: Sequence[str], gateway: tuple[str, str], host: str) -> None:
-    """Make sure that to a Gateway, for a host, no routes of some kinds are attached.
+def refuse_beside(objects: Sequence[View], kinds: Sequence[str], holder: Parent, host: str) -> None:
+    """Make sure that to a Gateway or ListenerSet, for a host, no routes of some kinds are attached.
 
-    :param gateway: namespace and name
     :raises NotModelledError: if one could apply
     """
     for route in _routes(objects, kinds):
-        if is_for_host(route, host) and any(parent == (GROUP, "Gateway", *gateway) for parent, _ in parents_of(route)):
+        if is_for_host(route, host) and any(parent == holder for parent, _ in parents_of(route)):
             raise _not_modelled(route)
 
 
@@ -96,27 +107,28 @@ def pod_ports(objects: Sequence[View], namespace: str, labels: Mapping[str, str]
 
 def refuse_for_gateway(
     objects: Sequence[View], call: Call, labels: Mapping[str, str], ports: Mapping[int, int],
-    besides: tuple[str, str] | None = None,
+    besides: Parent | None = None,
 ) -> None:  # fmt: skip
     """Make sure that no route enters by the same port of the same gateway pods for the host that is called.
 
     :param labels: of the pods by which the call enters
     :param ports: of the Services in front of them -> their own
-    :param besides: namespace and name of a Gateway whose routes may
+    :param besides: a Gateway or ListenerSet whose routes may
     :raises NotModelledError: if one could apply
     """
-    gateways = {
-        (namespace_of(o), str(o["metadata"]["name"])): o for o in objects if o["kind"] == "Gateway" and is_of_gateway_api(o)
+    holders = {
+        parent_of(o): o for o in objects if o["kind"] == "ListenerSet" or (o["kind"] == "Gateway" and is_of_gateway_api(o))
     }
     for route in _routes(objects):
-        for (group, kind, namespace, name), _ in parents_of(route):
-            if group == "" or kind in ("Service", "ServiceEntry") or not is_for_host(route, call.name):
+        for parent, _ in parents_of(route):
+            if parent[0] == "" or parent[1] in ("Service", "ServiceEntry") or not is_for_host(route, call.name):
                 continue
-            if kind == "Gateway" and (namespace, name) == besides:
+            if parent == besides:
                 continue
-            gateway = gateways.get((namespace, name)) if kind == "Gateway" else None
+            holder = holders.get(parent)
+            gateway = holders.get(set_parent(holder)) if holder is not None and holder["kind"] == "ListenerSet" else holder
             # Of one that is not known, everything is possible.
-            if gateway is None or (_may_share(gateway, objects, labels) and _may_listen(gateway, call, ports)):
+            if holder is None or gateway is None or (_may_share(gateway, objects, labels) and _may_listen(holder, call, ports)):
                 raise _not_modelled(route)
 
 
@@ -133,9 +145,9 @@ def _may_share(gateway: View, objects: Sequence[View], labels: Mapping[str, str]
     return False
 
 
-def _may_listen(gateway: View, call: Call, ports: Mapping[int, int]) -> bool:
-    """Whether one of a Gateway's listeners may take the call, by port and host name."""
-    for listener in gateway.data["spec"].get("listeners") or []:
+def _may_listen(holder: View, call: Call, ports: Mapping[int, int]) -> bool:
+    """Whether one listener of a Gateway or ListenerSet may take the call, by port and host name."""
+    for listener in holder.data["spec"].get("listeners") or []:
         number, name = int(listener["port"]), str(listener.get("hostname") or "*").lower()
         if ports.get(number, number) == ports.get(call.port, call.port) and hosts.overlap(name, call.name):
             return True

@@ -13,7 +13,7 @@ from functools import partial
 
 from loadtests.rules.backends import refuse_invalid, shares_of_backends
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
-from loadtests.rules.gateway_api import refuse_beside
+from loadtests.rules.gateway_api import parent_of, refuse_beside
 from loadtests.rules.hosts import covers, most_specific
 from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for
 from loadtests.rules.promises import Request
@@ -144,7 +144,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     :raises NotModelledError: if a route of another kind, or something else at the same port, could apply
     """
     listeners, host = listeners_for(objects, request, "HTTP"), request["authority"]
-    refuse_beside(viewed(objects), [one for one in KINDS["HTTP"] if one != kind], request["gateway"], host)
+    refuse_beside(viewed(objects), [one for one in KINDS["HTTP"] if one != kind], parent_of(listeners[0].holder), host)
     of_name: dict[str, list[View]] = {}
     found = attached(objects, kind, listeners)
     for one in found:
@@ -158,7 +158,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
         if not any(one.route is other for other in ours):
             spec_of(one.route).accept()
     if best is None:
-        raise BrokenPromiseError(f"no {kind} of Gateway {'/'.join(request['gateway'])} is for {host}")
+        raise BrokenPromiseError(f"no {kind} of {listeners[0].owner} is for {host}")
     refuse_others(objects, listeners[0], host, best)
     if len({origin for one in found for origin in _origins(one, best)}) > 1:
         raise NotModelledError(f"{title(ours[0])}: spec.hostnames")

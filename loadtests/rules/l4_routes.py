@@ -65,8 +65,8 @@ def _refuse_termination(listener: Listener) -> None:
 def tls_passed(objects: Objects, request: Request) -> Shares:
     """Where a TLS connection ends that a Gateway passes on by its server name; without a route for it, at the gateway.
 
-    :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it; ``authority``: the
-        server name; ``servers``: services that a route may lead to -> outcome of a request that one of their pods answers
+    :param request: what :func:`listeners_for` takes; ``authority``: the server name; ``servers``: services that a route may
+        lead to -> outcome of a request that one of their pods answers
     :raises BrokenPromiseError: if the Gateway is not in force, or does not listen on that port
     :raises NotModelledError: if a listener ends TLS, two routes have a server name in common (istiod then drops all of the
         second one), or the connection is led to another service
@@ -100,7 +100,7 @@ def tcp_shared(objects: Objects, request: Request) -> Shares:
     found = attached(objects, "TCPRoute", listeners)
     refuse_others(objects, listeners[0], "*", "*")
     if not found:
-        raise BrokenPromiseError(f"no TCPRoute of Gateway {'/'.join(request['gateway'])} is for port {listeners[0].port}")
+        raise BrokenPromiseError(f"no TCPRoute of {listeners[0].owner} is for port {listeners[0].port}")
     route = found[0].route
     _accept_others(found, route)
     if _is_empty(route):

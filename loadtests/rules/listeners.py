@@ -1,6 +1,7 @@
 """Listeners of one Gateway of the Gateway API: which of them bear on a request, and which routes are attached to them.
 
 As istiod translates them: every listener is a server of its own, and each route that it admits becomes a rule for it.
+ListenerSets add listeners to a Gateway that allows it; those are the ListenerSet's: routes name it, and not the Gateway.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from loadtests.rules import hosts
 from loadtests.rules.calls import Mesh
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, namespace_of, views_of
-from loadtests.rules.gateway_api import GROUP, is_of_gateway_api
+from loadtests.rules.gateway_api import GROUP, is_of_gateway_api, parent_of, set_parent
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
@@ -29,9 +30,12 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Listener:
-    """One listener of a Gateway."""
+    """One listener of a Gateway.
 
-    gateway: View
+    :param holder: the Gateway, or the ListenerSet that adds the listener to it
+    """
+
+    holder: View
     view: View
 
     @property
@@ -49,9 +53,14 @@ class Listener:
         """One of :data:`KINDS`, if it is modelled."""
         return str(self.view["protocol"])
 
+    @property
+    def owner(self) -> str:
+        """How messages name its holder."""
+        return _owner(self.holder)
+
     def path_of(self, field: str) -> str:
         """How messages name one of its fields."""
-        return f"{title(self.gateway)}: {self.view.path_of(field)}"
+        return f"{title(self.holder)}: {self.view.path_of(field)}"
 
     def admits(self, route: View) -> bool:
         """Whether it admits routes of a kind and namespace.
@@ -62,14 +71,24 @@ class Listener:
         kinds = [(one.get("group", GROUP), one["kind"]) for one in allowed.get("kinds") or []]
         of_kind = route["kind"] in KINDS.get(self.protocol, ()) and (not kinds or (GROUP, route["kind"]) in kinds)
         namespaces = allowed.get("namespaces") or View({})
-        given = str(namespaces.get("from", "Same"))
-        if given == "Selector":
-            selector = namespaces.get("selector") or View({})
-            return _selects(selector, namespace_of(route), self.path_of("allowedRoutes.namespaces.selector")) and of_kind
-        if given not in ("All", "Same"):
-            raise NotModelledError(self.path_of("allowedRoutes.namespaces.from"))
-        namespaces.accept("selector")
-        return of_kind and (given == "All" or namespace_of(route) == namespace_of(self.gateway))
+        path = self.path_of("allowedRoutes.namespaces")
+        return _allows(namespaces, str(namespaces.get("from", "Same")), self.holder, route, path) and of_kind
+
+
+def _allows(namespaces: View, given: str, owner: View, item: View, path: str) -> bool:
+    """Whether an object allows another one, by its namespace.
+
+    :param given: from where it allows others
+    :param owner: who allows them
+    :param path: of ``namespaces``, for messages
+    :raises NotModelledError: if that depends on labels of namespaces other than their name
+    """
+    if given == "Selector":
+        return _selects(namespaces.get("selector") or View({}), namespace_of(item), f"{path}.selector")
+    if given not in ("All", "Same"):
+        raise NotModelledError(f"{path}.from")
+    namespaces.accept("selector")
+    return given == "All" or namespace_of(item) == namespace_of(owner)
 
 
 def _selects(selector: View, namespace: str, path: str) -> bool:
@@ -93,9 +112,11 @@ def _selects(selector: View, namespace: str, path: str) -> bool:
 def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Listener]:
     """The listeners of the request's Gateway on its port.
 
-    :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80
-    :raises BrokenPromiseError: if the Gateway is not in force, or does not listen there
-    :raises NotModelledError: if other pods may serve it, or what a listener does on that port is not modelled
+    :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80;
+        ``listener_set``: namespace and name of the ListenerSet whose listeners they are, if they are not the Gateway's own
+    :raises BrokenPromiseError: if Gateway or ListenerSet is not in force, or does not listen there
+    :raises NotModelledError: if other pods may serve it, what a listener does on that port is not modelled, or others add
+        listeners on that port
     """
     namespace, name = request["gateway"]
     named = [g for g in views_of(objects, "Gateway") if is_of_gateway_api(g) and g["metadata"]["name"] == name]
@@ -103,13 +124,18 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     if gateway is None:
         raise BrokenPromiseError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
     _check_pods(gateway)
-    every = [Listener(gateway, view) for view in spec_of(gateway).get("listeners") or []]
-    ours = [one for one in every if one.port == request.get("port", PORT)]
+    sets, port = _sets_of(objects, gateway), request.get("port", PORT)
+    holder = _set_named(sets, gateway, *request["listener_set"]) if "listener_set" in request else gateway
+    every = [Listener(one, view) for one in (gateway, *sets) for view in spec_of(one).get("listeners") or []]
+    there = [one for one in every if one.port == port]
     for one in every:
-        if not any(one is other for other in ours):
+        if one.port != port:
             one.view.accept()
+    ours = [one for one in there if one.holder is holder]
     if not ours:
-        raise BrokenPromiseError(f"Gateway {namespace}/{name} does not listen on port {request.get('port', PORT)}")
+        raise BrokenPromiseError(f"{_owner(holder)} does not listen on port {port}")
+    if beside := [one for one in there if one.holder is not holder]:
+        raise NotModelledError(beside[0].path_of("port"))  # of several on one port, Istio may take some only
     for one in ours:
         if one.protocol != protocol:
             raise NotModelledError(one.path_of("protocol"))
@@ -118,6 +144,39 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     if len({*known}) < len(known):
         raise NotModelledError(ours[-1].path_of("hostname"))  # Istio takes the first of several, which others call a conflict
     return ours
+
+
+def _sets_of(objects: Objects, gateway: View) -> list[View]:
+    """The ListenerSets whose listeners istiod adds to those of a Gateway.
+
+    :raises NotModelledError: if that depends on labels of namespaces other than their name
+    """
+    namespaces = (spec_of(gateway).get("allowedListeners") or View({})).get("namespaces") or View({})
+    given, path = str(namespaces.get("from", "None")), f"{title(gateway)}: spec.allowedListeners.namespaces"
+    sets = [one for one in views_of(objects, "ListenerSet") if set_parent(one) == parent_of(gateway)]
+    if not sets or given == "None":
+        namespaces.accept("selector")
+        return []
+    found = [one for one in sets if _allows(namespaces, given, gateway, one, path)]
+    for one in found:
+        spec_of(one).accept("parentRef")
+    return found
+
+
+def _owner(item: View) -> str:
+    """``Gateway istio-system/ingress``."""
+    return f"{item['kind']} {namespace_of(item)}/{item['metadata']['name']}"
+
+
+def _set_named(sets: Sequence[View], gateway: View, namespace: str, name: str) -> View:
+    """A ListenerSet of a Gateway.
+
+    :raises BrokenPromiseError: if it is not there, or the Gateway does not allow it
+    """
+    for one in sets:
+        if (namespace_of(one), one["metadata"]["name"]) == (namespace, name):
+            return one
+    raise BrokenPromiseError(f"no ListenerSet {namespace}/{name} adds listeners to {_owner(gateway)}")
 
 
 def _check_pods(gateway: View) -> None:
@@ -156,10 +215,10 @@ def age(route: View) -> tuple[str, str, str]:
 
 
 def attached(objects: Objects, kind: str, listeners: Sequence[Listener]) -> list[Attachment]:
-    """The routes of a kind that are attached to listeners of one Gateway, the oldest first; others have no bearing."""
+    """The routes of a kind that are attached to listeners of one holder, the oldest first; others have no bearing."""
     found, named = [], list[Listener]()
     for route in sorted(views_of(objects, kind), key=age):
-        parents = list(_parents(route, listeners[0].gateway))
+        parents = list(_parents(route, listeners[0].holder))
         meant = [one for one in listeners if any(_is_for(parent, one) for parent in parents)]
         named += meant
         ours = [one for one in meant if one.admits(route)]
@@ -174,9 +233,9 @@ def attached(objects: Objects, kind: str, listeners: Sequence[Listener]) -> list
     return found
 
 
-def _parents(route: View, gateway: View) -> Iterator[View]:
-    """The parts of a route that attach it to a Gateway; the others have no bearing."""
-    wanted = (GROUP, "Gateway", namespace_of(gateway), gateway["metadata"]["name"])
+def _parents(route: View, holder: View) -> Iterator[View]:
+    """The parts of a route that attach it to a Gateway or ListenerSet; the others have no bearing."""
+    wanted = parent_of(holder)
     for parent in spec_of(route).get("parentRefs") or []:
         otherwise = (("group", GROUP), ("kind", "Gateway"), ("namespace", namespace_of(route)), ("name", ""))
         if tuple(parent.get(key, value) for key, value in otherwise) == wanted:
@@ -186,7 +245,7 @@ def _parents(route: View, gateway: View) -> Iterator[View]:
 
 
 def _is_for(parent: View, listener: Listener) -> bool:
-    """Whether a parent that names a Gateway means one of its listeners."""
+    """Whether a parent means one listener of what it names."""
     section, port = parent.get("sectionName", ""), parent.get("port", 0)
     return section in ("", listener.view["name"]) and port in (0, listener.port)
 

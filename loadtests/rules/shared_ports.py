@@ -12,7 +12,7 @@ from typing import Any
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import NotModelledError, Objects, namespace_of, views_of
-from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
+from loadtests.rules.gateway_api import is_of_gateway_api, parent_of, pod_ports, refuse_for_gateway
 from loadtests.rules.layers import MESH, gateway_name
 from loadtests.rules.listeners import Listener
 from loadtests.rules.registry import HTTP, PROTOCOLS
@@ -23,7 +23,7 @@ LABELS = INGRESS_GATEWAY.labels[0]
 
 
 def refuse_others(objects: Objects, listener: Listener, host: str, domain: str) -> None:
-    """Make sure that no route of another Gateway, and no VirtualService, may take what is for a host.
+    """Make sure that no route of another Gateway or ListenerSet, and no VirtualService, may take what is for a host.
 
     :param listener: one of those that the request enters by
     :param host: that is asked for; ``*`` where no host is
@@ -32,9 +32,8 @@ def refuse_others(objects: Objects, listener: Listener, host: str, domain: str) 
     """
     seen = viewed(objects)
     ports = pod_ports(seen, INGRESS_GATEWAY.namespace, LABELS)
-    own = (namespace_of(listener.gateway), str(listener.gateway["metadata"]["name"]))
     call = Call(host, listener.port, Caller(INGRESS_GATEWAY.namespace, LABELS))
-    refuse_for_gateway(seen, call, LABELS, ports, besides=own)
+    refuse_for_gateway(seen, call, LABELS, ports, besides=parent_of(listener.holder))
     for gateway, server in _servers(seen, listener.port, ports):
         served = [str(text).lower().rpartition("/")[2] for text in server.get("hosts") or []]
         of_http = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and listener.protocol == "HTTP"

@@ -13,9 +13,9 @@ from typing import Any
 Path = tuple[str | int, ...]
 KINDS = frozenset(
     (
-        "AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress", "MeshConfig",
-        "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "ServiceEntry", "Sidecar", "TCPRoute", "Telemetry",
-        "TLSRoute", "VirtualService", "WasmPlugin", "WorkloadEntry", "WorkloadGroup",
+        "AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress", "ListenerSet",
+        "MeshConfig", "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "ServiceEntry", "Sidecar", "TCPRoute",
+        "Telemetry", "TLSRoute", "VirtualService", "WasmPlugin", "WorkloadEntry", "WorkloadGroup",
     )
 )  # fmt: skip
 """Kinds whose fields are rules; other objects (Deployments, say) are read for facts."""

@@ -66,7 +66,7 @@ def read(world: World, call: Call) -> Found:
 
 def _read(seen: Sequence[View], world: World, call: Call) -> Found:
     if world.routes:
-        return outcomes.rounded(READERS[world.routes](seen, routes.asked(call)))
+        return outcomes.rounded(READERS[world.routes](seen, routes.asked(call, world.objects)))
     return outcomes.plain(route_call(seen, call), call)
 
 

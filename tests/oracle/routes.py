@@ -43,6 +43,8 @@ OTHER_ENTRANCE = service("other-gateway", GATEWAY[0], "10.96.1.5", http=80)
 ANSWERS = ("echo", "pool", "depot", "greeter", "welcome", "bank/vault")
 """The services, as requests name them."""
 TLS_PORT = 443
+SET = "more"
+"""Name of a ListenerSet."""
 HOSTS = ("shop.example.com", "bank.example.com", "a.shop.example.com", "other.example.org")
 
 
@@ -64,12 +66,13 @@ def namespaces(*names: str) -> Objects:
     return found
 
 
-def asked(call: Call) -> dict[str, Any]:
-    """A call as the readers of these routes take it."""
+def asked(call: Call, objects: Sequence[Object]) -> dict[str, Any]:
+    """A call as the readers of these routes take it; where there is a ListenerSet, the call enters by its listener."""
     uri = call.uri + ("?" + "&".join(f"{name}={value}" for name, value in call.query.items()) if call.query else "")
     request = {"authority": call.host, "uri": uri, "method": call.method, "headers": call.headers, "port": call.port}
     servers = {name: name for name in ANSWERS}
-    return {**request, "gateway": GATEWAY, "namespace": NAMESPACE, "answers": ANSWERS, "servers": servers}
+    by_set = {"listener_set": (NAMESPACE, SET)} if any(one["kind"] == "ListenerSet" for one in objects) else {}
+    return {**request, **by_set, "gateway": GATEWAY, "namespace": NAMESPACE, "answers": ANSWERS, "servers": servers}
 
 
 # -- parts of routes -----------------------------------------------------------------------------------------------------
@@ -309,9 +312,19 @@ TLS_LISTENERS = st.lists(
 )  # fmt: skip
 
 
+def added(gate: Object, allowed: str) -> Object:
+    """A ListenerSet with the listeners of a Gateway, which keeps one for HTTP alone.
+
+    :param allowed: namespaces from where it allows others to add listeners
+    """
+    spec = {"parentRef": OURS, "listeners": gate["spec"]["listeners"]}
+    gate["spec"] |= {"listeners": [LISTENER], "allowedListeners": {"namespaces": {"from": allowed}}}
+    return named("ListenerSet", SET, NAMESPACE, spec, VERSION)
+
+
 @st.composite
 def tls_worlds(draw: st.DrawFn, pairs: int) -> World:
-    """TLSRoutes of a listener that passes TLS on, and connections that enter.
+    """TLSRoutes of a listener that passes TLS on, some of a ListenerSet's, and connections that enter.
 
     :param pairs: not more than there are hosts
     """
@@ -319,10 +332,12 @@ def tls_worlds(draw: st.DrawFn, pairs: int) -> World:
     entrance["spec"]["selector"] = {"istio": "ingressgateway"}
     gate = kubernetes_gateway("ingress", draw(TLS_LISTENERS))
     objects: Objects = [*SERVICES, entrance, *namespaces(NAMESPACE, "bank", GATEWAY[0]), gate, *granted(draw, "TLSRoute")]
+    by_set = draw(one_of("", "", "All", "All", "Same"))
+    objects += [added(gate, by_set)] if by_set else []
     for number in range(draw(one_of(1, 1, 2))):
-        names = draw(TLS_NAMES[number])
+        names, parent = draw(TLS_NAMES[number]), draw(TLS_PARENT)
         spec = {
-            "parentRefs": [draw(TLS_PARENT)],
+            "parentRefs": [{**parent, "kind": "ListenerSet", "namespace": NAMESPACE, "name": SET} if by_set else parent],
             "hostnames": names,
             "rules": [{"backendRefs": draw(backends(*HTTP_BACKENDS))}],
         }

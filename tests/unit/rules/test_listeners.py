@@ -136,15 +136,100 @@ def test_listeners_of_one_port(listeners: list[dict[str, Any]], routes: list[dic
         (gateway({}, address="istio-ingressgateway.istio-system"), "Gateway ingress: spec.addresses"),
         (gateway({}, addresses=[{"value": DOOR}]), "Gateway ingress: spec.addresses"),
         (gateway({}, gatewayClassName="nginx"), "Gateway ingress: spec.gatewayClassName"),
+        (gateway({}, allowedListeners={"namespaces": {"from": "All"}}), ADMITTED),
         (
-            gateway({}, allowedListeners={"namespaces": {"from": "All"}}),
-            "Gateway ingress: spec.allowedListeners.namespaces.from",
+            gateway({}, allowedListeners={"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}),
+            ADMITTED,
         ),
+        (gateway({}, allowedListeners={"namespaces": {}, "new": 1}), "Gateway ingress: spec.allowedListeners.new"),
         (gateway({}, name="another"), "call: no Gateway istio-system/ingress of the Gateway API is in force"),
     ],
 )
 def test_the_gateway_itself(made: dict[str, Any], outcome: str) -> None:
     assert told(made, route("r", TO_S)) == outcome
+
+
+def listener_set(name: str = "more", namespace: str = "bookinfo", /, parent: Any = None, **listener: Any) -> dict[str, Any]:
+    """A ListenerSet that adds HTTP on port 81 to the Gateway, unless it says otherwise."""
+    listed = {"name": "l", "port": 81, "protocol": "HTTP", **listener}
+    metadata = {"name": name, "namespace": namespace, "uid": f"{namespace}/{name}", "generation": 1}
+    return {"kind": "ListenerSet", "metadata": metadata, "spec": {"parentRef": parent or PARENT, "listeners": [listed]}}
+
+
+OF_SET: dict[str, Any] = {"port": 81, "listener_set": ("bookinfo", "more")}
+NOT_ADDED = "call: no ListenerSet bookinfo/more adds listeners to Gateway istio-system/ingress"
+LISTENERS = "Gateway ingress: spec.allowedListeners.namespaces"
+
+
+def allows(**namespaces: Any) -> dict[str, Any]:
+    return {"allowedListeners": {"namespaces": namespaces}}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "outcome"),
+    [
+        (allows(**{"from": "All"}), ADMITTED),
+        (allows(**{"from": "Selector"}, selector={"matchLabels": {LABEL: "bookinfo"}}), ADMITTED),
+        (allows(**{"from": "Selector"}, selector={"matchLabels": {LABEL: "shop"}}), NOT_ADDED),
+        (allows(**{"from": "Selector"}, selector={"matchLabels": {"team": "a"}}), f"{LISTENERS}.selector"),
+        # By default, none; Same is the Gateway's own namespace.
+        ({}, NOT_ADDED),
+        (allows(), NOT_ADDED),
+        (allows(**{"from": "None"}), NOT_ADDED),
+        (allows(**{"from": "Same"}), NOT_ADDED),
+        (allows(**{"from": "New"}), f"{LISTENERS}.from"),
+    ],
+)
+def test_which_listener_sets_a_gateway_allows(allowed: dict[str, Any], outcome: str) -> None:
+    made = route("r", TO_S, parents=[{"kind": "ListenerSet", "name": "more"}])
+    assert told(gateway({}, **allowed), listener_set(), made, **OF_SET) == outcome
+
+
+ALLOWS = allows(**{"from": "All"})
+BY_SET = route("r", TO_S, parents=[{"kind": "ListenerSet", "name": "more"}])
+
+
+@pytest.mark.parametrize(
+    ("objects", "outcome"),
+    [
+        ([listener_set(), BY_SET], ADMITTED),
+        # Routes of the ListenerSet's own namespace are admitted by default, and those that name the Gateway are not its own.
+        ([listener_set(), route("r", TO_S)], "call: no HTTPRoute of ListenerSet bookinfo/more is for a.lab"),
+        ([listener_set(hostname="b.lab"), BY_SET], "call: no HTTPRoute of ListenerSet bookinfo/more is for a.lab"),
+        (
+            [listener_set(), route("r", TO_S, parents=[{"kind": "ListenerSet", "name": "more", "namespace": "shop"}])],
+            "call: no HTTPRoute of ListenerSet bookinfo/more is for a.lab",
+        ),
+        ([listener_set(port=82), BY_SET], "call: ListenerSet bookinfo/more does not listen on port 81"),
+        ([listener_set(parent={"name": "ingress"}), BY_SET], NOT_ADDED),
+        ([listener_set(parent={**PARENT, "name": "other"}), BY_SET], NOT_ADDED),
+        ([listener_set("another"), BY_SET], NOT_ADDED),
+        ([listener_set(new=1), BY_SET], "ListenerSet more: spec.listeners[0].new"),
+        ([listener_set(), listener_set("another", port=82, new=1), BY_SET], ADMITTED),
+        # Of several on one port, Istio may take some only.
+        ([listener_set(), listener_set("another"), BY_SET], "ListenerSet another: spec.listeners[0].port"),
+        ([listener_set(), listener_set("another", parent={**PARENT, "name": "other"}), BY_SET], ADMITTED),
+    ],
+)
+def test_routes_of_a_listener_set(objects: list[dict[str, Any]], outcome: str) -> None:
+    assert told(gateway({}, **ALLOWS), *objects, **OF_SET) == outcome
+
+
+@pytest.mark.parametrize(
+    ("objects", "outcome"),
+    [
+        ([listener_set()], ADMITTED),
+        ([listener_set(port=80)], "ListenerSet more: spec.listeners[0].port"),
+        # Its routes may take requests by the same port of the pods, for the same host.
+        ([listener_set(), BY_SET], ADMITTED),
+        ([listener_set(port=8080), BY_SET], "HTTPRoute r: spec.parentRefs"),
+        ([listener_set(port=8080, hostname="b.lab"), BY_SET], ADMITTED),
+        ([BY_SET], "HTTPRoute r: spec.parentRefs"),
+        ([listener_set(parent={**PARENT, "name": "unknown"}), BY_SET], "HTTPRoute r: spec.parentRefs"),
+    ],
+)
+def test_routes_of_the_gateway_beside_a_listener_set(objects: list[dict[str, Any]], outcome: str) -> None:
+    assert told(gateway({}, **ALLOWS), route("own", TO_S), *objects) == outcome
 
 
 def test_a_gateway_of_another_namespace_than_its_service_is_served_by_nobody() -> None:

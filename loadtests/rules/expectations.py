@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -46,6 +46,8 @@ class Rules:
     """Whether the rules name no subsets, so that every answer counts for the service."""
     remarks: tuple[str, ...] = ()
     """What may bear on it and could not be read."""
+    objects: Objects = field(default=(), repr=False, compare=False)
+    """What they were read from, as the cluster had it."""
 
 
 def of_kind(objects: Objects, kind: str) -> list[Mapping[str, Any]]:

@@ -117,7 +117,7 @@ class Subject:
 
         :raises ClusterError: if the cluster does not answer
         """
-        return differences(self.rules.generation, self.question.read(self.cluster).generation)
+        return differences(self.rules.generation, self.question.read(self.cluster, self.rules).generation)
 
 
 def read_subject(options: Namespace) -> Subject:

@@ -65,7 +65,7 @@ def test_a_version_without_a_subset_gets_one() -> None:
     changes = edited(objects, routes=routes(objects, weights={"v1": 90, "v2": 10}))
     specs = {c.object["kind"]: c.object["spec"] for c in changes}
     assert specs["DestinationRule"]["subsets"][-1] == {"name": "v2", "labels": {"version": "v2"}}
-    assert specs["VirtualService"]["http"][0]["mirrorPercentage"] == {"value": 50}
+    assert specs["VirtualService"]["http"][0]["mirrorPercentage"] == {"value": 10}
 
 
 def test_the_page_creates_missing_rules() -> None:

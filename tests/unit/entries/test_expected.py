@@ -23,12 +23,12 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "headers": {
         "by route": {f"echo received {ONE}; x-lab-set: route; returned x-lab-new: route; x-lab-version: v1, route": 1.0},
         "by destination": {
-            f"echo received {ONE}; x-lab-set: route; returned x-lab-version: echo": 0.8,
-            f"pool received x-lab-added: client, pool, route; {OTHER}; returned none": 0.2,
+            f"echo received {ONE}; x-lab-set: route; returned x-lab-version: echo": 0.9,
+            f"pool received x-lab-added: client, pool, route; {OTHER}; returned none": 0.1,
         },
     },
     "delegate": {
-        "delegated": {"echo": 0.75, "pool": 0.25},
+        "delegated": {"echo": 0.9, "pool": 0.1},
         "delegated with a condition": {"pool": 1.0},
         "within no condition of the delegate": {"echo": 1.0},
         "another delegate": {"pool": 1.0},
@@ -54,7 +54,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "locality-failover": {"outage": {"at most 2 of 4 failed; echo, then pool, then echo": 1.0}},
     "egress-https": {"registered": {"HTTP 200": 1.0}, "unknown": {"refused": 1.0}},
     "sni-routing": {
-        "split": {"echo": 0.75, "pool": 0.25},
+        "split": {"echo": 0.9, "pool": 0.1},
         "another name of the domain": {"pool": 1.0},
         "a name without a route": {"the gateway refused the client": 1.0},
     },
@@ -64,7 +64,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "called without a sidecar": {"refused": 1.0},
     },
     "virtual-machine-health": {"falls ill": {"removed, then restored": 1.0}},
-    "websocket": {"split": {"echo": 0.75, "pool": 0.25}, "a single destination": {"pool": 1.0}},
+    "websocket": {"split": {"echo": 0.9, "pool": 0.1}, "a single destination": {"pool": 1.0}},
     "websocket-idle": {
         "silent": {"at most 9 s of silence, then closed": 1.0},
         "a message every second": {"open after 6 s": 1.0},

@@ -99,6 +99,13 @@ def test_an_older_rule_of_another_namespace_that_is_given_to_the_caller_counts()
     assert found.generation != QUESTION.read(There("kubeconfig", "bookinfo", objects=HERE[1:])).generation
 
 
+def test_what_was_read_before_holds_for_as_long_as_every_object_is_the_same() -> None:
+    before = read()
+    assert QUESTION.read(there(), before) is before
+    after = QUESTION.read(there(split(50, 50, "team", made="1")), before)
+    assert (after.expected.broken, after.objects) != (before.expected.broken, before.objects)
+
+
 HOSTED = thing(
     "ServiceEntry", "x", "team", hosts=["x.lab"], location="MESH_EXTERNAL", resolution="DNS",
     ports=[{"number": 9080, "name": "http", "protocol": "HTTP"}], endpoints=[{"address": "y.lab"}],

@@ -70,7 +70,7 @@ SET = {
 DEFAULTS = {
     **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON", "VERBOSE"), ""),
     **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
-    **dict.fromkeys(("NAMESPACE", "PLAN", "CONFIRM", "METHODS", "TOTAL", "SECONDS"), ""),
+    **dict.fromkeys(("NAMESPACE", "PLAN", "CONFIRM", "METHODS", "IDENTITIES", "TOTAL", "SECONDS"), ""),
     "LAB": "istio-lab",
     "INVENTORY": "kind",
     "ENTRY": "reviews-80-20",
@@ -392,7 +392,8 @@ def judge(call: Call) -> int:
         gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
     except (OSError, ValueError):
         gateway = ""
-    options = {name: given[name] for name in ("NAMESPACE", "CONFIRM", "METHODS", "RATE", "TOTAL", "SECONDS") if given[name]}
+    passed = ("NAMESPACE", "CONFIRM", "METHODS", "IDENTITIES", "RATE", "TOTAL", "SECONDS")
+    options = {name: given[name] for name in passed if given[name]}
     words = [f"--{name.lower()}={value}" for name, value in options.items()]
     words += ["--plan"] if given["PLAN"] else []
     words += [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}", f"--results={call.state / 'judged'}"]
@@ -536,7 +537,7 @@ TASKS = {
         ),
         "verify": Verb("Judge every entry and write one report", verify, ""),
         "judge": Verb(
-            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; METHODS= RATE= CONFIRM=)", judge, ""
+            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; IDENTITIES=1 CONFIRM=)", judge, ""
         ),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),

@@ -23,7 +23,7 @@ from loadtests.entries import question
 from loadtests.judge import probes, rights, shown
 from loadtests.judge.checks import Plan
 from loadtests.judge.plan import plan_for
-from loadtests.judge.reach import PART_OF, PROBES, SAFE, Settings
+from loadtests.judge.reach import GUEST, PART_OF, PROBES, SAFE, SYSTEM, Settings
 from loadtests.judge.session import Bounds, Door, Glimpse, Session, World, with_gaps
 from loadtests.mesh import propagation, versions, writes
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
@@ -37,7 +37,6 @@ from loadtests.verdict import MARGIN, Outcome, Verdict
 
 KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
 """All kinds that a plan looks at."""
-SYSTEM = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE, PROBES)
 WIDE = 160
 """Columns of the table where nobody says how wide the terminal is, as in CI: names of routes are long."""
 MOST_RATE, MOST_REQUESTS, MOST_SECONDS = 200.0, 50_000, 1800
@@ -64,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="print the plan, and send nothing")
     parser.add_argument("--confirm", default="", help="the namespace once more, if the lab did not create it")
     parser.add_argument("--methods", default=",".join(SAFE), help="methods that may be sent, with commas between")
+    parser.add_argument("--identities", default="", help="1: run probes under the ServiceAccounts that policies name")
     parser.add_argument("--rate", default="", help="requests per second")
     parser.add_argument("--total", default="", help="requests in all, at the most")
     parser.add_argument("--seconds", default="", help="seconds of sending, at the most")
@@ -131,21 +131,31 @@ def _objects(cluster: Cluster) -> list[dict[str, Any]]:
             raise
     else:
         if not found.remarks:
-            return found.objects
+            return [one for one in found.objects if not _is_guest(one)]
     own = {kind: cluster.namespace for kind in KINDS if kind in question.WORKLOADS}
     _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in (*KINDS, question.PROXY_SETTINGS)])
     raise RefusedError("the cluster refuses to list rules, and does not say which; accepted: an account that may list them")
 
 
+def _is_guest(item: Mapping[str, Any]) -> bool:
+    """Whether an object is one of a run's own pods beside the services, or what makes it log."""
+    labels = {"app": GUEST, **PART_OF} if item["kind"] == "Pod" else PART_OF
+    named = item["kind"] == "Pod" or (item["kind"], item["metadata"]["name"]) == ("Telemetry", GUEST)
+    return named and labels.items() <= item["metadata"].get("labels", {}).items()
+
+
 def _judge(options: argparse.Namespace) -> int:
     cluster = Cluster(options.kubeconfig, options.namespace)
     bounds, methods = _bounds(options), _methods(options.methods)
+    if options.identities not in ("", "1"):
+        raise RefusedError(f"IDENTITIES: {options.identities!r} was given; accepted: 1, or nothing")
     labels = _namespace(cluster, options.namespace)["metadata"].get("labels", {})
     objects = _objects(cluster)
     if not any(propagation.has_proxy(pod) for pod in of_kind(objects, "Pod") if is_running(pod)):
         raise RefusedError(f"NAMESPACE: no running pod of {options.namespace} has a sidecar; accepted: a namespace in the mesh")
     door = _door(cluster, options.gateway)
-    settings = Settings(options.namespace, methods, _entrance() if door is not None else None)
+    accounts = _accounts(cluster) if options.identities == "1" else None
+    settings = Settings(options.namespace, methods, _entrance() if door is not None else None, accounts)
     plan = plan_for(objects, settings)
     if not plan.checks and not plan.gaps:
         raise RefusedError(f"NAMESPACE: there are no rules for {options.namespace}; accepted: a namespace with rules of Istio")
@@ -166,10 +176,10 @@ def _judge(options: argparse.Namespace) -> int:
         return Glimpse(_state(now, plan_for(now, settings), options.namespace), addresses, ready)
 
     used = door if any(check.by_gateway for check in plan.checks) else None
-    # A Sidecar hides from its proxies what says whether they have the rules.
-    hidden = any(namespace_of(one) in (options.namespace, ROOT_NAMESPACE) for one in of_kind(objects, "Sidecar"))
-    waited_for = (*(() if hidden else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
-    world = World(cluster, Mesh().domain, injecting, used, waited_for, look)
+    hidden = frozenset(namespace_of(one) for one in of_kind(objects, "Sidecar"))
+    near = hidden & {options.namespace, ROOT_NAMESPACE}
+    waited_for = (*(() if near else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
+    world = World(cluster, Mesh().domain, injecting, used, waited_for, look, hidden)
     return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
 
 
@@ -187,6 +197,16 @@ def _ready(pod: Mapping[str, Any]) -> str:
     """Whether a pod is ready, and since when."""
     found = [one for one in pod["status"].get("conditions", []) if one["type"] == "Ready"]
     return " ".join(f"{one['status']} {one.get('lastTransitionTime', '')}" for one in found)
+
+
+def _accounts(cluster: Cluster) -> frozenset[str]:
+    """All ServiceAccounts, as ``namespace/name``.
+
+    :raises RefusedError: if this account may not list them
+    """
+    _need(cluster, [rights.Right("list", "serviceaccounts")])
+    found = json.loads(cluster.kubectl("get", "serviceaccounts", "--all-namespaces", "--output", "json"))["items"]
+    return frozenset(f"{namespace_of(one)}/{one['metadata']['name']}" for one in found)
 
 
 def _entrance() -> Caller:
@@ -210,7 +230,8 @@ def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: lis
         raise RefusedError(f"meshConfig.{setting} is set, and requests are found in access logs of Istio's default format only")
     if not plan.checks:
         return
-    _need(cluster, rights.to_send(plan.namespace, [door.namespace] if door is not None else []))
+    hosts = probes.hosts_of(probes.callers_of([call.caller for check in plan.checks for call in check.calls]))
+    _need(cluster, rights.to_send(plan.namespace, [door.namespace] if door is not None else [], hosts))
     if probes.is_ours(cluster) is False:
         label = "=".join(*PART_OF.items())
         raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")

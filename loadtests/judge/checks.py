@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtests.rules.calls import Call
@@ -81,6 +81,19 @@ class Plan:
     def expected(self) -> Expected:
         """The expectation of all checks; gaps are no part of it."""
         return Expected({check.name: check.fate.shares for check in self.checks})
+
+
+def grouped(name: str, found: Sequence[tuple[Call, Fate]]) -> Iterator[Check]:
+    """Requests of the same fate are one check."""
+    groups: list[tuple[Fate, list[Call]]] = []
+    for call, fate in found:
+        same = next((calls for other, calls in groups if other == fate), None)
+        if same is None:
+            groups.append((fate, [call]))
+        elif call not in same:
+            same.append(call)
+    for number, (fate, calls) in enumerate(groups, 1):
+        yield Check(name if len(groups) == 1 else f"{name} ({number})", tuple(calls), fate)
 
 
 def needed(shares: Mapping[str, float]) -> int:

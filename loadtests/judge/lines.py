@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loadtests.judge.checks import Check
-from loadtests.judge.guards import DENIED, LET_IN, WITHOUT
+from loadtests.judge.guards import DENIED, LET_IN, REJECTED, WITHOUT
 from loadtests.rules.fates import abort_outcome, delayed_outcome, destination_outcome, direct_outcome, redirect_outcome
 from loadtests.rules.security import REFUSED
 from loadtests.verdict import ERROR
 
 LINE = re.compile(
     r'^\[\S+\] "\S+ \S+ \S+" (?P<status>\d+) (?P<flags>\S+) (?P<details>.+?) \S+ "[^"]*" \S+ \S+ (?P<milliseconds>\d+) \S+ '
-    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "[^"]*" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$'
+    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$'
 )
 """A line of Istio's default format."""
 ANSWERED = ("via_upstream", "response_timeout", "upstream_per_try_timeout")
 """What is logged where a request has reached its destination, whatever came of it there."""
 BY_POLICY = "RBAC: access denied"
 """The text of a proxy that denies a request."""
+BY_ISSUER = "Jwt issuer is not configured"
+"""The text of a proxy that rejects a token of an unknown issuer."""
 CLOSED = ("ConnectionResetError", "RemoteDisconnected")
 """How a client's error begins that was connected and got no answer; one that nobody listens to gets another one."""
 EARLY = 0.05
@@ -32,11 +34,13 @@ class Answer:
     """What a client got.
 
     :param status: 0 without an answer; ``text`` then says why
+    :param headers: by lower-case name
     """
 
     status: int
     location: str
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Line:
 
     :param cluster: of the upstream: ``outbound|9080|v2|reviews.shop.svc.cluster.local``; ``-`` if there was none
     :param host: address of the upstream, with its port
+    :param authority: that the upstream was asked for
     """
 
     status: int
@@ -53,6 +58,7 @@ class Line:
     seconds: float
     cluster: str
     host: str
+    authority: str = ""
 
 
 def lines_by_mark(log: str, prefix: str) -> dict[str, Line]:
@@ -66,7 +72,7 @@ def lines_by_mark(log: str, prefix: str) -> dict[str, Line]:
             mark = next((line[name] for name in ("id", "agent") if line[name].startswith(prefix)), "")
             found[mark] = Line(
                 int(line["status"]), frozenset(line["flags"].split(",")), line["details"], int(line["milliseconds"]) / 1000,
-                line["cluster"], line["host"],
+                line["cluster"], line["host"], line["authority"],
             )  # fmt: skip
     found.pop("", None)
     return found
@@ -104,7 +110,7 @@ def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) 
         return ERROR, answer.text if not answer.status else f"HTTP {answer.status}, of which the proxy logged nothing"
     if answer.status != line.status:
         return ERROR, f"{f'HTTP {answer.status}' if answer.status else answer.text}, where the proxy logged HTTP {line.status}"
-    outcome = _outcome(check, answer, line, ground)
+    outcome = _as_changed(_outcome(check, answer, line, ground), check, answer, line)
     if outcome == ERROR:
         return ERROR, f"HTTP {line.status} {line.details.partition('{')[0]}"
     if "DI" not in line.flags:
@@ -121,6 +127,8 @@ def _let_in(answer: Answer, line: Line | None, plain: bool) -> tuple[str, str]:
     if not plain and (line is None or line.details.partition("{")[0] not in ANSWERED):
         return ERROR, f"HTTP {line.status} {line.details.partition('{')[0]}" if line is not None else "nothing was logged"
     if answer.status:
+        if answer.status == 401 and answer.text.strip() == BY_ISSUER:
+            return REJECTED, ""
         return (DENIED if answer.status == 403 and answer.text.strip() == BY_POLICY else LET_IN), ""
     return (REFUSED, "") if plain and answer.text.startswith(CLOSED) else (ERROR, answer.text)
 
@@ -139,4 +147,19 @@ def _outcome(check: Check, answer: Answer, line: Line, ground: Ground) -> str:
     # Of pods of other namespaces, nothing is known but the destination.
     if place is None or place.namespace != ground.namespace or not place.labels:
         return name or f"upstream {line.cluster}"
-    return name if place.labels.items() <= ground.pods.get(address, {}).items() else f"{name}, but at another pod ({address})"
+    if not place.labels.items() <= ground.pods.get(address, {}).items():
+        return f"{name}, but at another pod ({address})"
+    return name
+
+
+def _as_changed(outcome: str, check: Check, answer: Answer, line: Line) -> str:
+    """The outcome of a request that has arrived, with what was not changed of it or its answer as the rules say."""
+    fate = check.fate
+    if outcome not in fate.places:
+        return outcome
+    if fate.authority is not None and line.authority != fate.authority:
+        outcome += f", but as {line.authority}"
+    for name, value in fate.response.items():
+        if (told := answer.headers.get(name)) != value:
+            outcome += f", but with {name}: {told}" if told is not None else f", but without {name}"
+    return outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from loadtests.judge import attached, outside
 from loadtests.judge.checks import Check, Gap, Idle, Plan
 from loadtests.judge.guards import KINDS, guards_of
 from loadtests.judge.reach import Seen, Settings
@@ -26,8 +27,7 @@ from loadtests.verdict import Outcome
 APPLICATION = ("app", "app.kubernetes.io/name")
 """Labels that name a pod's application."""
 NOT_PLANNED = (
-    "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "ListenerSet", "Ingress", "RequestAuthentication", "ServiceEntry",
-    "Sidecar", "EnvoyFilter", "Telemetry", "WasmPlugin",
+    "TCPRoute", "TLSRoute", "ListenerSet", "EnvoyFilter", "Telemetry", "WasmPlugin",
 )  # fmt: skip
 """Kinds of rules for which no requests are planned yet."""
 
@@ -39,6 +39,10 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
     mesh = mesh_of(views)
     seen = Seen(whole, mesh, tuple(services_of(views, mesh.domain)), tuple(rules_of(views, mesh)), settings)
     found = [one for rule in seen.rules if _concerns(rule, seen) for one in checks_of(rule, seen)]
+    for one in views:
+        if one["kind"] in attached.KINDS and attached.concerns(one, settings.namespace):
+            found += attached.checks_of(one, seen)
+    found += outside.checks_of(views, seen)
     reached = {place for one in found if isinstance(one, Check) for place in one.fate.places}
     found += guards_of(views, seen, reached)
     checks = [one for one in found if isinstance(one, Check)]
@@ -48,7 +52,10 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
     unseen = [path for check in checks for path in check.fate.unseen]
     unseen += policies_unseen(views, settings.namespace) if checks else ()
     apart = [
-        o for o in views if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in KINDS and namespace_of(o) == ROOT_NAMESPACE)
+        o
+        for o in views
+        if o["kind"] != "Gateway"
+        if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in (*KINDS, *outside.KINDS) and namespace_of(o) == ROOT_NAMESPACE)
     ]
     unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in apart]
     warnings = [f"{one.where}: {one.why}" for one in found if isinstance(one, Idle)] + list(_wide_selectors(views, seen))

@@ -4,7 +4,8 @@ It reads one batch a line from standard input, and writes one line for each: the
 with its input.
 
 A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}], ...]}``, an answer
-``[status, location, text]``; without an answer, the status is 0 and the text says why.
+``[status, location, text, {header: value}]``, with names in lower case; without an answer, the status is 0, and the text says
+why.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def ask(due: float, request: list[Any]) -> list[Any]:
         connection.endheaders()
         answer = connection.getresponse()
         text = answer.read(CHARACTERS).decode(errors="replace")
-        return [answer.status, answer.getheader("Location", ""), text]
+        told = {name.lower(): answer.getheader(name, "") for name in answer.headers}
+        return [answer.status, answer.getheader("Location", ""), text, told]
     except (OSError, http.client.HTTPException, ValueError) as error:
         return [0, "", f"{type(error).__name__}: {error}"]
     finally:

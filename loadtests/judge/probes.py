@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from loadtests import ending
 from loadtests.judge import probe
+from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import Answer
-from loadtests.judge.reach import ACCOUNT, PART_OF, PROBES
+from loadtests.judge.reach import ACCOUNT, GUEST, PART_OF, PROBES
+from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.rules.calls import Caller
 
@@ -27,37 +29,56 @@ INJECTING = ("istio-injection", "istio.io/rev")
 """Labels of a namespace by which its pods get a sidecar."""
 PROGRAM = f"{Path(probe.__file__).read_text()}\n\nmain()\n"
 """What sends, wherever it runs."""
+PREFIX = "istio-lab-probe-"
+"""What names of pods begin with."""
 Request = tuple[str, int, str, str, dict[str, str]]
 """Address, port, method, path with query, headers."""
 
 
-def callers_of(callers: Sequence[Caller]) -> dict[str, Mapping[str, str]]:
-    """Name of a pod -> its labels, for callers in the mesh."""
-    found: list[Mapping[str, str]] = []
+def callers_of(callers: Sequence[Caller]) -> dict[str, Caller]:
+    """Name of a pod -> what it is, for callers in the mesh."""
+    found: list[Caller] = []
     for caller in callers:
-        if caller.gateway is None and caller.labels not in found:
-            found.append(caller.labels)
-    return {f"probe-{number}": labels for number, labels in enumerate(found)}
+        if caller.gateway is None and caller not in found:
+            found.append(caller)
+    return {f"{PREFIX}{number}": caller for number, caller in enumerate(found)}
 
 
-def objects_for(callers: Mapping[str, Mapping[str, str]], injecting: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The namespace, and all that is in it.
+def hosts_of(callers: Mapping[str, Caller]) -> list[str]:
+    """The namespaces in which pods run beside the probes' own."""
+    return sorted({caller.namespace for caller in callers.values()} - {PROBES})
 
-    :param callers: labels of each pod, by its name
-    :param injecting: labels by which its pods get a sidecar
+
+def objects_for(callers: Mapping[str, Caller], injecting: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The namespace, and all that is in it; and the pods that run in others, whose proxies log as well.
+
+    :param callers: what each pod is, by its name
+    :param injecting: labels by which pods get a sidecar
     """
     place = {"namespace": PROBES, "labels": PART_OF}
+    logging = {"accessLogging": [{"providers": [{"name": "envoy"}]}]}
+    guests = [
+        {
+            "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
+            "metadata": {"name": GUEST, "namespace": namespace, "labels": PART_OF},
+            "spec": {"selector": {"matchLabels": {"app": GUEST, **PART_OF}}, **logging},
+        }
+        for namespace in hosts_of(callers)
+    ]  # fmt: skip
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROBES, "labels": {**PART_OF, **injecting}}}
     # Their proxies log all requests, whatever the mesh says.
     telemetry = {
         "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "metadata": {"name": "access-log", **place},
-        "spec": {"accessLogging": [{"providers": [{"name": "envoy"}]}]},
+        "spec": logging,
     }  # fmt: skip
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, **place}}
-    return [namespace, account, telemetry, *(_pod(name, labels) for name, labels in callers.items())]
+    pods = [_pod(name, caller, injecting) for name, caller in callers.items()]
+    return [namespace, account, telemetry, *guests, *pods]
 
 
-def _pod(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+def _pod(name: str, caller: Caller, injecting: Mapping[str, str]) -> dict[str, Any]:
+    # A pod in a namespace whose pods get no sidecar asks for one itself, of the same revision.
+    revision = {label: value for label, value in injecting.items() if label == "istio.io/rev" and caller.namespace != PROBES}
     container = {
         "name": "probe", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
         "securityContext": {
@@ -69,9 +90,11 @@ def _pod(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     annotations = {"sidecar.istio.io/statsInclusionPrefixes": "cluster.outbound"}
     return {
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": PROBES, "labels": dict(labels), "annotations": annotations},
+        "metadata": {
+            "name": name, "namespace": caller.namespace, "labels": {**revision, **caller.labels}, "annotations": annotations,
+        },
         "spec": {
-            "serviceAccountName": ACCOUNT,
+            "serviceAccountName": caller.account or ACCOUNT,
             "containers": [container], "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False,
             "activeDeadlineSeconds": LONGEST_SECONDS,
         },
@@ -87,42 +110,55 @@ def is_ours(cluster: Cluster) -> bool | None:
     return PART_OF.items() <= json.loads(told)["metadata"].get("labels", {}).items() if told.strip() else None
 
 
-def start(cluster: Cluster, callers: Mapping[str, Mapping[str, str]], injecting: Mapping[str, str]) -> None:
+def start(cluster: Cluster, callers: Mapping[str, Caller], injecting: Mapping[str, str]) -> None:
     """Create the pods, and wait until they are ready.
 
     :raises ClusterError: if the cluster refuses, or a pod does not start in time
     """
-    if is_ours(cluster):
-        remove(cluster)  # of a run that was killed
-    manifest = {"apiVersion": "v1", "kind": "List", "items": objects_for(callers, injecting)}
+    remove(cluster, hosts_of(callers))  # of a run that was killed
+    made = objects_for(callers, injecting)
     with ending.unbroken():  # or whoever cleans up might look before it is there
-        replace(cluster, namespace=PROBES).kubectl("create", "--filename", "-", stdin=json.dumps(manifest))
-    if not callers:
-        return
-    waiting = ["wait", "--for=condition=Ready", "pod", "--all", f"--timeout={READY_SECONDS}s"]
-    command = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", PROBES, *waiting]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_SECONDS + 20)
-    if done.returncode:
-        raise ClusterError(f"the probe in namespace {PROBES} does not start: {why_not_ready(cluster) or done.stderr.strip()}")
+        for namespace in (PROBES, *hosts_of(callers)):
+            items = [one for one in made if one["metadata"].get("namespace", PROBES) == namespace]
+            manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+            replace(cluster, namespace=namespace).kubectl("create", "--filename", "-", stdin=manifest)
+    for namespace in {caller.namespace: None for caller in callers.values()}:
+        names = [name for name, caller in callers.items() if caller.namespace == namespace]
+        waiting = ["wait", "--for=condition=Ready", f"--timeout={READY_SECONDS}s", *(f"pod/{name}" for name in names)]
+        command = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", namespace, *waiting]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=READY_SECONDS + 20)
+        if done.returncode:
+            why = why_not_ready(cluster, namespace, names) or done.stderr.strip()
+            raise ClusterError(f"the probe in namespace {namespace} does not start: {why}")
+        for pod in cluster.items("pods", namespace=namespace):
+            caller = callers.get(pod["metadata"]["name"])
+            if caller is not None and not WITHOUT.items() <= caller.labels.items() and not propagation.has_proxy(pod):
+                raise ClusterError(f"the probe in namespace {namespace} gets no sidecar")
 
 
-def why_not_ready(cluster: Cluster) -> str:
-    """What a pod waits for, in the cluster's words."""
-    for pod in cluster.items("pods", namespace=PROBES):
+def why_not_ready(cluster: Cluster, namespace: str, names: Sequence[str]) -> str:
+    """What one of some pods waits for, in the cluster's words."""
+    for pod in (one for one in cluster.items("pods", namespace=namespace) if one["metadata"]["name"] in names):
         for one in pod["status"].get("initContainerStatuses", []) + pod["status"].get("containerStatuses", []):
             if (waiting := one.get("state", {}).get("waiting")) and waiting.get("reason") != "PodInitializing":
                 return f"{waiting.get('reason', '')}: {waiting.get('message', '')} (image {one.get('image', '')})".strip()
     return ""
 
 
-def remove(cluster: Cluster) -> None:
-    """Delete the namespace, if it is the lab's, with all that is in it.
+def remove(cluster: Cluster, hosts: Sequence[str] = ()) -> None:
+    """Delete the namespace, if it is the lab's, with all that is in it, and what runs in others.
 
+    :param hosts: those others
     :raises ClusterError: if the cluster does not answer, or it is not gone in time
     """
     until = time.monotonic() + GONE_SECONDS
     if is_ours(cluster):
         cluster.kubectl("delete", "namespace", PROBES, "--wait=false")
+    ours = ",".join(f"{name}={value}" for name, value in {"app": GUEST, **PART_OF}.items())
+    for namespace in hosts:
+        there = replace(cluster, namespace=namespace)
+        there.kubectl("delete", "pods", "--selector", ours, "--ignore-not-found")
+        there.kubectl("delete", "telemetries.telemetry.istio.io", GUEST, "--ignore-not-found")
     while is_ours(cluster):
         if time.monotonic() > until:
             raise ClusterError(f"it is not gone after {GONE_SECONDS} s")
@@ -142,14 +178,14 @@ def log_of(cluster: Cluster, namespace: str, pod: str, since: str) -> str:
 class Sender:
     """A process that sends batches of requests, in a pod or on this machine."""
 
-    def __init__(self, cluster: Cluster | None, pod: str = "") -> None:
+    def __init__(self, cluster: Cluster | None, pod: str = "", namespace: str = PROBES) -> None:
         """Start it.
 
         :param cluster: of the pod; None for this machine
         """
         inside = [sys.executable, "-I", "-c"]
         if cluster is not None:
-            inside = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", PROBES, "exec", "--stdin", pod]
+            inside = ["kubectl", "--kubeconfig", cluster.kubeconfig, "--namespace", namespace, "exec", "--stdin", pod]
             inside += ["--container", "probe", "--", "python3", "-c"]
         self._process = subprocess.Popen(
             [*inside, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

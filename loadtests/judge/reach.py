@@ -9,7 +9,7 @@ from typing import Any
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Caller, Mesh
 from loadtests.rules.expectations import NotModelledError, namespace_of
-from loadtests.rules.gateway_api import is_of_gateway_api
+from loadtests.rules.gateway_api import PORT, is_of_gateway_api, pod_ports
 from loadtests.rules.layers import MESH
 from loadtests.rules.registry import EVERYBODY, HTTP, SNIFFED, Service, of_kind
 from loadtests.rules.view import viewed
@@ -21,6 +21,10 @@ PROBE = "istio-lab-probe"
 """Label ``app`` of those pods, unless a rule is for callers with another one."""
 ACCOUNT = "probe"
 """The ServiceAccount of those pods."""
+GUEST = "istio-lab-guest"
+"""Label ``app`` of pods that send under another ServiceAccount, in its namespace."""
+SYSTEM = ("kube-system", "kube-public", "kube-node-lease", "istio-system", PROBES)
+"""Namespaces that are not judged, and in which no pods are started beside the probes."""
 PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 """The lab's label, which those pods have as well."""
 AGENT = "istio-lab-judge"
@@ -42,11 +46,13 @@ class Settings:
     :param namespace: whose rules are planned for
     :param methods: that may be sent
     :param entrance: the pods of the gateway that requests may enter by; None if there is none
+    :param accounts: ServiceAccounts under which probes may run, as ``namespace/name``; None if under none but their own
     """
 
     namespace: str
     methods: tuple[str, ...] = SAFE
     entrance: Caller | None = None
+    accounts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,17 +143,19 @@ def _from_outside(rule: Rule, gateway: str, seen: Seen) -> Entrance:
     spec = item.data["spec"]
     if entrance is None or entrance.has(spec.get("selector") or {}) is not True:
         raise NotModelledError(f"the lab has no way in by the pods that Gateway {gateway} selects")
-    servers = [int(s["port"]["number"]) for s in spec.get("servers") or [] if str(s["port"].get("protocol")).upper() in PLAIN]
+    ports = pod_ports(viewed(seen.objects), entrance.namespace, entrance.labels)
+    plain = [int(s["port"]["number"]) for s in spec.get("servers") or [] if str(s["port"].get("protocol")).upper() in PLAIN]
+    servers = [number for number in plain if ports.get(number, number) == ports.get(PORT, PORT)]
     if not servers:
-        raise NotModelledError(f"Gateway {gateway} has no server for plain HTTP")
+        raise NotModelledError(f"Gateway {gateway} has no server for plain HTTP on port {PORT}, by which requests enter")
     caller = replace(entrance, gateway=gateway)
 
     def start(name: str, port: int) -> Start:
-        return Start(Call(_one_of(name), port, caller, varied=MARKED_OUTSIDE), (_one_of(name),))
+        return Start(Call(one_of(name), port, caller, varied=MARKED_OUTSIDE), (one_of(name),))
 
     return Entrance(gateway, {name: tuple(start(name, port) for port in servers) for name in rule.names})
 
 
-def _one_of(name: str) -> str:
+def one_of(name: str) -> str:
     """A host that a name stands for."""
     return ANY_HOST if name == "*" else f"judge{name[1:]}" if hosts.is_wildcard(name) else name

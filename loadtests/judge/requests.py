@@ -14,7 +14,6 @@ from loadtests.rules.calls import Call
 from loadtests.rules.conditions import UNASKED, UNASKED_PREFIXES, expression, only_presence
 from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.layers import Layers
-from loadtests.rules.virtual import Branch
 
 SOME = "istio-lab"
 """A value that nobody asks for: of a header that only has to be there, or must not be what it would be otherwise."""
@@ -90,15 +89,13 @@ def fitting(match: Mapping[str, str]) -> list[str]:
     return [wanted] if kind == "exact" else [wanted, f"{wanted}{SOME}"]
 
 
-def candidates(branch: Branch, earlier: Sequence[Branch], way: Way) -> Iterator[Call]:
-    """Calls that may be taken by a branch and by none before it.
+def candidates(own: Layers | None, earlier: Sequence[Layers], way: Way) -> Iterator[Call]:
+    """Calls that a condition may hold for, and none of those before it.
 
-    Where the branch does not say, both what avoids the earlier ones and what is simplest is tried.
+    Where the condition does not say, both what avoids the earlier ones and what is simplest is tried.
     """
-    conditions = [b.condition for b in earlier if b.condition is not None]
-    own = branch.condition
-    headers = _headers(own, conditions)
-    query = _named(own, conditions, "queryParams", "")
+    headers = _headers(own, earlier)
+    query = _named(own, earlier, "queryParams", "")
     wanted = [
         _paths(own), methods_for(own, way.methods), _hosts(own, way), *headers.values(), *query.values(),
     ]  # fmt: skip
@@ -146,10 +143,10 @@ def _headers(own: Layers | None, earlier: Sequence[Layers]) -> dict[str, Options
             unwanted = fitting(table[name]) if condition is not own else []
             options = found.get(name.lower(), (None, SOME))
             found[name.lower()] = tuple(dict.fromkeys((*options, *unwanted)))
-    return {name: options for name, options in found.items() if not _is_of_proxies(name)}
+    return {name: options for name, options in found.items() if not is_of_proxies(name)}
 
 
-def _is_of_proxies(header: str) -> bool:
+def is_of_proxies(header: str) -> bool:
     """Whether proxies set or change a header themselves, so that no value of it is planned."""
     return header != "user-agent" and (header in UNASKED or header.startswith(UNASKED_PREFIXES))
 

@@ -28,11 +28,12 @@ class Right:
         return f"{self.verb} {self.resource} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
 
 
-def to_send(namespace: str, doors: Iterable[str]) -> list[Right]:
+def to_send(namespace: str, doors: Iterable[str], hosts: Iterable[str] = ()) -> list[Right]:
     """What a run needs besides reading rules.
 
     :param namespace: that is judged
     :param doors: namespaces of gateways by which requests enter
+    :param hosts: namespaces in which probes run under other ServiceAccounts
     """
     inside = [
         Right("create", "pods", PROBES), Right("create", "pods/exec", PROBES), Right("get", "pods/log", PROBES),
@@ -40,9 +41,17 @@ def to_send(namespace: str, doors: Iterable[str]) -> list[Right]:
         Right("create", "telemetries.telemetry.istio.io", PROBES), Right("create", "serviceaccounts", PROBES),
         *(Right("patch", f"{one}.networking.istio.io", PROBES) for one in ("envoyfilters", "serviceentries")),
     ]  # fmt: skip
+    guests = [
+        Right(verb, resource, host)
+        for host in hosts
+        for resource in ("pods", "telemetries.telemetry.istio.io")
+        for verb in ("create", "delete")
+    ]
+    guests += [Right("create", one, host) for host in hosts for one in ("pods/exec", "pods/portforward")]
+    guests += [Right("get", one, host) for host in hosts for one in ("pods/log", "pods/proxy")]
     both = [Right("create", "namespaces"), Right("delete", "namespaces")]
     outside = [Right("get", "pods/log", door) for door in doors]
-    return both + inside + outside + [Right("create", "pods/portforward", one) for one in (namespace, *doors)]
+    return both + inside + guests + outside + [Right("create", "pods/portforward", one) for one in (namespace, *doors)]
 
 
 def missing(cluster: Cluster, wanted: Iterable[Right]) -> list[Right]:

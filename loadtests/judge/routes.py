@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from loadtests.judge.checks import Check, Gap, Idle
+from loadtests.judge.checks import Check, Gap, Idle, grouped
 from loadtests.judge.reach import PROBES, Entrance, Seen, Start, entrance_of
 from loadtests.judge.requests import Way, candidates, methods_for
 from loadtests.judge.shadows import covers
@@ -89,7 +89,7 @@ def _of_route(one: _Route) -> Iterator[Check | Gap | Idle]:
                 found.append((call, fate))
             elif not isinstance(fate, Fate):
                 gaps[replace(fate, where=where)] = None
-    yield from _grouped(one.name(), found)
+    yield from grouped(one.name(), found)
     yield from gaps
 
 
@@ -99,19 +99,6 @@ def _is_meant(branch: Branch, entrance: Entrance) -> bool:
     if condition is None or not (named := condition.get("gateways")):
         return True
     return entrance.gateway in {gateway_name(name, condition.part_of("gateways").namespace) for name in named}
-
-
-def _grouped(name: str, found: Sequence[tuple[Call, Fate]]) -> Iterator[Check]:
-    """Requests of the same fate are one check."""
-    groups: list[tuple[Fate, list[Call]]] = []
-    for call, fate in found:
-        same = next((calls for other, calls in groups if other == fate), None)
-        if same is None:
-            groups.append((fate, [call]))
-        elif call not in same:
-            same.append(call)
-    for number, (fate, calls) in enumerate(groups, 1):
-        yield Check(name if len(groups) == 1 else f"{name} ({number})", tuple(calls), fate)
 
 
 def _fate_of(call: Call, seen: Seen) -> Fate | Gap:
@@ -171,7 +158,7 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle
     way = Way(one.seen.settings.methods, start.authorities, start.call)
     reason, other = "", None
     beside: Call | None = None
-    for call in candidates(branch, earlier, way):
+    for call in candidates(branch.condition, [b.condition for b in earlier if b.condition is not None], way):
         try:
             taken = first_taken(given, call)
         except NotModelledError as error:

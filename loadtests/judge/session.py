@@ -16,10 +16,10 @@ from loadtests.judge.checks import Check, Gap, Plan
 from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
 from loadtests.judge.probes import Request, Sender
-from loadtests.judge.reach import PROBES
+from loadtests.judge.reach import GUEST, PROBES
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.rules.calls import Call
+from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.expectations import differences
 from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
 
@@ -29,6 +29,8 @@ PROPAGATION_SECONDS = 30.0
 SKEW_SECONDS = 60.0
 LATE_SECONDS = 10.0
 """A line that is not in the log by then does not come."""
+NOWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737)."""
 UNSTEADY = "requests got no valid response while pods started, ended, or were not ready"
 EDITED = "edited during the run"
 COUNTERS = "the probe's counters"
@@ -104,7 +106,9 @@ def request_of(call: Call, mark: str, door: Door | None) -> Request:
     """A call as it is sent, with its mark."""
     path = f"{call.uri}?{urlencode(call.query)}" if call.query else call.uri
     if door is None:
-        return call.name, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}
+        # Whatever the address, the proxy goes by the host; those outside need not have one.
+        address = call.name if call.name.endswith(f".svc.{Mesh().domain}") else NOWHERE
+        return address, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}
     return door.address, door.port, call.method, path, {"Host": call.host, **call.headers, "user-agent": mark}
 
 
@@ -146,6 +150,7 @@ class World:
     :param door: None if no request enters by a gateway
     :param waited_for: (namespace, label ``app``) of the pods besides the probes whose proxies must have the rules
     :param look: what is there now
+    :param hidden: namespaces with a Sidecar, which hides from proxies what says whether they have the rules
     """
 
     cluster: Cluster
@@ -154,6 +159,7 @@ class World:
     door: Door | None
     waited_for: tuple[tuple[str, str], ...]
     look: Callable[[], Glimpse]
+    hidden: frozenset[str] = frozenset()
 
 
 class Session:
@@ -177,11 +183,10 @@ class Session:
     @property
     def _proxied(self) -> list[str]:
         """The pods that have a sidecar."""
-        return [name for name, labels in self._callers.items() if not WITHOUT.items() <= labels.items()]
+        return [name for name, caller in self._callers.items() if not WITHOUT.items() <= caller.labels.items()]
 
-    @property
-    def _inside(self) -> Cluster:
-        return replace(self.world.cluster, namespace=PROBES)
+    def _inside(self, namespace: str = PROBES) -> Cluster:
+        return replace(self.world.cluster, namespace=namespace)
 
     def judge(self, compared: Mapping[str, Mapping[str, int]] | None = None) -> Verdict:
         """The verdict at this moment, but for the gaps.
@@ -225,7 +230,7 @@ class Session:
         """
         for sender in self._senders.values():
             sender.stop()
-        probes.remove(self.world.cluster)
+        probes.remove(self.world.cluster, probes.hosts_of(self._callers))
 
     def _look(self) -> None:
         """Note the pods that are there, which of them have changed, and whether a rule was edited."""
@@ -243,12 +248,13 @@ class Session:
 
     def _start(self) -> None:
         probes.start(self.world.cluster, self._callers, self.world.injecting)
-        waited_for = ((PROBES, ""), *self.world.waited_for)
-        late = propagation.wait(self._inside, self.state, waited_for, PROPAGATION_SECONDS)
-        if ours := [one for one in late if f" in {PROBES} " in one]:
+        guests = [(namespace, GUEST) for namespace in probes.hosts_of(self._callers) if namespace not in self.world.hidden]
+        waited_for = ((PROBES, ""), *guests, *self.world.waited_for)
+        late = propagation.wait(self._inside(), self.state, waited_for, PROPAGATION_SECONDS)
+        if ours := [one for one in late if f" in {PROBES} " in one or probes.PREFIX in one]:
             raise ClusterError("; ".join(ours))
         self.stale = tuple(late)
-        self._senders = {name: Sender(self.world.cluster, name) for name in self._callers}
+        self._senders = {name: Sender(self.world.cluster, name, caller.namespace) for name, caller in self._callers.items()}
         if any(check.by_gateway for check in self.plan.checks):
             self._senders[""] = Sender(None)
 
@@ -256,7 +262,7 @@ class Session:
         """Name of the pod that sends a call; '' for this machine."""
         if call.caller.gateway is not None:
             return ""
-        return next(name for name, labels in self._callers.items() if labels == call.caller.labels)
+        return next(name for name, caller in self._callers.items() if caller == call.caller)
 
     def _send(self, batch: Sequence[tuple[Check, Call]]) -> None:
         """Send a round, and count what came of it."""
@@ -282,7 +288,7 @@ class Session:
         since = datetime.fromtimestamp(self.started - SKEW_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
         door = self.world.door
-        pods = [(PROBES, name) for name in self._proxied]
+        pods = [(self._callers[name].namespace, name) for name in self._proxied]
         pods += [(door.namespace, pod) for pod in door.pods] if door is not None and "" in self._senders else []
         while not wanted <= found.keys() and time.monotonic() < until:
             time.sleep(observed.LOG_FLUSH_SECONDS)
@@ -294,7 +300,7 @@ class Session:
         """First tries of requests to each destination, as the probes' proxies count them."""
         counted: Counter[str] = Counter()
         for pod in self._proxied:
-            for kind, cluster, n in COUNTED.findall(self._inside.proxy_metrics(pod)):
+            for kind, cluster, n in COUNTED.findall(self._inside(self._callers[pod].namespace).proxy_metrics(pod)):
                 if name := destination_of(cluster, self.world.domain):
                     counted[name] += int(n) if kind == "total" else -int(n)
         return dict(counted)

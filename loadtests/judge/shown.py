@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from loadtests.judge.checks import Check, Plan
-from loadtests.judge.reach import AGENT, PROBES
+from loadtests.judge.reach import AGENT
 from loadtests.judge.session import Bounds
 from loadtests.reports.terminal import percent
 from loadtests.rules.calls import Call
@@ -35,7 +35,9 @@ def _lines(check: Check) -> Iterator[str]:
     for call in check.calls:
         yield f"  {_words(call)}"
     expected = ", ".join(f"{outcome} {percent(share)}" for outcome, share in check.fate.shares.items())
-    yield f"  expected: {expected}; about {check.requests} requests"
+    changed = [f"as {check.fate.authority}"] if check.fate.authority is not None else []
+    changed += [f"with {n}: {v}" if v is not None else f"without {n}" for n, v in check.fate.response.items()]
+    yield f"  expected: {', '.join((expected, *changed))}; about {check.requests} requests"
 
 
 def _words(call: Call) -> str:
@@ -43,5 +45,7 @@ def _words(call: Call) -> str:
     query = f"?{urlencode(call.query)}" if call.query else ""
     headers = [f"{name}: {value}" for name, value in call.headers.items() if (name, value) != ("user-agent", AGENT)]
     labels = ", ".join(f"{name}={value}" for name, value in call.caller.labels.items() if "/" not in name)
-    source = f"by Gateway {call.caller.gateway}" if call.caller.gateway else f"from a pod {labels} in namespace {PROBES}"
+    account = f" under ServiceAccount {call.caller.account}" if call.caller.account else ""
+    inside = f"from a pod {labels} in namespace {call.caller.namespace}{account}"
+    source = f"by Gateway {call.caller.gateway}" if call.caller.gateway else inside
     return ", ".join((f"{call.method} http://{call.host}{call.uri}{query}", *headers, source))

@@ -101,14 +101,19 @@ def versions_of(asked: Asked) -> dict[str, float]:
 
 
 def answered_by(asked: Asked) -> Sent:
-    """Where a route sends its calls, and what is known of those hosts, if all calls are answered.
+    """Where a route sends its calls, and what is known of those hosts, if all calls are answered; as :func:`answered`."""
+    return answered(asked.taken)
+
+
+def answered(taken: Taken) -> Sent:
+    """Where a route or a service sends its calls, and what is known of those hosts, if all calls are answered.
 
     A load balancer chooses among pods that answer alike; pools and ejections can reject requests, and stay unread.
 
     :raises BrokenPromiseError: if a destination is not there, or has no pods
     :raises NotModelledError: if it is not known whether it has pods
     """
-    sent = send(asked.taken, with_mirrors=False)
+    sent = send(taken, with_mirrors=False)
     for host, applied in sent.applied.items():
         used = [d for d in sent.destinations if d.host == host]
         ports, named = {d.port for d in used}, {d.subset for d in used}
@@ -118,7 +123,7 @@ def answered_by(asked: Asked) -> Sent:
             subset.accept(*(("labels",) if name in named else ()))
             if isinstance(policy := subset.get("trafficPolicy"), View):
                 _accept_balancing(policy, ports)
-    subsets.refuse_empty(asked.taken.world.objects, sent)
+    subsets.refuse_empty(taken.world.objects, sent)
     return sent
 
 

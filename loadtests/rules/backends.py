@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from loadtests.rules import destinations
 from loadtests.rules.calls import Caller, Mesh
@@ -46,9 +46,34 @@ def shares_of_backends(objects: Objects, route: View, backends: Sequence[View], 
     A service is known by its name, or, if it is not of the request's namespace, by ``namespace/name``.
 
     :param request: ``answers``: services that are known to answer
-    :raises NotModelledError: if a backend is another one, is not there, may not be used, or has settings that are not modelled
+    :raises NotModelledError: as :func:`weights_of_backends` does, or if a backend is another service
     """
+    own = request.get("namespace", namespace_of(route))
+
+    def known(namespace: str, name: str) -> str:
+        return name if namespace == own else f"{namespace}/{name}"
+
     weights: dict[str, int] = {}
+    found = weights_of_backends(objects, route, backends, lambda *of: known(*of) in request["answers"])
+    for (namespace, name, _), weight in found.items():
+        weights[known(namespace, name)] = weights.get(known(namespace, name), 0) + weight
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def weights_of_backends(
+    objects: Objects,
+    route: View,
+    backends: Sequence[View],
+    is_known: Callable[[str, str], bool] = lambda *_: True,
+    caller: Caller = CALLER,
+) -> dict[tuple[str, str, int], int]:
+    """Weight of each service that backends with a weight name, by its namespace, name, and port.
+
+    :param is_known: whether a service, by namespace and name, is one that may be used
+    :param caller: whose proxy chooses among them
+    :raises NotModelledError: if a backend is no service, is not there, may not be used, or has settings that are not modelled
+    """
+    found: dict[tuple[str, str, int], int] = {}
     hosts: dict[str, tuple[str, set[int]]] = {}
     for backend in backends:
         weight = int(backend.get("weight", 1))
@@ -62,18 +87,18 @@ def shares_of_backends(objects: Objects, route: View, backends: Sequence[View], 
             raise NotModelledError(
                 f"{title(route)}: {backend.path_of('namespace')}: no ReferenceGrant of {namespace} is for it"
             )
-        known = name if namespace == request.get("namespace", namespace_of(route)) else f"{namespace}/{name}"
-        if known not in request["answers"]:
+        if not is_known(namespace, name):
             raise NotModelledError(f"{title(route)}: {backend.path_of('name')}")
         if backend["port"] not in _ports(objects, namespace, name):
             raise NotModelledError(
                 f"{title(route)}: {backend.path_of('port')}: there is no such Service, or it has no such port"
             )
-        weights[known] = weights.get(known, 0) + weight
+        place = (namespace, name, int(backend["port"]))
+        found[place] = found.get(place, 0) + weight
         host = long_name(name, namespace, Mesh().domain)
         hosts.setdefault(host, (namespace, set()))[1].add(int(backend["port"]))
-    _read_settings(objects, hosts)
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    read_settings(objects, hosts, caller)
+    return found
 
 
 def _is_granted(objects: Objects, route: View, namespace: str, name: str) -> bool:
@@ -94,13 +119,13 @@ def _ports(objects: Objects, namespace: str, name: str) -> set[int]:
     return {int(port["port"]) for o in found for port in o["spec"].get("ports") or [] if "externalName" not in o["spec"]}
 
 
-def _read_settings(objects: Objects, hosts: dict[str, tuple[str, set[int]]]) -> None:
-    """Read the DestinationRules of the gateway's calls to several services; how pods are chosen has no bearing.
+def read_settings(objects: Objects, hosts: dict[str, tuple[str, set[int]]], caller: Caller = CALLER) -> None:
+    """Read the DestinationRules of a proxy's calls to several services; how pods are chosen has no bearing.
 
     :param hosts: long name -> namespace and ports
     """
     rules = views_of(objects, "DestinationRule")
-    chosen = {host: destinations.rules_for(rules, host, CALLER, Mesh(), owner) for host, (owner, _) in hosts.items()}
+    chosen = {host: destinations.rules_for(rules, host, caller, Mesh(), owner) for host, (owner, _) in hosts.items()}
     used = [rule for some in chosen.values() for rule in some]
     destinations.accept_others(rules, used)
     for host, (_, ports) in hosts.items():

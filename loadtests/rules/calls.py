@@ -17,12 +17,14 @@ class Caller:
     :param labels: of that pod
     :param gateway: ``namespace/name`` of the Gateway by which the call enters; None for a sidecar
     :param all_labels: whether the pod has no others
+    :param account: ServiceAccount of that pod, where it matters
     """
 
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict)
     gateway: str | None = None
     all_labels: bool = True
+    account: str = ""
 
     def has(self, selector: Mapping[str, str]) -> bool | None:
         """Whether the pod has all labels that a selector asks for; None if that is not known."""

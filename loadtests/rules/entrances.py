@@ -9,7 +9,7 @@ from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
-from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
+from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway, refuse_ingresses
 from loadtests.rules.level4 import passed_branch, tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, TLS, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View, title
@@ -210,6 +210,7 @@ def _http(world: World, servers: Sequence[Server]) -> Branch | Redirect | NoRout
             # As the Gateway writes them: with a namespace in front, istiod makes domains of them that no request asks for.
             secure |= {str(text).lower() for text in server.view.get("hosts", [])}
     domain = hosts.chosen_domain({*routes, *secure}, world.call.name)
+    refuse_ingresses(world.objects, world.call.port, world.call.name, domain or "*")
     if domain is None:
         return NoRoute.NOT_FOUND
     if domain in secure and world.call.scheme == "http":

@@ -6,22 +6,27 @@ outcome says where a request went, or what the proxy did instead: ``reviews.shop
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
 
 from loadtests.rules.actions import direct_response_of, fault_of, read_headers, redirect_of, rewrite_of, timeout_of
-from loadtests.rules.asked import Asked, answered_by, route_of
-from loadtests.rules.calls import Call, Destination, Fault
-from loadtests.rules.expectations import NotModelledError, Shares
+from loadtests.rules.asked import Asked, answered, answered_by, route_of
+from loadtests.rules.calls import Call, Destination, Fault, NoRoute, Redirect
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.layers import Layers
-from loadtests.rules.routing import Sent, accept_inert, send
+from loadtests.rules.registry import HTTP
+from loadtests.rules.routing import Sent, accept_inert, find_route, send
 from loadtests.rules.view import View, title
 
+OF_PROXIES = (":", "server", "date", "location", "content-length", "connection", "transfer-encoding", "x-envoy-")
+"""What names of headers begin with that proxies set themselves."""
+BLOCKED = 502
+"""What a proxy answers to a request for a host that it may not call."""
 CHARACTERS = 60
 """How much of a direct response's text an outcome has."""
-UNSEEN = (
-    "corsPolicy", "headers", "mirror", "mirrorPercent", "mirrorPercentage", "mirrors", "retries", "rewrite", "timeout",
-)  # fmt: skip
+UNSEEN = ("corsPolicy", "mirror", "mirrorPercent", "mirrorPercentage", "mirrors", "retries", "timeout")
 """Fields of a route that do not change where a request goes first: outcomes do not show whether they have an effect."""
 
 
@@ -44,6 +49,8 @@ class Fate:
     :param places: by outcome, where a destination's calls end
     :param copied: destinations that get copies, as outcomes name them
     :param unseen: fields that outcomes do not show, as messages name them
+    :param authority: that destinations are asked for; None if it is the one that the caller asks for
+    :param response: headers of a destination's answer as the caller gets them, by lower-case name; None for one that is removed
     """
 
     shares: Shares
@@ -51,6 +58,8 @@ class Fate:
     places: Mapping[str, Place] = field(default_factory=dict)
     copied: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    authority: str | None = None
+    response: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def destination_outcome(host: str, port: int, subset: str, domain: str) -> str:
@@ -61,6 +70,14 @@ def destination_outcome(host: str, port: int, subset: str, domain: str) -> str:
 def redirect_outcome(status: int, to: str) -> str:
     """A redirect by the proxy."""
     return f"HTTP {status} to {to}"
+
+
+def redirected_outcome(to: Redirect, call: Call) -> str:
+    """Where a proxy redirects a call to, which keeps its query."""
+    host = (to.authority or call.host) + (f":{to.port}" if to.port else "")
+    path = to.path or call.uri
+    query = f"?{urlencode(call.query)}" if call.query and "?" not in path else ""
+    return redirect_outcome(to.code, f"{to.scheme or call.scheme}://{host}{path}{query}")
 
 
 def direct_outcome(status: int, body: str) -> str:
@@ -89,8 +106,9 @@ def fate_of(objects: Sequence[View], call: Call) -> Fate:
     accept_inert(asked.taken)
     if (own := _own_answer(asked, call)) is not None:
         return Fate({own: 1.0})
-    fault = _fault_of(asked.route)
-    unseen, domain = _unseen(asked, call), asked.taken.world.mesh.domain
+    fault, rewrite = _fault_of(asked.route), rewrite_of(asked.route, asked.condition, call)
+    response = _response_of(asked.route)
+    unseen, domain = _unseen(asked, response), asked.taken.world.mesh.domain
     copied = frozenset(destination_outcome(m.host, m.port, m.subset, domain) for m in send(asked.taken).mirrors)
     outcomes: Shares = {}
     places: dict[str, Place] = {}
@@ -100,7 +118,8 @@ def fate_of(objects: Sequence[View], call: Call) -> Fate:
             outcomes[name] = outcomes.get(name, 0.0) + to.share
             places[name] = _place(sent, to)
     shares = _with_fault(outcomes, fault)
-    return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen)
+    authority = rewrite.authority if rewrite is not None else None
+    return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen, authority, response)
 
 
 def _answered_by(asked: Asked) -> Sent:
@@ -114,9 +133,14 @@ def _answered_by(asked: Asked) -> Sent:
             raise NotModelledError(f"{asked.route.path_of('route')}: {host} is a host of a ServiceEntry")
     for applied in sent.applied.values():
         for policy in (applied.policy, *(subset.get("trafficPolicy") for subset in applied.subsets.values())):
-            if isinstance(policy, View) and policy.data.get("tls") == {"mode": "ISTIO_MUTUAL"}:
-                policy.accept("tls")
+            accept_mutual(policy)
     return sent
+
+
+def accept_mutual(policy: object) -> None:
+    """Say that mutual TLS of the mesh changes nothing of where calls go."""
+    if isinstance(policy, View) and policy.data.get("tls") == {"mode": "ISTIO_MUTUAL"}:
+        policy.accept("tls")
 
 
 def _own_answer(asked: Asked, call: Call) -> str | None:
@@ -125,8 +149,7 @@ def _own_answer(asked: Asked, call: Call) -> str | None:
     A fault beside it stays unread.
     """
     if to := redirect_of(asked.route, asked.condition, call):
-        host = (to.authority or call.host) + (f":{to.port}" if to.port else "")
-        return redirect_outcome(to.code, f"{to.scheme or call.scheme}://{host}{to.path or call.uri}")
+        return redirected_outcome(to, call)
     if own := direct_response_of(asked.route):
         return direct_outcome(own.status, "" if call.method == "HEAD" else own.body)
     return None
@@ -149,23 +172,99 @@ def _with_fault(outcomes: Mapping[str, float], fault: Fault) -> Shares:
     return {name: share for name, share in shares.items() if share > 0}
 
 
-def _unseen(asked: Asked, call: Call) -> tuple[str, ...]:
+def seen_headers(changes: Mapping[str, Any]) -> dict[str, str | None]:
+    """Headers of answers that callers can compare with what a rule sets or removes; None for one that is removed.
+
+    :param changes: ``set``, by name, and ``remove``
+    """
+    found: dict[str, str | None] = {str(name).lower(): None for name in changes.get("remove") or []}
+    found |= {str(name).lower(): str(value) for name, value in (changes.get("set") or {}).items()}
+    added = {str(name).lower() for name in changes.get("add") or {}}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in added and not name.startswith(OF_PROXIES) and "%" not in (value or "")
+    }
+
+
+def _response_of(route: Layers) -> dict[str, str | None]:
+    """What a route says of headers of answers; nothing where its destinations say something as well."""
+    if any("response" in one.data.get("headers", {}) for one in route.get("route", [])):
+        return {}
+    changes = route["headers"].data.get("response") if "headers" in route else None
+    return seen_headers(changes or {})
+
+
+def _unseen_headers(headers: View, response: Mapping[str, object]) -> Iterator[str]:
+    """The changes to headers that outcomes do not show."""
+    for direction in ("request", "response"):
+        for change, names in headers.data.get(direction, {}).items():
+            for name in names:
+                shown = direction == "response" and change != "add" and str(name).lower() in response
+                authority = direction == "request" and change != "remove" and str(name).lower() in (":authority", "host")
+                if not shown and not authority:
+                    yield f"{headers.path_of(direction)}.{change}"
+
+
+def _unseen(asked: Asked, response: Mapping[str, object]) -> tuple[str, ...]:
     """The fields of a route that outcomes do not show; they are read, so that what is not modelled of them is named."""
     route = asked.route
-    rewrite_of(route, asked.condition, call)
     timeout_of(route)
     found = [route.path_of(name) for name in UNSEEN if name in route]
+    if "rewrite" in route:
+        title = route.part_of("rewrite").title
+        found += [f"{title}: {route['rewrite'].path_of(name)}" for name in route["rewrite"].data if name != "authority"]
+    if "headers" in route:
+        title = route.part_of("headers").title
+        found += [f"{title}: {path}" for path in _unseen_headers(route["headers"], response)]
     for number, one in enumerate(route.get("route", [])):
         if "headers" in one:
             read_headers(one["headers"])
             found.append(f"{route.path_of('route')}[{number}].headers")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _place(sent: Sent, to: Destination) -> Place:
     service, subset = sent.services[to.host], sent.applied[to.host].subsets.get(to.subset)
     labels = dict(subset.get("labels") or {}) if subset is not None else {}
     return Place(service.namespace, {**service.selector, **labels} if service.selector else {})
+
+
+def fate_outside(objects: Sequence[View], call: Call) -> Fate:
+    """What becomes of a call to a host of a ServiceEntry.
+
+    :raises BrokenPromiseError: if the caller's proxy has no route for it
+    :raises NotModelledError: if a VirtualService takes it, or it goes to the address that the client found
+    """
+    taken = find_route(objects, call)
+    if taken.branch is not None:
+        raise NotModelledError(f"{taken.branch.rule.title}: spec.http")
+    if taken.service is None:
+        raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
+    sent = answered(taken)
+    for entry in taken.service.entries:
+        if entry.get("resolution", "NONE") == "NONE":
+            raise NotModelledError(f"calls to {call.name} go to the address that the client finds")
+    for applied in sent.applied.values():
+        accept_mutual(applied.policy)
+    domain = taken.world.mesh.domain
+    names = {destination_outcome(to.host, to.port, to.subset, domain): to for to in sent.destinations}
+    places = {name: Place(sent.services[to.host].namespace) for name, to in names.items()}
+    return Fate({name: to.share for name, to in names.items()}, places=places)
+
+
+def fate_unregistered(objects: Sequence[View], call: Call) -> Fate:
+    """What becomes of a call to a host that nobody has registered, where the caller's proxy blocks those.
+
+    :raises NotModelledError: if it lets them pass, or has no HTTP on the port that is called
+    """
+    taken = find_route(objects, call)
+    if taken.no_route is not NoRoute.BLACKHOLE:
+        raise NotModelledError(f"hosts that nobody has registered are not blocked for {call.name}:{call.port}")
+    if not any(service.ports.get(call.port) == HTTP for service in taken.reachable):
+        raise NotModelledError(f"nobody speaks HTTP on port {call.port}")
+    send(taken)  # ServiceEntries of other hosts have no bearing
+    return Fate({direct_outcome(BLOCKED, ""): 1.0})
 
 
 def policies_unseen(objects: Sequence[View], namespace: str) -> tuple[str, ...]:

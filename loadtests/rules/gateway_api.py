@@ -13,9 +13,12 @@ from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.expectations import NotModelledError, namespace_of
 from loadtests.rules.registry import of_kind
 from loadtests.rules.view import View, title
+from loadtests.rules.workloads import INGRESS_GATEWAY
 
 GROUP = "gateway.networking.k8s.io"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
+PORT = 80
+"""Of the Service in front of the ingress gateway, for requests in plain text."""
 NAME_LABEL = f"{GROUP}/gateway-name"
 """Label of the pods that istiod deploys for a Gateway which asks for no address."""
 
@@ -152,3 +155,27 @@ def _may_listen(holder: View, call: Call, ports: Mapping[int, int]) -> bool:
         if ports.get(number, number) == ports.get(call.port, call.port) and hosts.overlap(name, call.name):
             return True
     return False
+
+
+def refuse_ingresses(objects: Sequence[View], port: int, host: str, domain: str) -> None:
+    """Make sure that no Ingress may take what enters by a port for a host.
+
+    :param domain: the host name of the route that takes it
+    :raises NotModelledError: if one may
+    """
+    ports = pod_ports(objects, INGRESS_GATEWAY.namespace, INGRESS_GATEWAY.labels[0])
+    if ports.get(port, port) != ports.get(PORT, PORT):
+        return
+    for ingress in of_kind(objects, "Ingress"):
+        rules = (ingress.data.get("spec") or {}).get("rules") or []
+        if may_take([str(rule.get("host") or "*").lower() for rule in rules if rule.get("http")], host, domain):
+            raise NotModelledError(f"{title(ingress)}: spec.rules")
+
+
+def may_take(names: Iterable[str], host: str, domain: str) -> bool:
+    """Whether one of several host names covers a host, and is as specific as a route's."""
+
+    def rank(name: str) -> tuple[bool, int]:
+        return not hosts.is_wildcard(name), len(name)
+
+    return any(hosts.covers(name, host) and rank(name) >= rank(domain) for name in names)

@@ -46,7 +46,8 @@ class Path:
         return uri == self.text if self.rank == EXACT else uri.startswith(self.text)
 
 
-def _path(method: View) -> Path:
+def path_of(method: View) -> Path:
+    """The paths that a match asks for by service and method."""
     service, name = method.get("service") or "", method.get("method") or ""
     if not service and not name:
         return Path(ANY)
@@ -61,12 +62,12 @@ def _takes(match: View, path: Path, request: Request) -> bool:
     return path.takes(request["uri"]) and all(held)
 
 
-def _ways(route: View, request: Request) -> Iterator[Way]:
-    """Ranked by the kind of path, its length, and the number of headers; a rule without matches comes last."""
+def grpc_ways(route: View, request: Request) -> Iterator[Way]:
+    """The matches of a GRPCRoute, ranked by kind and length of the path, and number of headers; none at all comes last."""
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
             seen = match if match is not None else View({})
-            path = _path(seen.get("method") or View({}))
+            path = path_of(seen.get("method") or View({}))
             rank = (match is not None, path.rank, len(path.text), len(seen.get("headers") or []))
             yield Way(route, rank, match, rule, partial(_takes, seen, path, request))
 
@@ -81,7 +82,7 @@ def grpc_shared(objects: Objects, request: Request) -> Shares:
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if the call is led to another service, or to none
     """
-    ways = [way for route in routes_for(objects, "GRPCRoute", request) for way in _ways(route, request)]
+    ways = [way for route in routes_for(objects, "GRPCRoute", request) for way in grpc_ways(route, request)]
     chosen = first_way(ways)
     if chosen is None:
         return NOT_TAKEN

@@ -114,7 +114,8 @@ def _rank(match: View | None) -> tuple[int, ...]:
     return RANKS.get(kind, 0), length, "method" in match, len(match.get("headers") or []), len(match.get("queryParams") or [])
 
 
-def _ways(route: View, request: Request) -> Iterator[Way]:
+def http_ways(route: View, request: Request) -> Iterator[Way]:
+    """The matches of an HTTPRoute."""
     for rule in spec_of(route).get("rules") or []:
         for match in rule.get("matches") or [None]:
             yield Way(route, _rank(match), match, rule, partial(_http_match, match or View({}), request))
@@ -175,15 +176,6 @@ def _origins(one: Attachment, name: str) -> Iterator[tuple[str, str]]:
             yield one.listener.view["name"], own.lower()
 
 
-def _http_way(objects: Objects, request: Request) -> Way | None:
-    """The rule that takes a request; None if none does.
-
-    Errors are those of :func:`routes_for`.
-    """
-    routes = routes_for(objects, "HTTPRoute", request)
-    return first_way([way for route in routes for way in _ways(route, request)])
-
-
 def http_routed(objects: Objects, request: Request) -> Shares:
     """HTTPRoutes for a host, path and method: an answer from behind them, or one of the gateway's own.
 
@@ -200,7 +192,8 @@ def http_shared(objects: Objects, request: Request) -> Shares:
 
     Parameters and errors are those of :func:`http_routed`.
     """
-    chosen = _http_way(objects, request)
+    routes = routes_for(objects, "HTTPRoute", request)
+    chosen = first_way([way for route in routes for way in http_ways(route, request)])
     return NOT_TAKEN if chosen is None else _answer(objects, chosen, request)
 
 
@@ -219,16 +212,26 @@ def ingress_path(path: Mapping[str, str], uri: str) -> bool:
 
     A path that is left out takes everything.
     """
+    kind, value = path_of_ingress(path)
+    return _path(kind if kind == "Exact" else "PathPrefix", value, uri.partition("?")[0])
+
+
+def path_of_ingress(path: Mapping[str, str]) -> tuple[str, str]:
+    """The kind and value of a path of an Ingress: Exact, or Prefix."""
     kind, value = path.get("pathType", "ImplementationSpecific"), path.get("path", "")
-    kind, value = _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
-    return _path("Exact" if kind == "Exact" else "PathPrefix", value, uri.partition("?")[0])
+    return _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
 
 
 def _ingress_rank(path: View) -> tuple[int, ...]:
     """What orders the paths of Ingresses: length, then an exact one first."""
-    kind, value = path.get("pathType", "ImplementationSpecific"), path.get("path", "")
-    kind, value = _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
+    kind, value = path_of_ingress(path)
     return len(value), kind == "Exact"
+
+
+def is_classed(ingress: View) -> bool:
+    """Whether an Ingress has a class; those without one, istiod leaves alone."""
+    annotations = ingress["metadata"].data.get("annotations") or {}
+    return bool(annotations.get(CLASS_ANNOTATION) or (ingress.data.get("spec") or {}).get("ingressClassName"))
 
 
 def _is_ours(ingress: View) -> bool:
@@ -249,17 +252,15 @@ def _may_cover(ingress: View, host: str) -> bool:
     return any(covers(str(rule.get("host") or "*"), host) for rule in rules)
 
 
-def ingress_routed(objects: Objects, request: Request) -> Shares:
-    """Ingresses for a host and path: an answer from behind them, or the gateway's 404.
+def ingress_rules_for(objects: Objects, host: str) -> list[tuple[View, View]]:
+    """The rules of Ingresses for the most specific host that covers one, each with its Ingress, the oldest first.
 
-    :param request: ``answers``: services that answer 200 to this request
     :raises BrokenPromiseError: if no Ingress is for the host
-    :raises NotModelledError: if the request is led to another service
+    :raises NotModelledError: if another controller may stand for one
     """
-    ingresses = sorted(views_of(objects, "Ingress"), key=age)
     of_host: dict[str, list[tuple[View, View]]] = {}
-    for one in ingresses:
-        if not _may_cover(one, request["authority"]):
+    for one in sorted(views_of(objects, "Ingress"), key=age):
+        if not _may_cover(one, host):
             spec_of(one).accept()
             continue
         # Istio has no default backend, and TLS is for HTTPS alone.
@@ -269,18 +270,30 @@ def ingress_routed(objects: Objects, request: Request) -> Shares:
                 of_host.setdefault(rule.get("host") or "*", []).append((one, rule))
             else:
                 rule.accept()
-    host = most_specific(of_host, request["authority"])
+    best = most_specific(of_host, host)
     for name, rules in of_host.items():
-        for _, rule in rules if name != host else []:
+        for _, rule in rules if name != best else []:
             rule.accept()
-    if host is None:
-        raise BrokenPromiseError(f"no Ingress is for {request['authority']}")
-    ways = [
-        Way(one, _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
-        for one, rule in of_host[host]
-        for path in rule["http"]["paths"]
-    ]
-    chosen = first_way(ways)
+    if best is None:
+        raise BrokenPromiseError(f"no Ingress is for {host}")
+    return of_host[best]
+
+
+def ingress_ways(ingress: View, rule: View, request: Request) -> Iterator[Way]:
+    """The paths of an Ingress's rule."""
+    for path in rule["http"]["paths"]:
+        yield Way(ingress, _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
+
+
+def ingress_routed(objects: Objects, request: Request) -> Shares:
+    """Ingresses for a host and path: an answer from behind them, or the gateway's 404.
+
+    :param request: ``answers``: services that answer 200 to this request
+    :raises BrokenPromiseError: if no Ingress is for the host
+    :raises NotModelledError: if the request is led to another service
+    """
+    rules = ingress_rules_for(objects, request["authority"])
+    chosen = first_way([way for ingress, rule in rules for way in ingress_ways(ingress, rule, request)])
     if chosen is None:
         return NOT_TAKEN
     if namespace_of(chosen.item) != request.get("namespace", namespace_of(chosen.item)):

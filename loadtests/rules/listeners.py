@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from loadtests.rules import hosts
 from loadtests.rules.calls import Mesh
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, namespace_of, views_of
-from loadtests.rules.gateway_api import GROUP, is_of_gateway_api, parent_of, set_parent
+from loadtests.rules.gateway_api import GROUP, PORT, is_of_gateway_api, parent_of, set_parent
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
@@ -20,8 +20,6 @@ from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
 CLASS = "istio"
 ADDRESS = hosts.long_name("istio-ingressgateway", ROOT_NAMESPACE, Mesh().domain)
 """Of the Service by which all requests of the load tests enter."""
-PORT = 80
-"""Of that Service, for requests in plain text."""
 KINDS = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute"), "TCP": ("TCPRoute",), "TLS": ("TLSRoute",)}
 """Protocol of a listener -> kinds of routes that it may admit."""
 NAME_LABEL = "kubernetes.io/metadata.name"

@@ -6,13 +6,22 @@ bearing, whatever it says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import NotModelledError, Objects, namespace_of, views_of
-from loadtests.rules.gateway_api import is_of_gateway_api, parent_of, pod_ports, refuse_for_gateway
+from loadtests.rules.gateway_api import (
+    PORT,
+    Parent,
+    is_of_gateway_api,
+    may_take,
+    parent_of,
+    pod_ports,
+    refuse_for_gateway,
+    refuse_ingresses,
+)
 from loadtests.rules.layers import MESH, gateway_name
 from loadtests.rules.listeners import Listener
 from loadtests.rules.registry import HTTP, PROTOCOLS
@@ -23,36 +32,44 @@ LABELS = INGRESS_GATEWAY.labels[0]
 
 
 def refuse_others(objects: Objects, listener: Listener, host: str, domain: str) -> None:
-    """Make sure that no route of another Gateway or ListenerSet, and no VirtualService, may take what is for a host.
+    """Make sure that no route of another Gateway or ListenerSet, no VirtualService, and no Ingress may take what is for a host.
 
     :param listener: one of those that the request enters by
     :param host: that is asked for; ``*`` where no host is
     :param domain: the host name of the route that takes it
     :raises NotModelledError: if another one may
     """
-    seen = viewed(objects)
+    refuse_ingresses(viewed(objects), listener.port, host, domain)
+    _refuse(viewed(objects), listener.port, host, domain, listener.protocol == "HTTP", parent_of(listener.holder))
+
+
+def refuse_beside_ingress(objects: Objects, host: str, domain: str) -> None:
+    """Make sure that no route of the Gateway API, and no VirtualService, may take what an Ingress is for.
+
+    Parameters and errors are those of :func:`refuse_others`.
+    """
+    _refuse(viewed(objects), PORT, host, domain, of_http=True, own=None)
+
+
+def _refuse(
+    seen: Sequence[View], port: int, host: str, domain: str, of_http: bool, own: Parent | None
+) -> None:  # fmt: skip
+    """Make sure that no route of a Gateway or ListenerSet besides ``own``, and no VirtualService, may take what is for a host.
+
+    :param of_http: whether the request is one
+    """
     ports = pod_ports(seen, INGRESS_GATEWAY.namespace, LABELS)
-    call = Call(host, listener.port, Caller(INGRESS_GATEWAY.namespace, LABELS))
-    refuse_for_gateway(seen, call, LABELS, ports, besides=parent_of(listener.holder))
-    for gateway, server in _servers(seen, listener.port, ports):
+    refuse_for_gateway(seen, Call(host, port, Caller(INGRESS_GATEWAY.namespace, LABELS)), LABELS, ports, besides=own)
+    for gateway, server in _servers(seen, port, ports):
         served = [str(text).lower().rpartition("/")[2] for text in server.get("hosts") or []]
-        of_http = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and listener.protocol == "HTTP"
-        if (not of_http and any(hosts.overlap(name, host) for name in served)) or (
-            (server.get("tls") or {}).get("httpsRedirect") and _may_take(served, host, domain)
+        alike = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and of_http
+        if (not alike and any(hosts.overlap(name, host) for name in served)) or (
+            (server.get("tls") or {}).get("httpsRedirect") and may_take(served, host, domain)
         ):
             raise NotModelledError(f"{title(gateway)}: spec.servers")
         for rule, names in _rules(seen, gateway, served):
-            if _may_take(names, host, domain):
+            if may_take(names, host, domain):
                 raise NotModelledError(f"{title(rule)}: spec.hosts")
-
-
-def _may_take(names: Iterable[str], host: str, domain: str) -> bool:
-    """Whether one of several host names covers a host, and is as specific as a route's."""
-
-    def rank(name: str) -> tuple[bool, int]:
-        return not hosts.is_wildcard(name), len(name)
-
-    return any(hosts.covers(name, host) and rank(name) >= rank(domain) for name in names)
 
 
 def _servers(objects: Sequence[View], port: int, ports: Mapping[int, int]) -> Iterator[tuple[View, Mapping[str, Any]]]:

@@ -63,7 +63,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
     monkeypatch.setattr(Cluster, "write", write)
     monkeypatch.setattr(question, "rules_in", rules_in)
     monkeypatch.setattr(probes, "is_ours", lambda cluster: None)
-    monkeypatch.setattr(probes, "remove", lambda cluster: None)
+    monkeypatch.setattr(probes, "remove", lambda cluster, hosts: None)
     monkeypatch.setattr(Session, "conduct", start)
     return one
 
@@ -77,13 +77,13 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *words: str, namespac
 def test_the_plan_is_printed_and_nothing_is_sent(
     given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given.objects.append({"kind": "Ingress", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
+    given.objects.append({"kind": "TLSRoute", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
     assert ended(monkeypatch, tmp_path, "--plan", "--rate=100") == 0
     told = capsys.readouterr().out
     assert "Plan for namespace shop: 1 checks, about 786 requests, 8 s at 100 requests/s; at most 10000 requests, 300 s" in told
     assert "GET http://reviews.shop.svc.cluster.local:9080/, from a pod app=istio-lab-probe in namespace istio-lab-" in told
     assert "expected: reviews.shop:9080 v1 80 %, reviews.shop:9080 v3 20 %; about 786 requests" in told
-    assert "  Ingress door: spec: no requests are planned for this kind yet (UNKNOWN)" in told
+    assert "  TLSRoute door: spec: no requests are planned for this kind yet (UNKNOWN)" in told
     assert (given.started, list(tmp_path.iterdir())) == (0, [])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.judge.checks import Plan
-from loadtests.judge.guards import DENIED, INSIDE, LET_IN, OUTSIDE
+from loadtests.judge.guards import DENIED, FORGER, INSIDE, LET_IN, OUTSIDE, REJECTED, guest_of
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import Settings
 from loadtests.rules.security import REFUSED
@@ -117,3 +117,93 @@ def test_a_refusal_proves_nothing_of_a_service_that_nobody_else_asks() -> None:
 def test_a_service_whose_pods_have_another_name_is_a_gap() -> None:
     other = {**service("front"), "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": "page"}}}
     assert [gap.where for gap in planned(STRICT, other).gaps] == ["Service front: spec.selector"]
+
+
+PAGE = rule(
+    "AuthorizationPolicy", rules=[{"from": [{"source": {"principals": ["cluster.local/ns/web/sa/page"]}}]}],
+    selector={"matchLabels": {"app": "reviews"}},
+)  # fmt: skip
+
+
+def planned_as(accounts: set[str], *rules: dict[str, Any]) -> Plan:
+    around = [service("reviews"), workload("reviews"), service("ratings"), workload("ratings"), *PODS]
+    return plan_for([*rules, *around], Settings("shop", accounts=frozenset(accounts)))
+
+
+def test_an_identity_that_a_policy_names_asks_the_services_that_it_is_for() -> None:
+    plan = planned_as({"web/page"}, PAGE)
+    client = guest_of("web", "page")
+    told = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
+    assert told[f"Service reviews: GET / by {client.words}"] == LET_IN
+    assert told[f"Service reviews: GET / by {INSIDE.words}"] == DENIED
+    assert f"Service ratings: GET / by {client.words}" not in told
+    assert plan.gaps == ()
+    (check,) = (check for check in plan.checks if client.words in check.name)
+    assert (check.calls[0].caller.namespace, check.calls[0].caller.account) == ("web", "page")
+
+
+def test_an_identity_that_a_policy_excludes_is_denied() -> None:
+    source = {"namespaces": ["*"], "notPrincipals": ["cluster.local/ns/web/sa/page"]}
+    plan = planned_as({"web/page"}, rule("AuthorizationPolicy", rules=[{"from": [{"source": source}]}]))
+    told = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
+    assert told[f"Service reviews: GET / by {guest_of('web', 'page').words}"] == DENIED
+    assert told[f"Service reviews: GET / by {INSIDE.words}"] == LET_IN
+    assert plan.gaps == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "why"),
+    [
+        ({"principals": ["cluster.local/ns/web/sa/none"]}, "principals", "there is no ServiceAccount none in namespace web"),
+        (
+            {"principals": ["cluster.local/ns/istio-system/sa/page"]},
+            "principals",
+            "no pods are started in namespace istio-system",
+        ),
+        ({"principals": ["*/sa/page"]}, "principals", "no identity is planned for */sa/page"),
+        ({"serviceAccounts": ["web/none"]}, "serviceAccounts", "there is no ServiceAccount none in namespace web"),
+        ({"namespaces": ["other"]}, "namespaces", "there is no ServiceAccount default in namespace other"),
+        ({"ipBlocks": ["10.0.0.0/8"]}, "ipBlocks", "no requests are planned that differ in it"),
+        ({"notRequestPrincipals": ["*"]}, "notRequestPrincipals", "no requests are planned that differ in it"),
+    ],
+    ids=str,
+)
+def test_an_identity_under_which_no_probe_runs_is_named(source: dict[str, Any], path: str, why: str) -> None:
+    plan = planned_as({"web/page"}, rule("AuthorizationPolicy", rules=[{"from": [{"source": source}]}]))
+    found = {gap.where: gap.why for gap in plan.gaps}
+    assert found[f"AuthorizationPolicy one: spec.rules[0].from[0].source.{path}"] == why
+
+
+def test_no_probe_runs_where_a_filter_may_change_what_it_sends() -> None:
+    other = {**rule("EnvoyFilter"), "metadata": {"name": "f", "namespace": "web", "uid": "f"}}
+    plan = planned_as({"web/page"}, PAGE, other)
+    assert [gap.why for gap in plan.gaps] == ["EnvoyFilter f of namespace web may change what its pods send"]
+
+
+TOKENS = rule("RequestAuthentication", jwtRules=[{"issuer": "https://a", "jwksUri": "https://a/keys"}])
+SIGNED_IN = rule("AuthorizationPolicy", rules=[{"from": [{"source": {"requestPrincipals": ["*"]}}]}])
+
+
+def test_a_token_of_an_unknown_issuer_is_rejected_and_a_valid_one_is_said_not_to_be_had() -> None:
+    plan = planned(TOKENS)
+    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares)) for check in plan.checks}
+    assert told == {INSIDE.words: LET_IN, FORGER.words: REJECTED, OUTSIDE.words: LET_IN}
+    assert [(gap.where, gap.why) for gap in plan.gaps] == [
+        ("RequestAuthentication one: spec.jwtRules[0]", "no valid token of https://a is to be had")
+    ]
+    (call,) = (check.calls[0] for check in plan.checks if check.name.endswith(FORGER.words))
+    assert call.headers["authorization"].startswith("Bearer ey")
+    assert call.headers["authorization"].count(".") == 2
+
+
+def test_without_a_token_a_policy_that_asks_for_one_denies() -> None:
+    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
+            for check in planned(TOKENS, SIGNED_IN).checks}  # fmt: skip
+    assert told == {INSIDE.words: DENIED, FORGER.words: REJECTED, OUTSIDE.words: DENIED}
+
+
+def test_a_token_where_no_rule_looks_for_one_is_none() -> None:
+    elsewhere = rule("RequestAuthentication", jwtRules=[{"issuer": "https://a", "fromHeaders": [{"name": "x-token"}]}])
+    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
+            for check in planned(elsewhere).checks}  # fmt: skip
+    assert told[FORGER.words] == LET_IN

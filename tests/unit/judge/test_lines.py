@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loadtests.judge.checks import Check
-from loadtests.judge.guards import DENIED, LET_IN, WITHOUT
+from loadtests.judge.guards import DENIED, LET_IN, REJECTED, WITHOUT
 from loadtests.judge.lines import Answer, Ground, Line, lines_by_mark, outcome_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.fates import Fate, Place
@@ -71,6 +72,24 @@ def test_a_request_that_reached_nobody_is_an_error(seen: dict[str, Any], why: st
     assert told(**seen) == (ERROR, why)
 
 
+@pytest.mark.parametrize(
+    ("authority", "headers", "outcome"),
+    [
+        ("b.lab", {"x-a": "1"}, "reviews.shop:9080 v2"),
+        ("a.lab", {"x-a": "1"}, "reviews.shop:9080 v2, but as a.lab"),
+        ("b.lab", {}, "reviews.shop:9080 v2, but without x-a"),
+        ("b.lab", {"x-a": "2"}, "reviews.shop:9080 v2, but with x-a: 2"),
+        ("b.lab", {"x-a": "1", "x-b": "3"}, "reviews.shop:9080 v2, but with x-b: 3"),
+    ],
+)
+def test_what_was_not_changed_as_the_rules_say_is_part_of_the_outcome(
+    authority: str, headers: dict[str, str], outcome: str
+) -> None:
+    check = replace(CHECK, fate=replace(FATE, authority="b.lab", response={"x-a": "1", "x-b": None}))
+    line = Line(200, frozenset("-"), "via_upstream", 0.1, V2, "10.0.0.2:9080", authority)
+    assert outcome_of(check, Answer(200, "", "", headers), line, GROUND) == (outcome, "")
+
+
 def test_an_answer_without_a_line_or_with_another_status_is_an_error() -> None:
     assert outcome_of(CHECK, Answer(200, "", ""), None, GROUND) == (ERROR, "HTTP 200, of which the proxy logged nothing")
     assert outcome_of(CHECK, Answer(0, "", "OSError: no"), None, GROUND) == (ERROR, "OSError: no")
@@ -98,6 +117,8 @@ LOST = Line(503, frozenset(("UF",)), "upstream_reset_before_response_started{x}"
         (Answer(403, "", "RBAC: access denied"), ARRIVED, {}, DENIED),
         (Answer(403, "", "not today"), ARRIVED, {}, LET_IN),
         (Answer(503, "", ""), LOST, {}, ERROR),
+        (Answer(401, "", "Jwt issuer is not configured"), ARRIVED, {}, REJECTED),
+        (Answer(401, "", "sign in"), ARRIVED, {}, LET_IN),
         (Answer(403, "", "RBAC: access denied"), None, {}, ERROR),
         (Answer(404, "", ""), None, WITHOUT, LET_IN),
         (Answer(403, "", "RBAC: access denied"), None, WITHOUT, DENIED),

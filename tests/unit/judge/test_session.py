@@ -12,10 +12,11 @@ import pytest
 
 from loadtests.judge import probes, session
 from loadtests.judge.checks import Gap, Plan
+from loadtests.judge.guards import INSIDE, guest_of
 from loadtests.judge.lines import Answer
 from loadtests.judge.plan import plan_for
 from loadtests.judge.probes import Request
-from loadtests.judge.reach import PART_OF, PROBES, Settings
+from loadtests.judge.reach import GUEST, PART_OF, PROBES, Settings
 from loadtests.judge.session import COUNTERS, UNSTEADY, Bounds, Glimpse, Session, World, with_gaps
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
@@ -76,7 +77,7 @@ class Mesh(Cluster):
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sender:
-        def __init__(self, cluster: Mesh, pod: str = "") -> None:
+        def __init__(self, cluster: Mesh, pod: str = "", namespace: str = PROBES) -> None:
             self.mesh = cluster
 
         def send(self, requests: Sequence[Request], rate: float) -> list[Answer]:
@@ -85,7 +86,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         def stop(self) -> None:
             self.mesh.done.append("stopped")
 
-    def remove(cluster: Mesh) -> None:
+    def remove(cluster: Mesh, hosts: Sequence[str]) -> None:
         cluster.done.append("removed")
 
     monkeypatch.setattr(session, "Sender", Sender)
@@ -221,3 +222,17 @@ def test_all_that_a_run_makes_is_in_a_namespace_with_the_labs_label_and_ends_by_
     assert [o for o in inside if not PART_OF.items() <= o["metadata"]["labels"].items()] == []
     (pod,) = (o for o in inside if o["kind"] == "Pod")
     assert pod["spec"]["activeDeadlineSeconds"] == probes.LONGEST_SECONDS
+
+
+def test_a_probe_under_another_account_runs_in_its_namespace_and_asks_for_a_sidecar() -> None:
+    callers = probes.callers_of([INSIDE.caller, guest_of("web", "page").caller])
+    assert probes.hosts_of(callers) == ["web"]
+    made = probes.objects_for(callers, {"istio.io/rev": "canary"})
+    (pod, telemetry) = sorted((o for o in made if o["metadata"].get("namespace") == "web"), key=lambda o: str(o["kind"]))
+    assert pod["spec"]["serviceAccountName"] == "page"
+    assert pod["metadata"]["labels"] == {
+        "app": GUEST, **PART_OF, "sidecar.istio.io/inject": "true", "istio.io/rev": "canary",
+    }  # fmt: skip
+    assert telemetry["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (inside,) = (o for o in made if o["kind"] == "Pod" and o is not pod)
+    assert "istio.io/rev" not in inside["metadata"]["labels"]

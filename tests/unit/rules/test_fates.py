@@ -62,7 +62,7 @@ def test_a_destination_is_reached_at_the_pods_that_service_and_subset_select() -
 
 def test_what_outcomes_do_not_show_is_named() -> None:
     found = fate({**TO, "timeout": "1s", "rewrite": {"uri": "/b"}, "mirror": {"host": "reviews"}, "retries": {"attempts": 1}})
-    assert {path.rpartition(".")[2] for path in found.unseen} == {"timeout", "rewrite", "mirror", "retries"}
+    assert {path.rpartition(".")[2] for path in found.unseen} == {"timeout", "uri", "mirror", "retries"}
     assert found.copied == {"reviews.bookinfo:9080"}
 
 
@@ -125,3 +125,27 @@ def test_a_rule_beside_another_one_for_the_same_host_is_broken() -> None:
     )
     with pytest.raises(BrokenPromiseError, match="are both for ratings"):
         fate_of(views, CALL)
+
+
+@pytest.mark.parametrize(
+    ("route", "authority", "response", "unseen"),
+    [
+        ({**TO, "rewrite": {"authority": "b"}}, "b", {}, set()),
+        ({**TO, "headers": {"request": {"set": {"Host": "b", "x-a": "c"}}}}, "b", {}, {"set"}),
+        ({**TO, "headers": {"response": {"set": {"X-A": "b"}, "remove": ["x-c"]}}}, None, {"x-a": "b", "x-c": None}, set()),
+        ({**TO, "headers": {"response": {"set": {"x-a": "%PROTOCOL%"}, "add": {"x-b": "c"}}}}, None, {}, {"set", "add"}),
+        ({**TO, "headers": {"response": {"set": {"server": "b"}}}}, None, {}, {"set"}),
+    ],
+    ids=str,
+)
+def test_what_callers_can_see_of_changes_is_expected(
+    route: dict[str, Any], authority: str | None, response: dict[str, str | None], unseen: set[str]
+) -> None:
+    found = fate(route)
+    assert (found.authority, found.response) == (authority, response)
+    assert {path.rpartition(".")[2] for path in found.unseen} == unseen
+
+
+def test_where_destinations_change_headers_as_well_none_is_expected() -> None:
+    own = {"route": [{**TO["route"][0], "headers": {"response": {"set": {"x-a": "c"}}}}]}
+    assert fate({**own, "headers": {"response": {"set": {"x-a": "b"}}}}).response == {}

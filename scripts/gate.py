@@ -31,8 +31,9 @@ KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/lab.yml"
 # The full tier runs two labs at once, and stores registries and a bundle.
 MORE = {"core": (0, 0), "full": (15, 4)}
 """Tier -> GiB of disk and memory needed in addition to one lab's."""
-PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry"}
-"""Command -> Debian package that provides it."""
+CHINESE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
+PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry", CHINESE: "fonts-noto-cjk"}
+"""Command, or file -> Debian package that provides it."""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STEP = re.compile(r"\[?([a-z_]+) (?:➜|>) ([a-z_]+)\]?")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -188,7 +189,7 @@ class Gate:
 
     def prepare(self) -> None:
         """Install system packages for the tests, and remove leftovers of an interrupted run."""
-        missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
+        missing = [package for name, package in PACKAGES.items() if not (shutil.which(name) or Path(name).is_file())]
         if missing:
             say(f"installing {', '.join(missing)}")
             subprocess.run(["apt-get", "update", "-q"], check=True, stdout=subprocess.DEVNULL)

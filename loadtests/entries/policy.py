@@ -91,11 +91,16 @@ def put(cluster: Cluster, name: str, variant: str, catalogue: Path, writer: Clus
         :mod:`loadtests.console.access` ran); all by those of ``cluster`` if None
     :return: what was changed, in words; empty when all was so already
     :raises KeyError: if there is no such entry
-    :raises RefusedError: if the API server, Istio's validation or Istio's analyzer calls them invalid; nothing was changed
+    :raises RefusedError: if one is for another namespace, or the API server, Istio's validation or Istio's analyzer calls them
+        invalid; nothing was changed
     :raises ClusterError: if the cluster does not answer, or fails on the way; the message says which rules apply
     """
     found = entry.load(name)
-    wanted, live = labelled(read(catalogue / name / f"{variant}.yaml"), f"{name}.{variant}"), cluster.items(*KINDS)
+    rules = read(catalogue / name / f"{variant}.yaml")  # a path takes the place of the catalogue's
+    if elsewhere := [rule for rule in rules if rule["metadata"].get("namespace", cluster.namespace) != cluster.namespace]:
+        names = ", ".join(f"{' '.join(key(rule))} of {rule['metadata']['namespace']}" for rule in elsewhere)
+        raise RefusedError(f"{names}: an entry's rules belong to the namespace of its question, {cluster.namespace}")
+    wanted, live = labelled(rules, f"{found.name}.{variant}"), cluster.items(*KINDS)
     ours = {key(rule) for rule in wanted}
     if foreign := [" ".join(key(rule)) for rule in live if key(rule) in ours and not owner(rule)]:
         raise RefusedError(f"{', '.join(foreign)} exists already and is not the lab's (no label {LABEL}): delete it first")

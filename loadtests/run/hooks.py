@@ -123,7 +123,7 @@ def guard(environment: Environment, worker: bool) -> None:
 
 def on_arguments(parser: ArgumentParser) -> None:
     """The lab's own options; ``--entry`` is a field of the start page too."""
-    parser.add_argument("--entry", choices=entry.names(), default="reviews-80-20", help="Catalogue entry to judge")
+    parser.add_argument("--entry", choices=entry.Accepted(entry.names()), default="reviews-80-20", help="Entry to judge")
     hidden: dict[str, Any] = {"include_in_web_ui": False}
     parser.add_argument("--kubeconfig", env_var="LAB_KUBECONFIG", required=True, help="The lab's kubeconfig", **hidden)
     parser.add_argument("--gateway-https", default="", help="HOST:PORT of the gateway's HTTPS port", **hidden)

@@ -311,7 +311,7 @@ class MeshRun:
         self.void, self.workers, self.begun = [], Workers(), time.monotonic()
         subject = self.subject = read_subject(self.options)
         self.start_epoch(subject)
-        log.info("%s: expected %s", self.options.entry, dict(subject.rules.expected.shares))
+        log.info("%s: expected %s", self.name, dict(subject.rules.expected.shares))
         return subject
 
     def start_epoch(self, subject: Subject) -> None:
@@ -332,7 +332,7 @@ class MeshRun:
         self.note_users()
         ready = self.subject = replace(subject, baseline=subject.baseline_now(self.users))
         self.start_epoch(ready)
-        log.info("%s: counting starts", self.options.entry)
+        log.info("%s: counting starts", self.name)
         return ready
 
     def note_users(self) -> None:
@@ -471,7 +471,7 @@ class MeshRun:
             self.fail(error)
             self.write(self.verdict, {})
         reasons = "; ".join((*self.verdict.reasons, *self.remarks))
-        log.info("%s: %s after %d requests: %s", self.options.entry, self.verdict.outcome, self.verdict.n, reasons)
+        log.info("%s: %s after %d requests: %s", self.name, self.verdict.outcome, self.verdict.n, reasons)
 
     def last_verdict(self, subject: Subject | None) -> Verdict:
         """The verdict with the counts of all sources.
@@ -501,14 +501,19 @@ class MeshRun:
         """What the reports say beside the verdict."""
         rules = self.subject.rules if self.subject else None
         return report.facts_of(
-            self.options.entry, self.started, self.options.seed, rules.expected.margin if rules else 0.0,
+            self.name, self.started, self.options.seed, rules.expected.margin if rules else 0.0,
             rules.generation if rules else "", running, self.remarks,
         )  # fmt: skip
 
     @property
+    def name(self) -> str:
+        """The entry's, in reports."""
+        return entry.name_of(self.options.entry)
+
+    @property
     def folder(self) -> Path:
         """Where the reports are."""
-        return Path(self.options.results, self.options.entry)
+        return Path(self.options.results, self.name)
 
     @property
     def seconds_left(self) -> float:
@@ -531,7 +536,7 @@ class MeshRun:
         # Not the run's own verdict, which its greenlets go on to change.
         answered = self.tally.answered
         verdict = Verdict(Outcome.VOID, (f"interrupted {reason} after {answered} requests",), n=answered)
-        os.write(2, f"{self.options.entry}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
+        os.write(2, f"{self.name}: {verdict.outcome}: {verdict.reasons[0]}\n".encode())
         report.write(self.folder, verdict, self.facts({}), tuple(self.history))
         (self.folder / STATUS).unlink(missing_ok=True)
         return verdict.outcome.exit_code

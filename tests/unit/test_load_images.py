@@ -16,6 +16,7 @@ case "$*" in
     ps*cluster=lab) echo one; echo two ;;
     "exec one ctr "*" images ls --quiet") echo held:1 ;;
     "exec two ctr "*" images ls --quiet") ;;
+    "exec "*" images ls") cat "$FOLDER/$2" 2>/dev/null || echo empty ;;
     "exec --interactive "*" images import "*) cat >"$FOLDER/$3" ;;
     save*) echo "$*"; [ "$2" != none:1 ] ;;
     *) exit 9 ;;
@@ -50,6 +51,20 @@ def test_nodes_with_all_images_are_left_alone(folder: Path) -> None:
     done = load(folder, "held:1")
     assert (done.returncode, done.stdout) == (0, "")
     assert not (folder / "two").exists()
+
+
+def test_an_archive_is_imported_as_it_is_and_reported_where_it_changes_something(folder: Path) -> None:
+    (folder / "shop.tar").write_text("layers")
+    done = load(folder, str(folder / "shop.tar"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"loaded: {folder}/shop.tar"] * 2
+    assert (folder / "one").read_text() == (folder / "two").read_text() == "layers"
+    again = load(folder, str(folder / "shop.tar"))
+    assert (again.returncode, again.stdout) == (0, "")
+
+
+def test_an_archive_that_is_not_there_fails(folder: Path) -> None:
+    assert load(folder, str(folder / "nosuch.tar")).returncode != 0
 
 
 def test_an_image_that_cannot_be_saved_is_not_reported_as_loaded(folder: Path) -> None:

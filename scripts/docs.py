@@ -1,8 +1,8 @@
 """Builds the documentation site in English and Chinese: ``python -m scripts.docs FOLDER``, for ``make docs``.
 
 The pages come from docs/. Two of them have a placeholder line, which is replaced by the list of catalogue entries, each with
-its own page, and by the tables of settings from the roles' argument specs. The Chinese site shows the English version of pages
-that docs/zh/ lacks.
+its own page, and by the tables of settings from the roles' argument specs. A link to an example, alone in its line, is followed
+by the example itself. The Chinese site shows the English version of pages that docs/zh/ lacks.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "docs"
 SITE = SOURCE / "site.yml"
 LANGUAGES = {"en": "English", "zh": "中文"}
+EXAMPLE = re.compile(r"^\[[^\]]+\]\((examples/[\w.-]+)\)$", re.MULTILINE)
 ENTRIES, SETTINGS = "<!-- entries: written by make docs -->", "<!-- settings: written by make docs -->"
 
 
@@ -126,6 +127,13 @@ def settings_tables(language: str) -> str:
     return "\n\n".join(parts)
 
 
+def with_example(link: re.Match[str]) -> str:
+    """A link to an example, and the example."""
+    file = SOURCE / link[1]
+    language = {".sh": "sh", ".yml": "yaml"}[file.suffix]
+    return f"{link[0]}\n\n{fenced(language, file.read_text())}"
+
+
 def pages(language: str) -> dict[str, str]:
     """All pages of one language's site: path in the site -> Markdown."""
     found = {file.name: file.read_text() for file in SOURCE.glob("*.md")}
@@ -135,6 +143,7 @@ def pages(language: str) -> dict[str, str]:
             found[file.name] = file.read_text().replace("](../", "](")
     for placeholder, text in ((ENTRIES, entries_tables(language)), (SETTINGS, settings_tables(language))):
         found = {name: page.replace(placeholder, text) for name, page in found.items()}
+    found = {name: EXAMPLE.sub(with_example, page) for name, page in found.items()}
     return found | {f"catalogue/{name}.md": entry_page(name) for name in entry.names()}
 
 
@@ -165,7 +174,7 @@ def build(language: str, work: Path) -> None:
     for name, text in found.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text)
-    for folder in ("assets", "images"):
+    for folder in ("assets", "examples", "images"):
         if (SOURCE / folder).is_dir():
             shutil.copytree(SOURCE / folder, source / folder)
     file.write_text(yaml.safe_dump(configuration(language, found), allow_unicode=True, sort_keys=False))

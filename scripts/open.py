@@ -37,7 +37,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     if options.what not in PAGES:
-        print(f"WHAT: {options.what!r} was given; accepted: one of: {', '.join(PAGES)}; nothing was changed", file=sys.stderr)
+        print(
+            f"WHAT: {options.what!r} was given; accepted: one of: {', '.join(PAGES)}, gate; nothing was changed",
+            file=sys.stderr,
+        )
         return 1
     namespace, service, port, path, brought_by = PAGES[options.what]
     kubectl = ["kubectl", "--kubeconfig", options.kubeconfig, "--namespace", namespace]

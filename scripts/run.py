@@ -17,6 +17,7 @@ import fnmatch
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -69,6 +70,7 @@ SET = {
 
 DEFAULTS = {
     **dict.fromkeys(("ARGS", "UI", "BUNDLE", "ARCH", "FILE", "WHAT", "POD", "CACHE", "ONLY", "JSON", "VERBOSE"), ""),
+    "SAMPLE": "",
     **dict.fromkeys(("RATE", "STEP", "P99", "HOST", "HOPS", "FIND", "USERS", "SEED"), ""),
     **dict.fromkeys(("NAMESPACE", "PLAN", "CONFIRM", "METHODS", "IDENTITIES", "TOTAL", "SECONDS"), ""),
     "LAB": "istio-lab",
@@ -83,6 +85,10 @@ DEFAULTS = {
 """Every setting that a command accepts."""
 FROM_ENVIRONMENT = ("LAB", "UI_PORT")
 """Settings that may come from the environment. Other programs use the other names too, such as HOST and CACHE."""
+JUDGING = ("CONFIRM", "METHODS", "IDENTITIES", "RATE", "TOTAL", "SECONDS")
+"""Settings of a run that judges a namespace."""
+PATHS = ("ENTRY", "SAMPLE")
+"""Settings that may be, or are, the path of a folder."""
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 EARLIER = "earlier"
@@ -341,17 +347,32 @@ def load(call: Call) -> int:
     """Judge an entry, or open the console."""
     given = call.given
     sender: dict[str, str | bool | int] = {"loadtest_where": given["WHERE"], "loadtest_workers": given["WORKERS"]}
+    if os.sep in given["ENTRY"] and (given["UI"] or given["WHERE"] != "local"):
+        where = "UI=1" if given["UI"] else f"WHERE={given['WHERE']}"
+        raise RefusedError(accept("ENTRY", given["ENTRY"], f"with {where}: an entry of the catalogue, by its name"))
     if given["UI"]:
         return install_packages(call) or console(call, sender)
     begun, results = time.time(), call.state / "results" / ("control" if given["VARIANT"] == "control" else "")
     with call.lock() as held:
-        call.set_aside(folder for folder in judged(results) if folder.name == given["ENTRY"])
+        call.set_aside(folder for folder in judged(results) if folder.name == entry_name(given["ENTRY"]))
         if status := install_packages(call):
             return status
-        status = call.play("run_loadtest.yml", held, lab_entry=given["ENTRY"], lab_variant=given["VARIANT"], **sender)
-        words = ("--results", results, "--entry", given["ENTRY"], "--since", str(begun))
+        status = call.play("run_loadtest.yml", held, **chosen(given), **sender)
+        words = ("--results", results, "--entry", entry_name(given["ENTRY"]), "--since", str(begun))
         call.python("-m", "loadtests.reports.terminal", *words)
     return status
+
+
+def entry_name(entry: str) -> str:
+    """The name that an entry's reports have; '' for a folder that has one of the catalogue's, which is refused."""
+    folder, name = os.path.split(entry)
+    return "" if folder and (PROJECT / "loadtests/catalogue" / name).exists() else name
+
+
+def chosen(given: Mapping[str, str]) -> dict[str, str]:
+    """The entry, and its sample where that is no one of the lab's, as playbooks know them."""
+    own = {"lab_own_sample": given["SAMPLE"]} if given["SAMPLE"] else {}
+    return {"lab_entry": given["ENTRY"], "lab_variant": given["VARIANT"], **own}
 
 
 def judged(results: Path) -> set[Path]:
@@ -392,8 +413,7 @@ def judge(call: Call) -> int:
         gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
     except (OSError, ValueError):
         gateway = ""
-    passed = ("NAMESPACE", "CONFIRM", "METHODS", "IDENTITIES", "RATE", "TOTAL", "SECONDS")
-    options = {name: given[name] for name in passed if given[name]}
+    options = {name: given[name] for name in ("NAMESPACE", *JUDGING) if given[name]}
     words = [f"--{name.lower()}={value}" for name, value in options.items()]
     words += ["--plan"] if given["PLAN"] else []
     words += [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}", f"--results={call.state / 'judged'}"]
@@ -407,7 +427,7 @@ def judge(call: Call) -> int:
 def apply_policy(call: Call) -> int:
     """Apply an entry's rules."""
     with call.lock() as held:
-        return call.play("apply_policy.yml", held, lab_entry=call.given["ENTRY"], lab_variant=call.given["VARIANT"])
+        return call.play("apply_policy.yml", held, **chosen(call.given))
 
 
 def measure_latency(call: Call) -> int:
@@ -452,7 +472,26 @@ def list_catalogue(call: Call) -> int:
 def open_page(call: Call) -> int:
     """Open a page of the lab."""
     call.need_lab()
+    if call.given["WHAT"] == "gate":
+        return serve_gate(call)
     return call.python("scripts/open.py", "--kubeconfig", call.kubeconfig, call.given["WHAT"])
+
+
+def serve_gate(call: Call) -> int:
+    """Serve verdicts to delivery tools, and judge the namespace that is given for them."""
+    given, token = call.given, call.state / "gate-token"
+    if not token.exists():
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{secrets.token_urlsafe(24)}\n")
+    judging = [f"{name}={given[name]}" for name in ("LAB", "NAMESPACE", *JUDGING) if given[name]]
+    words = [
+        f"--state={call.state}",
+        f"--token-file={token}",
+        f"--port={given['UI_PORT']}",
+        f"--namespace={given['NAMESPACE']}",
+    ]
+    words += [f"--address={given['HOST']}"] if given["HOST"] else []
+    return call.python("-m", "loadtests.reports.gate", *words, "--", sys.executable, "-I", __file__, "judge", *judging)
 
 
 def doctor(call: Call) -> int:
@@ -531,7 +570,7 @@ TASKS = {
     },
     "Judge the mesh": {
         "load": Verb(
-            "Judge an entry (ENTRY=name, VARIANT=policy|control), or UI=1 for the browser; WHERE=cluster: from inside it",
+            "Judge an entry (ENTRY=name or ./folder, SAMPLE=./folder); UI=1: in the browser; WHERE=cluster: from inside it",
             load,
             "",
         ),
@@ -547,7 +586,7 @@ TASKS = {
     },
     "Look into a lab": {
         "open": Verb(
-            "Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console), until Ctrl-C", open_page
+            "Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console|gate), until Ctrl-C", open_page
         ),
         "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
         "doctor": Verb("Check the lab and its host, and say how to mend what is broken (JSON=1: for programs)", doctor),
@@ -592,6 +631,10 @@ def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[
             raise RefusedError(f"{name}: no such setting{f'; did you mean {near[0]}?' if near else ''}; nothing was changed")
         given[name] = value if equals else environment.get(name, "")
     settings = {**DEFAULTS, **{name: value for name, value in given.items() if value or name == "LAB"}}
+    for name in PATHS:
+        # A playbook has another working folder. A bare name is one of the catalogue's.
+        if settings[name] and (os.sep in settings[name] or name == "SAMPLE"):
+            settings[name] = os.path.abspath(os.path.expanduser(settings[name]))
     if not LAB_NAME.fullmatch(settings["LAB"]):
         raise RefusedError(accept("LAB", settings["LAB"], "1 to 32 lower-case letters, digits and inner hyphens"))
     inventories = sorted(folder.name for folder in (PROJECT / "inventories").iterdir())

@@ -206,6 +206,47 @@ def test_a_playbook_gets_what_make_was_given_word_by_word(probed: Path, tmp_path
     ]  # fmt: skip
 
 
+def test_a_folder_is_handed_on_by_its_absolute_path(probed: Path, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    words = ("load", "ENTRY=mesh/canary", f"SAMPLE={tmp_path}/x/../deploy")
+    given = json.loads(outcome(probed, environment(tmp_path), *words)["arguments"][-2])
+    assert given["lab_entry"] == f"{probed}/mesh/canary"
+    assert given["lab_own_sample"] == f"{tmp_path}/deploy"
+
+
+@pytest.mark.parametrize("other", ["UI=1", "WHERE=cluster"])
+def test_a_folder_is_refused_where_only_the_catalogue_is(probed: Path, tmp_path: Path, other: str) -> None:
+    words = refusal(call(probed, environment(tmp_path), "load", "ENTRY=./mine", other))
+    accepted = f"with {other}: an entry of the catalogue, by its name"
+    assert words == f"ENTRY: '{probed}/mine' was given; accepted: {accepted}; nothing was changed"
+
+
+def test_the_gate_has_a_token_of_its_own_and_judges_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def python(_: run.Call, *words: object) -> int:
+        asked.extend(map(str, words))
+        return 0
+
+    monkeypatch.setattr(run.Call, "python", python)
+    given = {**run.DEFAULTS, "LAB": "zz", "WHAT": "gate", "NAMESPACE": "shop", "SECONDS": "60", "HOST": "10.0.0.9"}
+    call = run.Call("open", given, {"HOME": str(tmp_path)})
+    call.state.mkdir(parents=True)
+    call.kubeconfig.touch()
+    token = call.state / "gate-token"
+    for _ in range(2):
+        assert run.open_page(call) == 0
+        kept = token.read_text()
+    assert (token.stat().st_mode & 0o777, len(kept.strip())) == (0o600, 32)
+    assert kept == token.read_text(), "it stays"
+    options, judging = asked[: asked.index("--")], asked[asked.index("--") + 1 : len(asked) // 2]
+    assert options == [
+        "-m", "loadtests.reports.gate", f"--state={call.state}", f"--token-file={token}", "--port=8089", "--namespace=shop",
+        "--address=10.0.0.9",
+    ]  # fmt: skip
+    assert judging[2:] == [run.__file__, "judge", "LAB=zz", "NAMESPACE=shop", "SECONDS=60"]
+
+
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
     """The single line of a refused command, without make's own output."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
@@ -343,9 +384,10 @@ def reported(results: Path, *folders: str) -> None:
     [
         (["load", "ENTRY=cors"], ["cors"]),
         (["load", "ENTRY=cors", "VARIANT=control"], ["control/cors"]),
-        (["verify"], ["cors", "jwt", "control/cors", "catalogue.json"]),
+        (["verify"], ["cors", "jwt", "control/cors", "mine", "catalogue.json"]),
         (["load", "ENTRY=control"], []),
         (["load", "ENTRY=../results/cors"], []),
+        (["load", "ENTRY=./mine"], ["mine"]),
     ],
 )
 def test_no_verdict_of_an_earlier_run_is_left_when_a_command_begins(
@@ -358,7 +400,7 @@ def test_no_verdict_of_an_earlier_run_is_left_when_a_command_begins(
     kept = script.read_text()
     script.write_text(WAITS)
     results = tmp_path / ".local/state/istio-lab/zz/results"
-    reported(results, "cors", "jwt", "control/cors")
+    reported(results, "cors", "jwt", "control/cors", "mine")
     (results / "catalogue.json").write_text("[]")
     command = [sys.executable, "-I", "scripts/run.py", *words, "LAB=zz"]
     launcher = subprocess.Popen(command, cwd=probed, env=environment(tmp_path), start_new_session=True)
@@ -370,7 +412,7 @@ def test_no_verdict_of_an_earlier_run_is_left_when_a_command_begins(
         script.write_text(kept)
         (probed / ".venv/lab.stamp").touch()
         (probed / "began").unlink()
-    everything = {"cors", "jwt", "control/cors", "catalogue.json"}
+    everything = {"cors", "jwt", "control/cors", "mine", "catalogue.json"}
     assert {name for name in everything if not (results / name).exists()} == set(moved)
     listed = call(probed, environment(tmp_path), "catalogue", "LAB=zz").stdout
     assert re.search(r"^cors +PASS ", listed, re.MULTILINE), "the catalogue still lists the last one"

@@ -38,6 +38,7 @@ LEADING = (
     "gateways.networking.istio.io",
     f"gateways.{gateway_api.GROUP}",
     LISTENER_SETS,
+    "ingresses.networking.k8s.io",
     "services",
 )
 """Kinds that bear on which service a call goes to."""

@@ -19,7 +19,9 @@ from loadtests.rules.fates import Fate
 from loadtests.rules.gateway_api import GROUP, PORT, parents_of
 from loadtests.rules.grpc_routes import ANY, BEGINNING, EXACT, path_of
 from loadtests.rules.hosts import long_name
-from loadtests.rules.ingress import Way, first_way, is_classed, path_of_ingress
+from loadtests.rules.ingress import Way, first_way
+from loadtests.rules.ingress_classes import is_classed
+from loadtests.rules.ingresses import path_of_ingress
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.listeners import attached, listeners_for
 from loadtests.rules.mesh_config import mesh_of, read_proxies

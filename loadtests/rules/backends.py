@@ -89,7 +89,7 @@ def weights_of_backends(
             )
         if not is_known(namespace, name):
             raise NotModelledError(f"{title(route)}: {backend.path_of('name')}")
-        if backend["port"] not in _ports(objects, namespace, name):
+        if backend["port"] not in ports_of(objects, namespace, name):
             raise NotModelledError(
                 f"{title(route)}: {backend.path_of('port')}: there is no such Service, or it has no such port"
             )
@@ -113,7 +113,7 @@ def _is_granted(objects: Objects, route: View, namespace: str, name: str) -> boo
     return False
 
 
-def _ports(objects: Objects, namespace: str, name: str) -> set[int]:
+def ports_of(objects: Objects, namespace: str, name: str) -> set[int]:
     """The ports of a Service; none if it is not there, or stands for another name."""
     found = [o for o in of_kind(objects, "Service") if (namespace_of(o), o["metadata"]["name"]) == (namespace, name)]
     return {int(port["port"]) for o in found for port in o["spec"].get("ports") or [] if "externalName" not in o["spec"]}

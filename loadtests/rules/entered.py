@@ -25,7 +25,8 @@ from loadtests.rules.fates import (
 from loadtests.rules.gateway_api import ROUTES, parents_of
 from loadtests.rules.grpc_routes import grpc_ways
 from loadtests.rules.hosts import long_name, overlap
-from loadtests.rules.ingress import Way, first_way, http_ways, ingress_rules_for, ingress_ways, routes_for
+from loadtests.rules.ingress import Way, first_way, http_ways, routes_for
+from loadtests.rules.ingresses import ingress_paths_for, ingress_way
 from loadtests.rules.layers import MESH
 from loadtests.rules.registry import HTTP, is_given, services_of
 from loadtests.rules.shared_ports import refuse_beside_ingress
@@ -46,7 +47,7 @@ class Taking:
     """What may take calls for one host, of one kind.
 
     :param kind: HTTPRoute, GRPCRoute or Ingress
-    :param items: routes; of Ingresses, each with one of its rules
+    :param items: routes; of Ingresses, each with one of its paths
     """
 
     kind: str
@@ -56,7 +57,7 @@ class Taking:
         """All matches, as they are asked of a call."""
         request = request_of(call)
         if self.kind == "Ingress":
-            return [way for ingress, rule in self.items for way in ingress_ways(ingress, rule, request)]
+            return [ingress_way(ingress, path, request["uri"]) for ingress, path in self.items]
         return [way for route, _ in self.items for way in WAYS[self.kind](route, request)]
 
 
@@ -80,9 +81,9 @@ def taking(objects: Sequence[View], kind: str, call: Call) -> Taking:
         return Taking(kind, ((route := _route_of_service(objects, kind, call), route),))
     if kind != "Ingress":
         return Taking(kind, tuple((route, route) for route in routes_for(objects, kind, request_of(call))))
-    found = ingress_rules_for(objects, call.name)
-    refuse_beside_ingress(objects, call.name, str(found[0][1].get("host") or "*").lower())
-    return Taking(kind, tuple(found))
+    host, paths = ingress_paths_for(objects, call.name)
+    refuse_beside_ingress(objects, call.name, host)
+    return Taking(kind, tuple(paths))
 
 
 def _route_of_service(objects: Sequence[View], kind: str, call: Call) -> View:

@@ -9,7 +9,8 @@ from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
-from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway, refuse_ingresses
+from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
+from loadtests.rules.ingress_classes import refuse_ingresses
 from loadtests.rules.level4 import passed_branch, tcp_branch
 from loadtests.rules.registry import HTTP, PROTOCOLS, TCP, TLS, is_given, of_kind, one_for_each_host
 from loadtests.rules.view import View, title
@@ -113,6 +114,7 @@ def _passed(world: World, server: Server, beside: Sequence[Server]) -> Branch | 
     for other in beside:
         if other.view is not server.view and any(hosts.covers(name, world.call.name) for name in _all_names(other)):
             raise NotModelledError(f"{title(other.gateway)}: {other.view.path_of('hosts')}")
+    refuse_ingresses(world.objects, world.call.port, world.call.name, "*")
     return passed_branch(_for_hosts_of(server, world), world, server.name) or NoRoute.CLOSED
 
 

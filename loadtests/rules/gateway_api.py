@@ -13,7 +13,6 @@ from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.expectations import NotModelledError, namespace_of
 from loadtests.rules.registry import of_kind
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import INGRESS_GATEWAY
 
 GROUP = "gateway.networking.k8s.io"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
@@ -119,9 +118,7 @@ def refuse_for_gateway(
     :param besides: a Gateway or ListenerSet whose routes may
     :raises NotModelledError: if one could apply
     """
-    holders = {
-        parent_of(o): o for o in objects if o["kind"] == "ListenerSet" or (o["kind"] == "Gateway" and is_of_gateway_api(o))
-    }
+    holders = _holders(objects)
     for route in _routes(objects):
         for parent, _ in parents_of(route):
             if parent[0] == "" or parent[1] in ("Service", "ServiceEntry") or not is_for_host(route, call.name):
@@ -129,10 +126,40 @@ def refuse_for_gateway(
             if parent == besides:
                 continue
             holder = holders.get(parent)
-            gateway = holders.get(set_parent(holder)) if holder is not None and holder["kind"] == "ListenerSet" else holder
+            gateway = None if holder is None else holders.get(_gateway_of(holder))
             # Of one that is not known, everything is possible.
             if holder is None or gateway is None or (_may_share(gateway, objects, labels) and _may_listen(holder, call, ports)):
                 raise _not_modelled(route)
+
+
+def refuse_listening(
+    objects: Sequence[View], call: Call, labels: Mapping[str, str], ports: Mapping[int, int],
+    besides: Parent | None = None,
+) -> None:  # fmt: skip
+    """Make sure that no other Gateway listens where a connection enters: it may take it, even where it has no route for it.
+
+    Parameters are those of :func:`refuse_for_gateway`; what else listens for the Gateway of ``besides`` is left to its reader.
+
+    :raises NotModelledError: if one may
+    """
+    holders = _holders(objects)
+    own = _gateway_of(holders[besides]) if besides in holders else besides
+    for holder in holders.values():
+        gateway = holders.get(_gateway_of(holder))
+        if gateway is None or parent_of(gateway) == own:
+            continue
+        if _may_share(gateway, objects, labels) and _may_listen(holder, call, ports):
+            raise NotModelledError(f"{title(holder)}: spec.listeners")
+
+
+def _holders(objects: Iterable[View]) -> dict[Parent, View]:
+    """The Gateways and ListenerSets of the Gateway API, as routes call them."""
+    return {parent_of(o): o for o in objects if o["kind"] == "ListenerSet" or (o["kind"] == "Gateway" and is_of_gateway_api(o))}
+
+
+def _gateway_of(holder: View) -> Parent:
+    """What routes call a Gateway, or the one that a ListenerSet adds listeners to."""
+    return set_parent(holder) if holder["kind"] == "ListenerSet" else parent_of(holder)
 
 
 def _may_share(gateway: View, objects: Sequence[View], labels: Mapping[str, str]) -> bool:
@@ -155,21 +182,6 @@ def _may_listen(holder: View, call: Call, ports: Mapping[int, int]) -> bool:
         if ports.get(number, number) == ports.get(call.port, call.port) and hosts.overlap(name, call.name):
             return True
     return False
-
-
-def refuse_ingresses(objects: Sequence[View], port: int, host: str, domain: str) -> None:
-    """Make sure that no Ingress may take what enters by a port for a host.
-
-    :param domain: the host name of the route that takes it
-    :raises NotModelledError: if one may
-    """
-    ports = pod_ports(objects, INGRESS_GATEWAY.namespace, INGRESS_GATEWAY.labels[0])
-    if ports.get(port, port) != ports.get(PORT, PORT):
-        return
-    for ingress in of_kind(objects, "Ingress"):
-        rules = (ingress.data.get("spec") or {}).get("rules") or []
-        if may_take([str(rule.get("host") or "*").lower() for rule in rules if rule.get("http")], host, domain):
-            raise NotModelledError(f"{title(ingress)}: spec.rules")
 
 
 def may_take(names: Iterable[str], host: str, domain: str) -> bool:

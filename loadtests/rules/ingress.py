@@ -1,7 +1,7 @@
-"""What Kubernetes' own ways in promise for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
+"""What HTTPRoutes of a Gateway promise for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
-Of all HTTPRoutes of a Gateway, or all Ingresses, those for the most specific host that covers the request are merged, and
-their matches are put in an order of their own. What the service behind answers is known of some services only (``answers``).
+Of all HTTPRoutes of a Gateway, those for the most specific host that covers the request are merged, and their matches are put
+in an order of their own. What the service behind answers is known of some services only (``answers``).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests.rules.backends import refuse_invalid, shares_of_backends
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
+from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
 from loadtests.rules.gateway_api import parent_of, refuse_beside
 from loadtests.rules.hosts import covers, most_specific
-from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for
+from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for, secured_by
 from loadtests.rules.promises import Request
 from loadtests.rules.shared_ports import refuse_others
 from loadtests.rules.view import View, title, viewed
@@ -24,9 +24,6 @@ from loadtests.rules.workloads import spec_of
 TAKEN: Shares = {"HTTP 200": 1.0}
 NOT_TAKEN: Shares = {"HTTP 404": 1.0}
 NO_BACKEND: Shares = {"HTTP 500": 1.0}
-CLASS, CLASS_ANNOTATION = "istio", "kubernetes.io/ingress.class"
-EVERYTHING = ("", "*", "/*", ".*")
-"""Paths of an Ingress, of no kind of their own, that take every request."""
 RANKS = {"Exact": 3, "PathPrefix": 2, "RegularExpression": 1}
 OF_CLIENTS = ("accept", "accept-encoding", "connection", "host", "user-agent")
 """Headers that HTTP clients send unasked."""
@@ -141,13 +138,17 @@ def _answer(objects: Objects, way: Way, request: Request) -> Shares:
 def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     """The routes of one kind that apply together: those of the Gateway for the most specific host, the oldest first.
 
+    :param request: ``scheme``: http, or https where a listener ends TLS; ``gateway``; ``port``; ``authority``
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if a route of another kind, or something else at the same port, could apply
     """
-    listeners, host = listeners_for(objects, request, "HTTP"), request["authority"]
+    is_secure, host = request.get("scheme", "http") == "https", request["authority"]
+    listeners = listeners_for(objects, request, "HTTPS" if is_secure else "HTTP")
+    taking = [secured_by(listeners, host)] if is_secure else listeners
     refuse_beside(viewed(objects), [one for one in KINDS["HTTP"] if one != kind], parent_of(listeners[0].holder), host)
     of_name: dict[str, list[View]] = {}
-    found = attached(objects, kind, listeners)
+    everywhere = attached(objects, kind, listeners)
+    found = [one for one in everywhere if any(one.listener.view is other.view for other in taking)]
     for one in found:
         for name in one.names:
             routes = of_name.setdefault(name, [])
@@ -155,12 +156,12 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
                 routes.append(one.route)
     best = most_specific(of_name, host)
     ours = of_name.get(best or "", [])
-    for one in found:
+    for one in everywhere:
         if not any(one.route is other for other in ours):
             spec_of(one.route).accept()
     if best is None:
         raise BrokenPromiseError(f"no {kind} of {listeners[0].owner} is for {host}")
-    refuse_others(objects, listeners[0], host, best)
+    refuse_others(objects, taking[0], host, best)
     if len({origin for one in found for origin in _origins(one, best)}) > 1:
         raise NotModelledError(f"{title(ours[0])}: spec.hostnames")
     for route in ours:
@@ -176,6 +177,11 @@ def _origins(one: Attachment, name: str) -> Iterator[tuple[str, str]]:
             yield one.listener.view["name"], own.lower()
 
 
+def answered(shares: Shares) -> Shares:
+    """Shares of services that answer 200, which are known to be such, as those of their answers; a gateway's own stay."""
+    return shares if all(outcome.startswith(OWN_ANSWER) for outcome in shares) else TAKEN
+
+
 def http_routed(objects: Objects, request: Request) -> Shares:
     """HTTPRoutes for a host, path and method: an answer from behind them, or one of the gateway's own.
 
@@ -183,8 +189,7 @@ def http_routed(objects: Objects, request: Request) -> Shares:
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if the request is led to another service
     """
-    shares = http_shared(objects, request)
-    return shares if all(outcome.startswith(OWN_ANSWER) for outcome in shares) else TAKEN
+    return answered(http_shared(objects, request))
 
 
 def http_shared(objects: Objects, request: Request) -> Shares:
@@ -195,111 +200,3 @@ def http_shared(objects: Objects, request: Request) -> Shares:
     routes = routes_for(objects, "HTTPRoute", request)
     chosen = first_way([way for route in routes for way in http_ways(route, request)])
     return NOT_TAKEN if chosen is None else _answer(objects, chosen, request)
-
-
-def _of_no_kind(value: str) -> tuple[str, str]:
-    """The kind and value of a path of Istio's own kind: a prefix if it ends in ``.*`` or ``/*``."""
-    if value in EVERYTHING:
-        return "Prefix", ""
-    for end in (".*", "/*"):
-        if value.endswith(end):
-            return "Prefix", value.removesuffix(end)
-    return "Exact", value
-
-
-def ingress_path(path: Mapping[str, str], uri: str) -> bool:
-    """Whether a path of an Ingress takes a request: of Istio's own kind, all is exact but what ends in ``/*`` or ``.*``.
-
-    A path that is left out takes everything.
-    """
-    kind, value = path_of_ingress(path)
-    return _path(kind if kind == "Exact" else "PathPrefix", value, uri.partition("?")[0])
-
-
-def path_of_ingress(path: Mapping[str, str]) -> tuple[str, str]:
-    """The kind and value of a path of an Ingress: Exact, or Prefix."""
-    kind, value = path.get("pathType", "ImplementationSpecific"), path.get("path", "")
-    return _of_no_kind(value) if kind == "ImplementationSpecific" else (kind, value)
-
-
-def _ingress_rank(path: View) -> tuple[int, ...]:
-    """What orders the paths of Ingresses: length, then an exact one first."""
-    kind, value = path_of_ingress(path)
-    return len(value), kind == "Exact"
-
-
-def is_classed(ingress: View) -> bool:
-    """Whether an Ingress has a class; those without one, istiod leaves alone."""
-    annotations = ingress["metadata"].data.get("annotations") or {}
-    return bool(annotations.get(CLASS_ANNOTATION) or (ingress.data.get("spec") or {}).get("ingressClassName"))
-
-
-def _is_ours(ingress: View) -> bool:
-    """Whether istiod takes an Ingress.
-
-    :raises NotModelledError: if it has another class, for which another controller may stand or not
-    """
-    annotations, spec = ingress["metadata"].get("annotations") or {}, spec_of(ingress)
-    name = annotations.get(CLASS_ANNOTATION) or spec.get("ingressClassName")
-    if name not in (None, CLASS):
-        raise NotModelledError(f"{title(ingress)}: spec.ingressClassName")
-    return name is not None
-
-
-def _may_cover(ingress: View, host: str) -> bool:
-    """Whether one of an Ingress's rules is for a host."""
-    rules = (ingress.data.get("spec") or {}).get("rules") or []
-    return any(covers(str(rule.get("host") or "*"), host) for rule in rules)
-
-
-def ingress_rules_for(objects: Objects, host: str) -> list[tuple[View, View]]:
-    """The rules of Ingresses for the most specific host that covers one, each with its Ingress, the oldest first.
-
-    :raises BrokenPromiseError: if no Ingress is for the host
-    :raises NotModelledError: if another controller may stand for one
-    """
-    of_host: dict[str, list[tuple[View, View]]] = {}
-    for one in sorted(views_of(objects, "Ingress"), key=age):
-        if not _may_cover(one, host):
-            spec_of(one).accept()
-            continue
-        # Istio has no default backend, and TLS is for HTTPS alone.
-        spec_of(one).accept(*([] if _is_ours(one) else spec_of(one)), "defaultBackend", "tls")
-        for rule in spec_of(one).get("rules") or []:
-            if "http" in rule and _is_ours(one):
-                of_host.setdefault(rule.get("host") or "*", []).append((one, rule))
-            else:
-                rule.accept()
-    best = most_specific(of_host, host)
-    for name, rules in of_host.items():
-        for _, rule in rules if name != best else []:
-            rule.accept()
-    if best is None:
-        raise BrokenPromiseError(f"no Ingress is for {host}")
-    return of_host[best]
-
-
-def ingress_ways(ingress: View, rule: View, request: Request) -> Iterator[Way]:
-    """The paths of an Ingress's rule."""
-    for path in rule["http"]["paths"]:
-        yield Way(ingress, _ingress_rank(path), None, path, partial(ingress_path, path, request["uri"]))
-
-
-def ingress_routed(objects: Objects, request: Request) -> Shares:
-    """Ingresses for a host and path: an answer from behind them, or the gateway's 404.
-
-    :param request: ``answers``: services that answer 200 to this request
-    :raises BrokenPromiseError: if no Ingress is for the host
-    :raises NotModelledError: if the request is led to another service
-    """
-    rules = ingress_rules_for(objects, request["authority"])
-    chosen = first_way([way for ingress, rule in rules for way in ingress_ways(ingress, rule, request)])
-    if chosen is None:
-        return NOT_TAKEN
-    if namespace_of(chosen.item) != request.get("namespace", namespace_of(chosen.item)):
-        raise NotModelledError(f"{chosen.title}: it is of namespace {namespace_of(chosen.item)}")
-    service = chosen.rule["backend"].get("service") or View({})
-    service.get("port", {}).get("number")
-    if service.get("name") not in request["answers"]:
-        raise NotModelledError(f"{chosen.title}: {chosen.rule.path_of('backend')}.service.name")
-    return TAKEN

@@ -177,6 +177,35 @@ def _set_named(sets: Sequence[View], gateway: View, namespace: str, name: str) -
     raise BrokenPromiseError(f"no ListenerSet {namespace}/{name} adds listeners to {_owner(gateway)}")
 
 
+def secured_by(listeners: Sequence[Listener], host: str) -> Listener:
+    """Of listeners that end TLS, the one that takes a server name: the one with the most specific host name that covers it.
+
+    Whether its certificate is there and valid is left to be seen; istiod drops a listener without one.
+
+    :raises BrokenPromiseError: if none takes it
+    :raises NotModelledError: if it does not end TLS by a Secret of its own namespace
+    """
+    of_name = {one.hostname or "*": one for one in listeners}
+    best = hosts.chosen_domain(of_name, host.lower())
+    if best is None:
+        raise BrokenPromiseError(f"{listeners[0].owner} serves no {host} on port {listeners[0].port}")
+    for name, one in of_name.items():
+        if name != best:
+            one.view.accept("tls")
+    found = of_name[best]
+    tls = found.view.get("tls") or View({})
+    if tls.get("mode", "Terminate") != "Terminate":
+        raise NotModelledError(found.path_of("tls.mode"))
+    certificates, own = tls.get("certificateRefs") or [], namespace_of(found.holder)
+    if len(certificates) not in (1, 2):
+        raise NotModelledError(found.path_of("tls.certificateRefs"))
+    for one in certificates:
+        if (one.get("group", ""), one.get("kind", "Secret"), one.get("namespace", own)) != ("", "Secret", own):
+            raise NotModelledError(f"{title(found.holder)}: {one.path_of('namespace')}")
+        one.accept("name")
+    return found
+
+
 def _check_pods(gateway: View) -> None:
     """Make sure that the ingress gateway's pods serve a Gateway: Istio wants the whole name of a Service of its own namespace.
 
@@ -217,7 +246,7 @@ def attached(objects: Objects, kind: str, listeners: Sequence[Listener]) -> list
     found, named = [], list[Listener]()
     for route in sorted(views_of(objects, kind), key=age):
         parents = list(_parents(route, listeners[0].holder))
-        meant = [one for one in listeners if any(_is_for(parent, one) for parent in parents)]
+        meant = [one for one in listeners if True in [_is_for(parent, one) for parent in parents]]  # all of them are read
         named += meant
         ours = [one for one in meant if one.admits(route)]
         if not ours:

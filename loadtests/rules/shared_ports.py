@@ -20,8 +20,9 @@ from loadtests.rules.gateway_api import (
     parent_of,
     pod_ports,
     refuse_for_gateway,
-    refuse_ingresses,
+    refuse_listening,
 )
+from loadtests.rules.ingress_classes import refuse_ingresses
 from loadtests.rules.layers import MESH, gateway_name
 from loadtests.rules.listeners import Listener
 from loadtests.rules.registry import HTTP, PROTOCOLS
@@ -59,7 +60,10 @@ def _refuse(
     :param of_http: whether the request is one
     """
     ports = pod_ports(seen, INGRESS_GATEWAY.namespace, LABELS)
-    refuse_for_gateway(seen, Call(host, port, Caller(INGRESS_GATEWAY.namespace, LABELS)), LABELS, ports, besides=own)
+    call = Call(host, port, Caller(INGRESS_GATEWAY.namespace, LABELS))
+    refuse_for_gateway(seen, call, LABELS, ports, besides=own)
+    if not of_http:
+        refuse_listening(seen, call, LABELS, ports, besides=own)
     for gateway, server in _servers(seen, port, ports):
         served = [str(text).lower().rpartition("/")[2] for text in server.get("hosts") or []]
         alike = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and of_http

@@ -13,7 +13,8 @@ from loadtests.rules.calls import Call, NoRoute, Routed
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
 from loadtests.rules.grpc_routes import grpc_shared
 from loadtests.rules.ingress import http_shared
-from loadtests.rules.l4_routes import tls_passed
+from loadtests.rules.ingresses import ingress_shared
+from loadtests.rules.l4_routes import tcp_shared, tls_passed
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import View, not_modelled, viewed
 from tests.oracle import outcomes, routes
@@ -21,8 +22,11 @@ from tests.oracle.worlds import World
 
 BROKEN, OPEN = "leads nowhere", "not modelled"
 Found = Routed | Shares | str
-"""What becomes of a call: of routes of the Gateway API, only the shares of what answers; or BROKEN, or OPEN."""
-READERS = {"HTTPRoute": http_shared, "GRPCRoute": grpc_shared, "TLSRoute": tls_passed}
+"""What becomes of a call: of the Gateway API and Ingresses, only the shares of what answers; or BROKEN, or OPEN."""
+READERS = {
+    "HTTPRoute": http_shared, "GRPCRoute": grpc_shared, "TLSRoute": tls_passed, "TCPRoute": tcp_shared,
+    "Ingress": ingress_shared,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

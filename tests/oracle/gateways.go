@@ -9,10 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/gateway-api/pkg/consts"
 
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/config/kube/gateway"
+	"istio.io/istio/pilot/pkg/config/kube/ingress"
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/pkg/serviceregistry/kube/controller"
 	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/mesh/meshwatcher"
 	"istio.io/istio/pkg/config/schema/gvk"
 	"istio.io/istio/pkg/config/schema/gvr"
 	istiokube "istio.io/istio/pkg/kube"
@@ -47,6 +50,21 @@ func translated(t test.Failer, objects []runtime.Object) (made []config.Config) 
 		t.Fatal("the Gateway API's objects are not translated")
 	}
 	for _, kind := range []config.GroupVersionKind{gvk.Gateway, gvk.VirtualService, gvk.DestinationRule} {
+		made = append(made, from.List(kind, "")...)
+	}
+	return made
+}
+
+// ofIngresses are the rules of Istio's own kinds that istiod makes of the Ingresses of its class.
+func ofIngresses(t test.Failer, objects []runtime.Object, settings *meshconfig.MeshConfig) (made []config.Config) {
+	client, stop := istiokube.NewFakeClient(objects...), test.NewStop(t)
+	from := ingress.NewController(client, meshwatcher.NewTestWatcher(settings), controller.Options{DomainSuffix: domain}, nil)
+	go from.Run(stop)
+	client.RunAndWait(stop)
+	if !istiokube.WaitForCacheSync("ingresses", stop, from.HasSynced) {
+		t.Fatal("the Ingresses are not translated")
+	}
+	for _, kind := range []config.GroupVersionKind{gvk.Gateway, gvk.VirtualService} {
 		made = append(made, from.List(kind, "")...)
 	}
 	return made

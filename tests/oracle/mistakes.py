@@ -73,6 +73,10 @@ MISTAKES = {
     "backends without a weight have one": Mistake(
         "backends.py", 'int(backend.get("weight", 1))', 'int(backend.get("weight") or 1)'
     ),
+    "paths of Ingresses of one length keep their order": Mistake(
+        "ingresses.py", 'return len(value), kind == "Exact"', "return (len(value),)"
+    ),
+    "a listener for TCP has its newest route": Mistake("l4_routes.py", "_age(one.route))", "_age(one.route), reverse=True)"),
     "the name of a GRPCRoute's service ends anywhere": Mistake(
         "grpc_routes.py", 'Path(BEGINNING, f"/{service}/")', 'Path(BEGINNING, f"/{service}")'
     ),

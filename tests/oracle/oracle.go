@@ -32,9 +32,12 @@ import (
 
 const domain = "cluster.local"
 
+// ofKubernetes are the kinds of Kubernetes' own objects.
+var ofKubernetes = map[string]bool{"Namespace": true, "Service": true, "Ingress": true, "IngressClass": true, "Secret": true}
+
 // Question is one set of objects with the calls to be led through it.
 type Question struct {
-	// Objects are Namespaces, Services, and objects of Istio and the Gateway API, as the API server gives them.
+	// Objects are Namespaces, Services, Ingresses, their classes, and objects of Istio and the Gateway API, as the API server gives them.
 	Objects []json.RawMessage `json:"objects"`
 	// Mesh overrides fields of the default meshConfig.
 	Mesh  json.RawMessage `json:"mesh"`
@@ -106,6 +109,9 @@ func (q Question) answer(t test.Failer) Reply {
 	if found.ofGatewayAPI {
 		found.configs = append(found.configs, translated(t, found.objects)...)
 	}
+	if found.hasIngresses {
+		found.configs = append(found.configs, ofIngresses(t, found.objects, settings)...)
+	}
 	services := map[host.Name]*corev1.Service{}
 	options := core.TestOptions{Configs: found.configs, MeshConfig: settings}
 	for _, service := range found.services {
@@ -124,9 +130,10 @@ func (q Question) answer(t test.Failer) Reply {
 type sorted struct {
 	configs  []config.Config
 	services []*corev1.Service
-	// objects are those that the controller for the Gateway API reads.
+	// objects are those that the controllers for the Gateway API and for Ingresses read.
 	objects      []runtime.Object
 	ofGatewayAPI bool
+	hasIngresses bool
 	refused      []string
 }
 
@@ -139,7 +146,8 @@ func (q Question) read(t test.Failer) (found sorted) {
 		}
 		ofGatewayAPI := isOfGatewayAPI(object.APIVersion)
 		found.ofGatewayAPI = found.ofGatewayAPI || ofGatewayAPI
-		if ofGatewayAPI || object.Kind == "Service" || object.Kind == "Namespace" || object.Kind == "ServiceEntry" {
+		found.hasIngresses = found.hasIngresses || object.Kind == "Ingress"
+		if ofGatewayAPI || ofKubernetes[object.Kind] || object.Kind == "ServiceEntry" {
 			one, _, err := istiokube.IstioCodec.UniversalDeserializer().Decode(raw, nil, nil)
 			if err != nil {
 				t.Fatal(err)

@@ -27,9 +27,15 @@ DIGITS = 6
 WITHOUT_EFFECT = frozenset(("retriable-status-codes", ""))
 """Among ``retryOn``: Istio adds the first after a comma wherever codes are listed; without codes it means nothing."""
 
-NOT_SENT: dict[str, Shares] = {"HTTPRoute": NOT_TAKEN, "GRPCRoute": UNIMPLEMENTED, "TLSRoute": {CLOSED: 1.0}}
+NOT_SENT: dict[str, Shares] = {
+    "HTTPRoute": NOT_TAKEN, "GRPCRoute": UNIMPLEMENTED, "TLSRoute": {CLOSED: 1.0}, "TCPRoute": {CLOSED: 1.0},
+    "Ingress": NOT_TAKEN,
+}  # fmt: skip
 """By the kind of routes: what becomes of a call that none takes ..."""
-NOT_REACHED: dict[str, Shares] = {"HTTPRoute": NO_BACKEND, "GRPCRoute": NO_BACKEND, "TLSRoute": {CLOSED: 1.0}}
+NOT_REACHED: dict[str, Shares] = {
+    "HTTPRoute": NO_BACKEND, "GRPCRoute": NO_BACKEND, "TLSRoute": {CLOSED: 1.0}, "TCPRoute": {CLOSED: 1.0},
+    "Ingress": {"HTTP 503": 1.0},
+}  # fmt: skip
 """... and of one that is led to what is not there."""
 FAILED = frozenset(outcome for known in (NOT_SENT, NOT_REACHED) for shares in known.values() for outcome in shares)
 """Outcomes of calls that a gateway sends nowhere."""

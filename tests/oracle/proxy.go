@@ -122,7 +122,7 @@ func (p *proxy) lead(call Call) Answer {
 	address := p.address(call.name())
 	call.Port = p.listens(call.Port)
 	from := p.listening(address, call.Port)
-	if from == nil && call.isTLS() {
+	if from == nil && (call.isTLS() || call.Scheme == "tcp") {
 		return Answer{NoRoute: closed}
 	}
 	if from == nil {

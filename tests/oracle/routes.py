@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from loadtests.mesh.credentials import Authority
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.gateway_api import GROUP
 from tests.oracle.worlds import (
@@ -66,13 +69,28 @@ def namespaces(*names: str) -> Objects:
     return found
 
 
+def entrance(**ports: int) -> Object:
+    """The Service in front of the gateway's pods, by other ports than ENTRANCE."""
+    found = service(ENTRANCE["metadata"]["name"], GATEWAY[0], "10.96.1.9", **ports)
+    found["spec"]["selector"] = ENTRANCE["spec"]["selector"]
+    return found
+
+
 def asked(call: Call, objects: Sequence[Object]) -> dict[str, Any]:
     """A call as the readers of these routes take it; where there is a ListenerSet, the call enters by its listener."""
     uri = call.uri + ("?" + "&".join(f"{name}={value}" for name, value in call.query.items()) if call.query else "")
     request = {"authority": call.host, "uri": uri, "method": call.method, "headers": call.headers, "port": call.port}
     servers = {name: name for name in ANSWERS}
     by_set = {"listener_set": (NAMESPACE, SET)} if any(one["kind"] == "ListenerSet" for one in objects) else {}
-    return {**request, **by_set, "gateway": GATEWAY, "namespace": NAMESPACE, "answers": ANSWERS, "servers": servers}
+    return {
+        **request,
+        **by_set,
+        "scheme": call.scheme,
+        "gateway": GATEWAY,
+        "namespace": NAMESPACE,
+        "answers": ANSWERS,
+        "servers": servers,
+    }
 
 
 # -- parts of routes -----------------------------------------------------------------------------------------------------
@@ -231,6 +249,18 @@ def listener(name: str, names: Strategy) -> Strategy:
 HTTP = listener("http", one_of({}, {}, {}, {}, {}, {}, {"hostname": "*.example.com"}))
 SHOP = listener("shop", one_of({"hostname": "shop.example.com"}, {"hostname": "bank.example.com"}))
 LISTENERS = weighted((12, HTTP.map(lambda one: [one])), (1, st.builds(lambda *some: list(some), HTTP, SHOP)))
+CERTIFICATE = named("Secret", "certificate", GATEWAY[0], {}, "v1") | {
+    "type": "kubernetes.io/tls",
+    "data": {name: b64encode(pem).decode() for name, pem in Authority.new("oracle").issue("*.example.com", "server").items()},
+}
+SECURED = {
+    "port": TLS_PORT, "protocol": "HTTPS",
+    "tls": {"mode": "Terminate", "certificateRefs": [{"group": "", "kind": "Secret", "name": "certificate"}]},
+}  # fmt: skip
+SECURE_LISTENERS = weighted(
+    (2, HTTP.map(lambda one: [one])), (1, st.builds(lambda *some: list(some), HTTP, SHOP))
+).map(lambda found: [{**one, **SECURED} for one in found])  # fmt: skip
+"""The same that end TLS."""
 HOSTNAMES = one_of(
     {}, {}, {"hostnames": ["shop.example.com"]}, {"hostnames": ["shop.example.com"]}, {"hostnames": ["*.example.com"]},
     {"hostnames": ["bank.example.com", "shop.example.com"]}, {"hostnames": ["*.shop.example.com", "shop.example.com"]},
@@ -282,17 +312,21 @@ def granted(draw: st.DrawFn, kind: str) -> Objects:
 
 @st.composite
 def worlds(draw: st.DrawFn, pairs: int) -> World:
-    """Routes of one kind, now and then one of the other as well, and ``pairs`` calls that enter."""
-    kind = draw(one_of("HTTPRoute", "HTTPRoute", "GRPCRoute"))
+    """Routes of one kind, now and then one of the other as well, and ``pairs`` calls that enter, in plain text or by TLS."""
+    kind, is_secure = draw(one_of("HTTPRoute", "HTTPRoute", "GRPCRoute")), draw(one_of(False, False, True))
     objects: Objects = [
-        *SERVICES, ENTRANCE, OTHER_ENTRANCE, *namespaces(NAMESPACE, "bank", GATEWAY[0]),
-        kubernetes_gateway("ingress", draw(LISTENERS)), kubernetes_gateway("other", by="other-gateway"),
+        *SERVICES, entrance(tls=TLS_PORT) if is_secure else ENTRANCE, OTHER_ENTRANCE, CERTIFICATE,
+        *namespaces(NAMESPACE, "bank", GATEWAY[0]),
+        kubernetes_gateway("ingress", draw(SECURE_LISTENERS if is_secure else LISTENERS)),
+        kubernetes_gateway("other", by="other-gateway"),
     ]  # fmt: skip
     objects += [draw(routes(kind, number)) for number in range(draw(one_of(1, 1, 2, 2, 3)))]
     if draw(rather(st.just(False), st.just(True))):
         objects.append(draw(routes({"HTTPRoute": "GRPCRoute", "GRPCRoute": "HTTPRoute"}[kind], 2)))
     objects += granted(draw, kind)
     chosen = draw(st.lists(calls(kind), min_size=pairs, max_size=pairs, unique_by=repr))
+    if is_secure:
+        chosen = [replace(call, port=TLS_PORT, scheme="https") for call in chosen]
     return World(objects, chosen, {}, kind)
 
 
@@ -328,10 +362,14 @@ def tls_worlds(draw: st.DrawFn, pairs: int) -> World:
 
     :param pairs: not more than there are hosts
     """
-    entrance = service("istio-ingressgateway", GATEWAY[0], "10.96.1.9", tls=TLS_PORT)
-    entrance["spec"]["selector"] = {"istio": "ingressgateway"}
     gate = kubernetes_gateway("ingress", draw(TLS_LISTENERS))
-    objects: Objects = [*SERVICES, entrance, *namespaces(NAMESPACE, "bank", GATEWAY[0]), gate, *granted(draw, "TLSRoute")]
+    objects: Objects = [
+        *SERVICES,
+        entrance(tls=TLS_PORT),
+        *namespaces(NAMESPACE, "bank", GATEWAY[0]),
+        gate,
+        *granted(draw, "TLSRoute"),
+    ]
     by_set = draw(one_of("", "", "All", "All", "Same"))
     objects += [added(gate, by_set)] if by_set else []
     for number in range(draw(one_of(1, 1, 2))):
@@ -344,3 +382,42 @@ def tls_worlds(draw: st.DrawFn, pairs: int) -> World:
         objects.append(named("TLSRoute", ("route", "route-b")[number], NAMESPACE, spec, VERSION, age=draw(one_of(0, 5))))
     hosts = st.builds(lambda host: Call(host, TLS_PORT, ENTERING, scheme="tls"), one_of(*HOSTS))
     return World(objects, draw(st.lists(hosts, min_size=pairs, max_size=pairs, unique_by=repr)), {}, "TLSRoute")
+
+
+TCP_PORTS = {"tcp_a": 9000, "tcp_b": 9001, "tcp_c": 9002}
+"""Names of the entrance's ports -> numbers."""
+TCP_PARENTS = rather(
+    one_of(
+        *[[OURS]] * 6, [{**OURS, "sectionName": "tcp-a"}], [{**OURS, "sectionName": "tcp-b"}], [{**OURS, "port": 9000}],
+        [{**OURS, "port": 9002}], [{**OURS, "sectionName": "tcp-a", "port": 9001}], [{**OURS, "sectionName": "none"}],
+        [{**OURS, "sectionName": "tcp-a"}, {**OURS, "sectionName": "tcp-c"}], [OTHER], [OTHER, {**OURS, "port": 9001}],
+    ),
+    st.just([parent("ingress", NAMESPACE)]),
+)  # fmt: skip
+TCP_ALLOWED = one_of(
+    *[{"namespaces": {"from": "All"}}] * 6, {"namespaces": {"from": "Same"}}, {"namespaces": SELECTED},
+    {"namespaces": {"from": "All"}, "kinds": [{"group": GROUP, "kind": "TCPRoute"}]},
+)  # fmt: skip
+
+
+@st.composite
+def tcp_worlds(draw: st.DrawFn, pairs: int) -> World:
+    """TCPRoutes of several listeners, and connections that enter by each.
+
+    :param pairs: not more than there are listeners
+    """
+    listeners = [
+        {"name": name.replace("_", "-"), "port": port, "protocol": "TCP", "allowedRoutes": draw(TCP_ALLOWED)}
+        for name, port in TCP_PORTS.items()
+    ]
+    gates = [kubernetes_gateway("ingress", listeners), kubernetes_gateway("other", by="other-gateway")]
+    objects: Objects = [*SERVICES, entrance(**TCP_PORTS), OTHER_ENTRANCE, *namespaces(NAMESPACE, "bank", GATEWAY[0]), *gates]
+    objects += granted(draw, "TCPRoute")
+    for number in range(draw(one_of(1, 2, 2, 3, 4))):
+        namespace, name = draw(one_of(NAMESPACE, NAMESPACE, NAMESPACE, "bank")), ("route", "route-b", "another", "last")[number]
+        own = backend(st.just("vault"), st.just(8080)).map(lambda to: [to])
+        spec = {"parentRefs": draw(TCP_PARENTS)}
+        spec["rules"] = [{"backendRefs": draw(own if namespace == "bank" else backends(*HTTP_BACKENDS))}]
+        objects.append(named("TCPRoute", name, namespace, spec, VERSION, age=draw(one_of(0, 5, 5, 10))))
+    ports = list(TCP_PORTS.values())[:pairs]
+    return World(objects, [Call("", port, ENTERING, scheme="tcp") for port in ports], {}, "TCPRoute")

@@ -50,7 +50,7 @@ class World:
     """What is in a cluster, and calls through it.
 
     :param mesh_config: settings of the mesh
-    :param routes: the kind of the Gateway API's routes that the calls are read for alone; '' for everything that leads calls
+    :param routes: the kind that the calls are read for alone, of the Gateway API's routes or Ingress; '' for all rules
     """
 
     objects: Sequence[Object]
@@ -422,6 +422,17 @@ def attached(parent: Object, names: Object) -> Object:
     return named("HTTPRoute", "beside", "shop", {"parentRefs": [parent], **names, "rules": [rule]}, f"{ROUTES}/v1")
 
 
+INGRESSES = "networking.k8s.io/v1"
+INGRESS_CLASS = named("IngressClass", "istio", "", {"controller": "istio.io/ingress-controller"}, INGRESSES)
+
+
+def ingress(host: str, name: str, port: int) -> Object:
+    """An Ingress that leads everything for a host to a service of namespace shop."""
+    paths = [{"pathType": "Prefix", "path": "/", "backend": {"service": {"name": name, "port": {"number": port}}}}]
+    rules = [{"host": host, "http": {"paths": paths}}]
+    return named("Ingress", "beside", "shop", {"ingressClassName": "istio", "rules": rules}, INGRESSES)
+
+
 def meant(rules: Sequence[Object], targets: Sequence[Target]) -> list[Target]:
     """Targets that a VirtualService names, or all where none does."""
     named_hosts = [
@@ -474,6 +485,9 @@ def worlds(draw: st.DrawFn, pairs: int) -> World:
         objects += [ENTRANCE, kubernetes_gateway("ingress"), attached(parent, names)]
     elif aside == 4:
         objects.append(attached({"group": "", "kind": "Service", "name": draw(one_of("mixed", "mixed", "ratings"))}, {}))
+    elif gated and aside < 8:
+        host = draw(one_of("nobody.example.org", "other.example.org", "other.example.org", "bank.example.com"))
+        objects += [ENTRANCE, INGRESS_CLASS, ingress(host, "ratings", 80)]
     callers = [*CALLERS, *[INGRESS] * (4 if gated else 0)]
     targets = {caller.gateway: ENTRANCES if caller.gateway else TARGETS for caller in callers}
     about = one_of(*callers).flatmap(

@@ -1,14 +1,14 @@
 """Requests paths that the Ingress lists, and one that it does not."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import GATEWAY, ResponseCheck
-from loadtests.rules.ingress import ingress_routed
+from loadtests.entries.question import GATEWAY, LEADING, ResponseCheck
+from loadtests.rules.ingresses import ingress_routed
 
 HOST = "ingress.lab.internal"
 ASKED = {"page": "/productpage", "below a prefix": "/api/v1/products/0", "not listed": "/health"}
 
 QUESTION = ResponseCheck(
-    kinds=("ingresses.networking.k8s.io",),
+    kinds=LEADING,
     promise=ingress_routed,
     classes={name: {"authority": HOST, "answers": ("productpage",), "uri": uri} for name, uri in ASKED.items()},
     proxies=(GATEWAY,),

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from loadtests.rules.calls import Routed
 from tests import tiers
-from tests.oracle import comparison, mistakes, outcomes, program, routes, worlds
+from tests.oracle import comparison, ingresses, mistakes, outcomes, program, routes, worlds
 from tests.oracle.comparison import OPEN, Found
 from tests.oracle.mistakes import MISTAKES
 
@@ -25,12 +25,17 @@ GENERATED = {
     "rules": worlds.worlds(CALLS),
     "routes of the Gateway API": routes.worlds(CALLS),
     "TLSRoutes": routes.tls_worlds(len(routes.HOSTS)),
+    "TCPRoutes": routes.tcp_worlds(len(routes.TCP_PORTS)),
+    "Ingresses": ingresses.worlds(CALLS),
 }
 COMPARED = (
-    {"rules": (24, 160), "routes of the Gateway API": (10, 60), "TLSRoutes": (3, 8)}
+    {"rules": (24, 160), "routes of the Gateway API": (10, 60), "TLSRoutes": (3, 8), "TCPRoutes": (3, 6), "Ingresses": (4, 30)}
     if tiers.is_core()
-    else {"rules": (200, 1500), "routes of the Gateway API": (120, 800), "TLSRoutes": (30, 80)}
-)
+    else {
+        "rules": (200, 1500), "routes of the Gateway API": (120, 800), "TLSRoutes": (30, 80), "TCPRoutes": (60, 120),
+        "Ingresses": (90, 600),
+    }
+)  # fmt: skip
 """Generated worlds, some of them duplicates; distinct pairs of rules and call that must be compared."""
 UNKNOWN = 0.05
 """Share of calls that the reader may leave UNKNOWN."""

@@ -12,7 +12,7 @@ from loadtests.entries import entry
 from loadtests.entries.question import BY_ROUTES, LEADING, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
-from loadtests.rules import egress, ingress, promises, security
+from loadtests.rules import egress, ingress, ingresses, promises, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Rules
 from tests.unit import pods
@@ -245,7 +245,7 @@ def route_for(host: str, of: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("kind", "promise", "made"),
-    [("Ingress", ingress.ingress_routed, ingress_for), ("HTTPRoute", ingress.http_routed, route_for)],
+    [("Ingress", ingresses.ingress_routed, ingress_for), ("HTTPRoute", ingress.http_routed, route_for)],
 )
 def test_kubernetes_own_ways_in_of_another_namespace(kind: str, promise: Any, made: Any) -> None:
     request = {
@@ -259,7 +259,7 @@ def test_kubernetes_own_ways_in_of_another_namespace(kind: str, promise: Any, ma
     assert (
         why
         == {
-            "Ingress": "Ingress of-team: it is of namespace team",
+            "Ingress": "Ingress of-team: spec.rules[0].http.paths[0].backend.service.name",
             "HTTPRoute": "HTTPRoute of-team: spec.rules[0].backendRefs[0].name",
         }[kind]
     )

@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.entries import entry
 from loadtests.entries.question import ResponseCheck, Split
-from loadtests.rules import ingress, retries, security
+from loadtests.rules import ingresses, retries, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import NotModelledError, Rules
 from loadtests.rules.view import View, not_modelled, viewed
@@ -299,17 +299,19 @@ def test_a_principal_has_an_issuer_and_a_subject(claims: dict[str, str] | None, 
     ],
 )
 def test_an_implementation_specific_path(path: dict[str, str], uri: str, taken: bool) -> None:
+    backend = {"service": {"name": "s", "port": {"number": 80}}}
     found = rule(
         "Ingress",
         "i",
         rules=[
-            {"http": {"paths": [{**path, "pathType": "ImplementationSpecific", "backend": {"service": {"name": "s"}}}]}},
+            {"http": {"paths": [{**path, "pathType": "ImplementationSpecific", "backend": backend}]}},
             {"host": "x"},
         ],
         ingressClassName="istio",
     )
     request = {"authority": "any.lab", "uri": uri, "answers": ("s",)}
-    assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}
+    served = rule("Service", "s", ports=[{"port": 80}])
+    assert ingresses.ingress_routed([found, served], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 
 @pytest.mark.parametrize(

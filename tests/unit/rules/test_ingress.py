@@ -1,4 +1,4 @@
-"""Expectations for Ingress and HTTPRoute."""
+"""Expectations for HTTPRoutes."""
 
 from __future__ import annotations
 
@@ -181,74 +181,6 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
 )
 def test_all_routes_of_the_gateway_together(routes: list[dict[str, Any]], outcome: str | None) -> None:
     assert told(*routes, uri="/a?q=1") == outcome
-
-
-S: dict[str, Any] = {"service": {"name": "s", "port": {"number": 80}}}
-OTHER: dict[str, Any] = {"service": {"name": "other", "port": {"number": 80}}}
-
-
-def an_ingress(name: str, *paths: tuple[str, str, Any], host: str = HOST, made: str = "", **spec: Any) -> dict[str, Any]:
-    listed = [{"path": value, "pathType": kind, "backend": backend} for kind, value, backend in paths]
-    metadata = {"name": name, "namespace": "bookinfo", "creationTimestamp": made, "uid": name, "generation": 1}
-    rules = [{"http": {"paths": listed}} | ({"host": host} if host else {})]
-    return {"kind": "Ingress", "metadata": metadata, "spec": {"ingressClassName": "istio", "rules": rules, **spec}}
-
-
-ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
-
-
-@pytest.mark.parametrize(
-    ("ingresses", "outcome"),
-    [
-        # The longest path wins; of equal length, the exact one, in any order; of equal ones, the older Ingress's.
-        ([an_ingress("i", ("Prefix", "/", OTHER), ("Prefix", "/a", S))], "HTTP 200"),
-        ([an_ingress("i", ("Prefix", "/a", OTHER), ("Exact", "/a", S))], "HTTP 200"),
-        ([an_ingress("i", ("Prefix", "/a", OTHER)), an_ingress("j", ("Exact", "/a", S))], "HTTP 200"),
-        ([an_ingress("j", ALL), an_ingress("i", ("Prefix", "/", OTHER))], None),
-        ([an_ingress("j", ALL, made="2026-01-01"), an_ingress("i", ("Prefix", "/", OTHER), made="2026-02-01")], "HTTP 200"),
-        # A catch-all path without a type comes last.
-        ([an_ingress("i", (OWN, "/*", OTHER), ("Prefix", "/", S))], "HTTP 200"),
-        ([an_ingress("i", (OWN, "/a/*", S))], "HTTP 200"),
-        ([an_ingress("i", (OWN, "/.*", S))], "HTTP 200"),
-        # Only the most specific host.
-        ([an_ingress("i", ("Exact", "/b", S)), an_ingress("j", ALL, host="*.lab")], "HTTP 404"),
-        ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), host="")], "HTTP 200"),
-        ([an_ingress("i", ("Exact", "/a", OTHER), host="*.lab"), an_ingress("j", ALL)], "HTTP 200"),
-        # Istio ignores the default backend; TLS only affects HTTPS.
-        ([an_ingress("i", ("Exact", "/b", S), defaultBackend=S, tls=[{"hosts": [HOST], "secretName": "c"}])], "HTTP 404"),
-        ([an_ingress("i", ("Prefix", "/", {"service": {"name": "s", "port": {"name": "http"}}}))], None),
-        ([an_ingress("i", ("Prefix", "/", {"resource": {"kind": "Bucket", "name": "b"}}))], None),
-        # Another class, or none, is for other controllers.
-        ([an_ingress("i", ALL), an_ingress("j", ("Exact", "/a", OTHER), ingressClassName=None)], "HTTP 200"),
-        ([an_ingress("i", ALL, ingressClassName="nginx")], None),
-        ([an_ingress("i", ALL, new="field")], None),
-    ],
-)
-def test_all_ingresses_together(ingresses: list[dict[str, Any]], outcome: str | None) -> None:
-    assert told(*ingresses, promise=ingress.ingress_routed, uri="/a") == outcome
-
-
-def test_a_host_without_an_ingress_is_left_to_other_rules() -> None:
-    with pytest.raises(BrokenPromiseError, match=r"no Ingress is for a\.lab"):
-        ingress.ingress_routed([an_ingress("i", ALL, host="b.lab")], REQUEST)
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "uri", "host", "taken"),
-    [
-        ("Exact", "/a", "/a", HOST, True),
-        ("Exact", "/a", "/a/b", HOST, False),
-        ("Prefix", "/a", "/a/b", HOST, True),
-        ("Prefix", "/a", "/ab", HOST, False),
-        ("Prefix", "/a/", "/a", HOST, True),
-        ("Prefix", "/", "/a/b", HOST, True),
-    ],
-)
-def test_ingresses(kind: str, value: str, uri: str, host: str, taken: bool) -> None:
-    rule = {"host": HOST, "http": {"paths": [{"path": value, "pathType": kind, "backend": S}]}}
-    found = {"kind": "Ingress", "metadata": {"name": "i"}, "spec": {"ingressClassName": "istio", "rules": [rule]}}
-    request = {"authority": host, "uri": uri, "answers": ("s",)}
-    assert ingress.ingress_routed([found], request) == {f"HTTP {200 if taken else 404}": 1.0}
 
 
 A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": [{"name": "t", "port": 80}]}

@@ -117,11 +117,23 @@ def test_server_names(listeners: list[dict[str, Any]], routes: list[dict[str, An
         ([tcp_route("a", T), tcp_route("a-b", S)], "by s"),
         ([tcp_route("a", T, parents=[{**PARENT, "port": 80}]), tcp_route("b", S)], "by s"),
         ([tcp_route("a", T, parents=[{**PARENT, "sectionName": "other"}]), tcp_route("b", S)], "by s"),
+        ([tcp_route("a", S, parents=[{**PARENT, "port": 443}, {**PARENT, "sectionName": "other"}])], "by s"),
         ([tcp_route("a", S), tcp_route("b", {**T, "new": 1})], "by s"),
     ],
 )
 def test_a_listener_for_tcp_has_its_oldest_route(routes: list[dict[str, Any]], outcome: str) -> None:
     assert shares(gateway(TCP), *routes) == {outcome: 1.0}
+
+
+def of_shop(made: dict[str, Any]) -> dict[str, Any]:
+    return {**made, "metadata": {**made["metadata"], "namespace": "shop"}}
+
+
+def test_of_two_namespaces_tcp_routes_of_one_age_are_taken_by_name() -> None:
+    at, theirs = {"servers": {"s": "by s", "bookinfo/s": "by s", "shop/t": "by t"}}, service("t", "shop")
+    assert shares(gateway(TCP), theirs, tcp_route("b", S), of_shop(tcp_route("a", T)), **at) == {"by t": 1.0}
+    assert shares(gateway(TCP), theirs, tcp_route("a", S), of_shop(tcp_route("b", T)), **at) == {"by s": 1.0}
+    assert unknown(gateway(TCP), theirs, tcp_route("a", S), of_shop(tcp_route("a", T)), **at) == "TCPRoute a: metadata.name"
 
 
 def test_a_listener_without_a_route_makes_no_promise() -> None:

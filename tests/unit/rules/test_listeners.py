@@ -357,3 +357,46 @@ def test_another_gateway_of_the_same_pods(other: dict[str, Any], outcome: str) -
 def test_a_gateway_that_nobody_knows_may_be_anything() -> None:
     second = route("s", TO_OTHER, parents=[{**PARENT, "name": "second"}])
     assert told(*BASE, route("r", TO_S), second) == "HTTPRoute s: spec.parentRefs"
+
+
+def ending(*hostnames: str, certificates: Any = ({"name": "c"},), **tls: Any) -> dict[str, Any]:
+    """A Gateway that ends TLS for host names, each by a listener of its own."""
+    ends = {"port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": list(certificates), **tls}}
+    return gateway(*({**ends, **({"hostname": name} if name else {})} for name in hostnames))
+
+
+def section(number: int) -> list[dict[str, Any]]:
+    return [{**PARENT, "sectionName": f"l{number}"}]
+
+
+CERTIFICATES = "Gateway ingress: spec.listeners[0].tls.certificateRefs"
+
+
+@pytest.mark.parametrize(
+    ("objects", "outcome"),
+    [
+        ([ending(""), route("r", TO_S)], ADMITTED),
+        ([ending("*.lab"), route("r", TO_S, hosts=["*.lab"])], ADMITTED),
+        ([ending("", mode="Terminate"), route("r", TO_S)], ADMITTED),
+        ([ending("b.lab"), route("r", TO_S)], "call: Gateway istio-system/ingress serves no a.lab on port 443"),
+        ([gateway({}), route("r", TO_S)], "call: Gateway istio-system/ingress does not listen on port 443"),
+        # The server name decides on the listener, and then only its routes count.
+        ([ending("*.lab", "a.lab"), route("r", TO_S, parents=section(1))], ADMITTED),
+        ([ending("*.lab", "a.lab"), route("r", TO_S, hosts=["*.lab"], parents=section(0))], NOT_ADMITTED),
+        ([ending("*.lab", "a.lab"), route("r", TO_S, parents=section(1)), route("q", TO_OTHER, parents=section(0))], ADMITTED),
+        ([ending("", certificates=[{"name": "c", "kind": "Secret", "group": ""}, {"name": "d"}]), route("r", TO_S)], ADMITTED),
+        ([ending("", certificates=[{"name": "c", "namespace": "x"}]), route("r", TO_S)], f"{CERTIFICATES}[0].namespace"),
+        ([ending("", certificates=[]), route("r", TO_S)], CERTIFICATES),
+        ([ending("", mode="Passthrough"), route("r", TO_S)], "Gateway ingress: spec.listeners[0].tls.mode"),
+        ([ending("", options={"a": "b"}), route("r", TO_S)], "Gateway ingress: spec.listeners[0].tls.options.a"),
+        ([gateway({"port": 443}), route("r", TO_S)], "Gateway ingress: spec.listeners[0].protocol"),
+        # What else may take the connection.
+        ([ending(""), route("r", TO_S), *istios(["*"], port=8443, protocol="HTTPS", tls={"mode": "SIMPLE"})], SERVERS),
+        ([ending(""), route("r", TO_S), *istios(["b.lab"], port=8443, protocol="HTTPS", tls={"mode": "SIMPLE"})], ADMITTED),
+        ([ending(""), route("r", TO_S), gateway({"port": 443}, name="second")], "Gateway second: spec.listeners"),
+        ([ending(""), route("r", TO_S), gateway({"port": 443, "hostname": "b.lab"}, name="second")], ADMITTED),
+        ([ending(""), route("r", TO_S), gateway({"port": 443}, name="second", address="")], ADMITTED),
+    ],
+)
+def test_listeners_that_end_tls(objects: list[dict[str, Any]], outcome: str) -> None:
+    assert told(*objects, scheme="https", port=443) == outcome

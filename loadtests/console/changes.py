@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from loadtests.console import account, drafts, effects
+from loadtests.console import account, drafts, effects, written
 from loadtests.console.settings import RefusedError, Service
 from loadtests.entries.question import GATEWAY
 from loadtests.mesh import analysis, propagation, writes
@@ -140,23 +140,36 @@ def accounts_of(pods: Objects) -> tuple[str, ...]:
 
 
 def draft(cluster: Cluster, service: str, asked: Any) -> Plan:
-    """The changes that the form requests, as they would be written; not checked by the cluster.
+    """The changes that the page requests, as they would be written; not checked by the cluster.
 
     :raises RefusedError: if a value is not accepted
     :raises ClusterError: if the cluster does not respond
     """
-    state = read(cluster)
-    return Plan(tuple(drafts.changes(state.objects, state.service(service), asked)))
+    return Plan(tuple(requested(cluster, read(cluster), service, asked)))
+
+
+def requested(cluster: Cluster, state: State, service: str, asked: Any) -> list[Change]:
+    """The changes that the page requests.
+
+    :param asked: the form's values, or rules as YAML
+    :raises RefusedError: if a value is not accepted
+    """
+    if not isinstance(asked, str):
+        return drafts.changes(state.objects, state.service(service), asked)
+    found = written.changes(state.objects, cluster.namespace, KINDS.values(), asked)
+    if any(is_sentinel(change.object) for change in found):
+        raise RefusedError(f"YAML: names that begin with {propagation.NAME} are the lab's own; accepted: other names")
+    return found
 
 
 def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
-    """The changes that the form requests, checked but not applied.
+    """The changes that the page requests, checked but not applied.
 
     :raises RefusedError: if a check fails, with its reason
     :raises ClusterError: if the cluster does not respond or refuses
     """
     state = read(cluster)
-    found = drafts.changes(state.objects, state.service(service), asked)
+    found = requested(cluster, state, service, asked)
     after = [c.after for c in found if c.after]
     found = writes.ordered(found)
     try:
@@ -166,7 +179,8 @@ def plan(cluster: Cluster, service: str, asked: Any) -> Plan:
     analyzed = analysis.analyze(cluster, after, beside=state.objects, replaced=[c.before for c in found if c.before])
     if analyzed.refusal:
         raise RefusedError(analyzed.refusal)
-    warnings = (*effects.without_effect(state.service(service), asked), *analyzed.warnings)
+    idle = () if isinstance(asked, str) else effects.without_effect(state.service(service), asked)
+    warnings = (*idle, *analyzed.warnings)
     return Plan(tuple(found), warnings, tuple(state.objects))
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from loadtests.console import account, settings_page, topology
+from loadtests.console import account, series, settings_page, topology
+from loadtests.console.series import IDLE, Series
 from loadtests.console.topology import Graph
 from loadtests.entries import entry, policy
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.reports import docs, summary
+from loadtests.reports.report import Progress
 
 if TYPE_CHECKING:
     from locust.env import Environment
     from locust.web import WebUI
 
 LANGUAGES = ("en", "zh")
-IDLE = ("ready", "stopped", "missing")
-"""States of Locust's runner without an active run."""
 
 
 def described(results: Path, name: str) -> dict[str, Any]:
@@ -70,9 +71,31 @@ def graph_of(cluster: Cluster) -> Graph:
         return Graph((), ())
 
 
-def add(blueprint: Blueprint, ui: WebUI, environment: Environment) -> None:
-    """Add the endpoints to ``blueprint``."""
+def put(kubeconfig: str, name: str) -> list[str]:
+    """Apply one entry's rules.
+
+    :return: one line per change
+    :raises KeyError: if there is no such entry
+    :raises policy.RefusedError: if its sample is not deployed, or a rule is refused
+    :raises ClusterError: if the cluster does not respond
+    """
+    if entry.is_path(name):  # a folder holds a program, which no page may choose
+        raise KeyError(f"{name} was given; accepted: an entry of the catalogue")
+    found = entry.load(name)
+    cluster = Cluster(kubeconfig, found.question.namespace)
+    if not cluster.there():
+        raise policy.RefusedError(f"its sample is not deployed yet; run: make policy ENTRY={name}")
+    return policy.put(cluster, found.name, "policy", entry.CATALOGUE, writer=account.of(cluster))
+
+
+def add(blueprint: Blueprint, ui: WebUI, environment: Environment, progress: Callable[[], Progress]) -> Series:
+    """Add the endpoints to ``blueprint``.
+
+    :param progress: of the latest run
+    :return: the series of entries that they start
+    """
     options = environment.parsed_options
+    entries = Series(environment, progress, lambda name: put(options.kubeconfig, name))
 
     @blueprint.get("/catalogue")
     @ui.auth_required_if_enabled
@@ -100,14 +123,34 @@ def add(blueprint: Blueprint, ui: WebUI, environment: Environment) -> None:
     def put_entry() -> Any:
         """Apply one entry's rules; 409 with the reason if that fails."""
         name = (request.get_json(silent=True) or {}).get("entry")
-        if environment.runner.state not in IDLE:
-            return jsonify(error="a run is active: stop it first"), 409
+        if busy := why_busy():
+            return jsonify(error=busy), 409
         try:
-            found = entry.load(str(name))
-            cluster = Cluster(options.kubeconfig, found.question.namespace)
-            if not cluster.there():
-                return jsonify(error=f"its sample is not deployed yet; run: make policy ENTRY={name}"), 409
-            done = policy.put(cluster, found.name, "policy", entry.CATALOGUE, writer=account.of(cluster))
-            return jsonify(entry=name, changes=done)
+            return jsonify(entry=name, changes=put(options.kubeconfig, str(name)))
         except (KeyError, policy.RefusedError, ClusterError) as error:
             return jsonify(error=str(error.args[0])), 409
+
+    def why_busy() -> str:
+        """Why nothing can be started; empty if something can."""
+        run = "" if environment.runner.state in IDLE else "a run is active: stop it first"
+        return series.ACTIVE if entries.active else run
+
+    @blueprint.get("/series")
+    @ui.auth_required_if_enabled
+    def series_state() -> Any:
+        """How far the series of entries has come."""
+        return jsonify(entries.shown())
+
+    @blueprint.post("/series")
+    @ui.auth_required_if_enabled
+    def start_series() -> Any:
+        """Judge several entries, one after another; 409 with the reason if that cannot be."""
+        if busy := why_busy():
+            return jsonify(error=busy), 409
+        try:
+            entries.start(series.names_in(request.get_json(silent=True)))
+        except ValueError as error:
+            return jsonify(error=str(error)), 409
+        return jsonify(entries.shown())
+
+    return entries

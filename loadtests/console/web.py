@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, jsonify, make_response, redirect, request, session, url_for
 from flask_login import UserMixin, login_user
 
-from loadtests.console import pages, settings_page
+from loadtests.console import pages, series, settings_page
+from loadtests.console.series import Series
 from loadtests.entries import entry
 from loadtests.reports import report
 from loadtests.reports.report import Progress
@@ -104,7 +105,8 @@ def extend(environment: Environment, progress: Callable[[], Progress]) -> None:
         epoch, since = (request.args.get(name, default, type=int) for name, default in (("epoch", -1), ("since", 0)))
         return jsonify(shown(progress(), epoch, since))
 
-    pages.add(blueprint, ui, environment)
+    entries = pages.add(blueprint, ui, environment, progress)
+    ui.app.before_request(lambda: yields(entries))
     ui.app.register_blueprint(blueprint)
     if ui.web_login:
         add_login(ui, base, Path(options.secret_file).read_text().strip())
@@ -150,6 +152,15 @@ def unfit(environment: Environment) -> Response | None:
         if problems
         else None
     )
+
+
+def yields(entries: Series) -> Response | None:
+    """409 for a run beside a series of entries, which Locust's own stop ends; otherwise None."""
+    if request.endpoint == "locust.stop":
+        entries.stop()
+    if request.endpoint == "locust.swarm" and entries.active:
+        return make_response(jsonify(success=False, message=series.ACTIVE), 409)
+    return None
 
 
 def stop_beginning(environment: Environment, progress: Callable[[], Progress]) -> None:

@@ -95,6 +95,22 @@ def test_starting_an_entry_applies_its_rules_and_shows_the_verdict(inside: Page,
     expect(inside.locator("[data-outcome]")).to_have_text("INCONCLUSIVE")
 
 
+def test_several_entries_are_run_one_after_another_and_stopped(inside: Page, played: Played) -> None:
+    expect(inside.get_by_role("button", name="Run selected (0)")).to_be_disabled()
+    for name in ("reviews-80-20", "reviews-90-10"):
+        inside.get_by_role("checkbox", name=f"Select {name}").check()
+    inside.get_by_role("button", name="Run selected (2)").click()
+    shown = inside.locator("[data-series=active]")
+    expect(shown).to_contain_text("One after another: 0 / 2, 0 PASS; reviews-80-20")
+    expect(inside.get_by_role("button", name="Start reviews-v1")).to_be_disabled()
+    shot(inside, "console-catalogue-series")
+    shown.get_by_role("button", name="Stop").click()
+    ended = inside.locator("[data-series=ended]")
+    expect(ended).to_contain_text("reviews-90-10: not run: stopped")
+    inside.get_by_label("Filter").fill("reviews-v1")
+    expect(inside.get_by_role("button", name="Run all shown (1)")).to_be_enabled()
+
+
 def test_the_verdict_is_one_table_a_chart_and_the_rules(inside: Page, played: Played) -> None:
     opened(inside, played, "verdict")
     expect(inside.get_by_text("No run yet.")).to_be_visible()
@@ -129,6 +145,13 @@ def test_the_topology_shows_calls_shares_and_services_without_traffic(inside: Pa
     before = graph.locator(".react-flow__viewport").get_attribute("style")
     graph.get_by_role("button", name="Zoom In").click()
     expect(graph.locator(".react-flow__viewport")).not_to_have_attribute("style", before or "")
+    row.click()
+    rules = inside.get_by_role("region", name="VirtualService reviews")
+    expect(rules).to_contain_text("weight: 80")
+    expect(inside.get_by_role("heading", name="Rules in force: productpage v1 → reviews v3")).to_be_visible()
+    inside.locator('tr[data-edge="ratings v1>nowhere.example"]').click()
+    expect(inside.get_by_text("No rule allows this host.")).to_be_visible()
+    expect(rules).to_have_count(0)
     row.click()
     inside.get_by_role("button", name="Traffic settings of reviews").click()
     expect(inside.get_by_label("Service", exact=True)).to_have_value("reviews")
@@ -191,6 +214,28 @@ def test_a_change_is_shown_as_yaml_applied_and_undone(inside: Page, played: Play
     expect(box).to_have_value("80")
     expect(inside.get_by_role("button", name="Undo 1")).to_have_count(0)
     expect(inside.locator('tr[data-change="2"]')).to_contain_text("undoes 1")
+
+
+def test_rules_are_edited_as_yaml(inside: Page, played: Played) -> None:
+    opened(inside, played, "settings")
+    inside.get_by_role("button", name="Edit the YAML").click()
+    text = inside.get_by_role("textbox", name="YAML")
+    written = text.input_value()
+    text.fill(written.replace("maxAge: 1h", "maxAge: 2h"))
+    after = inside.locator('[data-object="VirtualService reviews"] [data-side=after]').first
+    expect(after).to_contain_text("+         maxAge: 2h", use_inner_text=True)
+    shot(inside, "console-settings-yaml")
+    assert overflow(inside) <= 0
+    assert serious(inside) == []
+    text.fill(written.replace("kind: VirtualService", "kind: Secret"))
+    expect(inside.get_by_text(re.compile("v1/Secret was given; accepted: networking")).first).to_be_visible()
+    text.fill(written.replace("maxAge: 1h", "maxAge: 2h"))
+    inside.get_by_role("button", name="Show the difference").click()
+    inside.get_by_label("then judge reviews-80-20").uncheck()
+    inside.get_by_role("button", name="Apply").click()
+    expect(inside.get_by_role("status").get_by_text("4 / 4 proxies in sync")).to_be_visible()
+    expect(inside.locator("section[data-route]").first).to_be_visible()
+    expect(inside.locator('tr[data-change="1"]')).to_be_visible()
 
 
 @pytest.mark.parametrize("language", WORDS)

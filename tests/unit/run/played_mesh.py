@@ -28,8 +28,9 @@ from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
 from locust.event import Events
 
+from loadtests.console import pages
 from loadtests.ending import hold_signals
-from loadtests.entries import entry, question
+from loadtests.entries import entry, policy, question
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.rules.expectations import Rules
@@ -337,6 +338,14 @@ def hangs(results: Path) -> dict[str, Any]:
     return {"status": status, "outcome": told["outcome"], "reasons": told["reasons"], "seconds": time.monotonic() - began}
 
 
+def put(kubeconfig: str, name: str) -> list[str]:
+    """Applies an entry's rules: those of reviews are in force, and no other sample is there."""
+    if not name.startswith("reviews-"):
+        raise policy.RefusedError(f"the sample of {name} is not deployed yet")
+    gevent.sleep(0.2)
+    return []
+
+
 def fails(part: str) -> Any:
     """A method that fails."""
 
@@ -361,6 +370,7 @@ if __name__ == "__main__":
 else:
     hold_signals()
     vars(mesh_run)["Cluster"] = Played
+    vars(pages)["put"] = put
     if pace := os.environ.get("PLAYED_PACE"):
         question.PACE = int(pace)
 

@@ -169,3 +169,54 @@ def test_a_run_that_is_stopped_while_it_waits_for_the_proxies_does_not_start(pag
     assert page.state == "stopped"
     assert page.swarm(20)["success"]
     assert page.finished()["outcome"] == "PASS"
+
+
+def series(page: Page, *names: str) -> requests.Response:
+    return requests.post(f"{page.at}/mesh/series", json={"entries": names}, timeout=10)
+
+
+def ended(page: Page) -> dict[str, Any]:
+    wait_for(lambda: not page.get("/mesh/series")["active"], seconds=60)
+    return page.get("/mesh/series")
+
+
+def test_entries_are_judged_one_after_another_and_one_that_is_refused_stops_no_other(page: Page) -> None:
+    assert series(page, "reviews-80-20", "sticky", "reviews-v1").ok
+    refused = series(page, "reviews-80-20")
+    assert (refused.status_code, refused.json()["error"]) == (409, "a series of entries is active: stop it first")
+    assert page.swarm(20) == {"success": False, "message": "a series of entries is active: stop it first"}
+    applied = requests.post(f"{page.at}/mesh/entry", json={"entry": "reviews-80-20"}, timeout=10)
+    assert applied.status_code == 409
+    wait_for(lambda: page.get("/mesh/series")["current"] == "reviews-80-20")
+    assert page.get("/mesh/series")["waiting"] == ["sticky", "reviews-v1"]
+    done = ended(page)["done"]
+    assert [one["entry"] for one in done] == ["reviews-80-20", "sticky", "reviews-v1"]
+    assert [one["outcome"] for one in done] == ["PASS", None, "PASS"]
+    assert done[1]["reason"] == "the sample of sticky is not deployed yet"
+    assert json.loads((page.results / "reviews-v1/verdict.json").read_text())["outcome"] == "PASS"
+    assert page.state == "stopped"
+
+
+def test_stopping_ends_the_run_and_starts_no_other_entry(page: Page) -> None:
+    (page.results / "late").touch()  # the first entry waits for its proxies
+    assert series(page, "reviews-90-10", "reviews-50-50").ok
+    wait_for(lambda: bool(page.verdict["beginning"]))
+    page.stop()
+    (page.results / "late").unlink()
+    told = ended(page)
+    assert told["stopped"]
+    first, second = told["done"]
+    assert first["outcome"] in (None, "VOID"), "it may be known already that the run is void"
+    assert second == {"entry": "reviews-50-50", "outcome": None, "reason": "stopped"}
+    time.sleep(1)
+    assert (page.state, page.finished()["entry"]) == ("stopped", "reviews-90-10")
+    assert page.swarm(20, entry="reviews-80-20")["success"]
+    assert page.finished()["outcome"] == "PASS"
+
+
+@pytest.mark.parametrize("names", [[], ["reviews-80-21"], ["sticky", "sticky"], "sticky", [["sticky"]], None])
+def test_a_series_of_anything_but_entries_is_refused(page: Page, names: Any) -> None:
+    result = requests.post(f"{page.at}/mesh/series", json={"entries": names}, timeout=10)
+    assert result.status_code == 409
+    assert result.json()["error"].endswith("was given; accepted: a list of entries of the catalogue, each at most once")
+    assert not page.get("/mesh/series")["active"]

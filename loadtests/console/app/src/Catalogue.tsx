@@ -1,14 +1,14 @@
-// Every entry with its aim and last verdict, by group; one click applies its rules and starts it.
+// Every entry with its aim and last verdict, by group; one click applies its rules and starts it, or several one after another.
 import { useCallback, useState } from "react";
 import {
-  Accordion, AccordionDetails, AccordionSummary, Alert, Box, Button, Table, TableBody, TableCell, TableContainer, TableHead, TableRow, TextField,
-  Typography,
+  Accordion, AccordionDetails, AccordionSummary, Alert, Box, Button, Checkbox, LinearProgress, Table, TableBody, TableCell, TableContainer, TableRow,
+  TextField, Typography,
 } from "@mui/material";
 import ExpandMore from "@mui/icons-material/ExpandMore";
 import { ask, usePolled } from "./api";
 import { useLanguage } from "./language";
-import { colorOf, Loading, Page, Problem, Prose } from "./parts";
-import { begin, type Outcome } from "./run";
+import { colorOf, Heads, Loading, Page, Problem, Prose } from "./parts";
+import { begin, openTab, stop, type Outcome } from "./run";
 
 interface Entry {
   name: string;
@@ -30,6 +30,54 @@ interface Group {
   entries: Entry[];
 }
 
+/** Entries that are judged one after another. */
+interface Series {
+  active: boolean;
+  current: string;
+  waiting: string[];
+  /** Without an outcome if there was no run. */
+  done: { entry: string; outcome: Outcome | null; reason: string }[];
+  stopped: boolean;
+}
+
+/** How far a series has come, or what came of it. */
+function Progress({ series }: { series: Series }) {
+  const { word } = useLanguage();
+  const { active, current, done, stopped } = series;
+  if (!active && !done.length) return null;
+  const all = done.length + series.waiting.length + (current ? 1 : 0);
+  const passed = done.filter(({ outcome }) => outcome === "PASS").length;
+  const summary = `${word("series")}: ${done.length} / ${all}, ${passed} PASS`;
+  return (
+    <Alert
+      action={
+        active && (
+          <>
+            <Button color="inherit" onClick={() => openTab("verdict")} size="small">
+              {word("watch")}
+            </Button>
+            <Button color="inherit" disabled={stopped} onClick={() => void stop()} size="small">
+              {word("stop")}
+            </Button>
+          </>
+        )
+      }
+      data-series={active ? "active" : "ended"} severity={active ? "info" : passed === all ? "success" : "warning"} sx={{ my: 1, "& .MuiAlert-message": { flexGrow: 1 } }}
+    >
+      {summary}
+      {active && current && `; ${current} …`}
+      {active && <LinearProgress aria-label={summary} sx={{ my: 1 }} value={(100 * done.length) / all} variant="determinate" />}
+      {done
+        .filter(({ outcome }) => outcome !== "PASS")
+        .map(({ entry, outcome, reason }) => (
+          <Box key={entry} sx={{ overflowWrap: "anywhere" }}>
+            {entry}: {outcome ?? word("never")}: {reason}
+          </Box>
+        ))}
+    </Alert>
+  );
+}
+
 function LastVerdict({ entry }: { entry: Entry }) {
   const { word, code } = useLanguage();
   const color = colorOf(entry.outcome);
@@ -46,10 +94,21 @@ function LastVerdict({ entry }: { entry: Entry }) {
   );
 }
 
-function EntryRow({ entry, busy, start }: { entry: Entry; busy: boolean; start: () => void }) {
+interface RowProps {
+  entry: Entry;
+  busy: boolean;
+  chosen: boolean;
+  choose: () => void;
+  start: () => void;
+}
+
+function EntryRow({ entry, busy, chosen, choose, start }: RowProps) {
   const { word } = useLanguage();
   return (
     <TableRow data-name={entry.name}>
+      <TableCell padding="checkbox" sx={{ verticalAlign: "top" }}>
+        <Checkbox checked={chosen} onChange={choose} size="small" slotProps={{ input: { "aria-label": `${word("choose")} ${entry.name}` } }} />
+      </TableCell>
       <TableCell component="th" scope="row" sx={{ fontWeight: 600, overflowWrap: "anywhere", verticalAlign: "top" }}>
         {entry.name}
         <Typography color="text.secondary" component="div" variant="body2">
@@ -87,6 +146,21 @@ export function Catalogue() {
   const [filter, setFilter] = useState("");
   const [starting, setStarting] = useState("");
   const [refused, setRefused] = useState<Error>();
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const { data: series, again } = usePolled(useCallback(() => ask<Series>("mesh/series"), []), 2000);
+  const busy = starting !== "" || Boolean(series?.active);
+  const choose = (name: string) => setChosen(new Set(chosen.has(name) ? [...chosen].filter((one) => one !== name) : [...chosen, name]));
+
+  const startAll = async (names: string[]) => {
+    setRefused(undefined);
+    try {
+      await ask("mesh/series", { entries: names });
+      setChosen(new Set());
+      await again();
+    } catch (caught) {
+      setRefused(caught as Error);
+    }
+  };
 
   const start = async (name: string) => {
     setStarting(name);
@@ -104,13 +178,22 @@ export function Catalogue() {
   const fits = (entry: Entry) => [entry.name, entry.namespace, entry.aim, entry.outcome ?? ""].join(" ").toLowerCase().includes(wanted);
   const groups = (data?.groups ?? []).map(({ title, entries }) => ({ title, entries: entries.filter(fits), all: entries }));
   const shown = groups.filter(({ entries }) => entries.length);
+  const names = shown.flatMap(({ entries }) => entries.map(({ name }) => name));
+  const picked = names.filter((name) => chosen.has(name));
   return (
     <Page lead={word("lead")} title={word("catalogue")}>
       <Box role="status">{starting && <Alert severity="info">{`${starting}: ${word("working")}`}</Alert>}</Box>
       <Problem error={refused ?? error} />
-      <TextField
-        autoComplete="off" label={word("filter")} onChange={(event) => setFilter(event.target.value)} size="small" sx={{ my: 1 }} type="search" value={filter}
-      />
+      {series && <Progress series={series} />}
+      <Box sx={{ alignItems: "center", display: "flex", flexWrap: "wrap", gap: 2, my: 1 }}>
+        <TextField autoComplete="off" label={word("filter")} onChange={(event) => setFilter(event.target.value)} size="small" type="search" value={filter} />
+        <Button disabled={busy || !picked.length} onClick={() => void startAll(picked)} variant="outlined">
+          {word("run_chosen")} ({picked.length})
+        </Button>
+        <Button disabled={busy || !names.length} onClick={() => void startAll(names)} variant="outlined">
+          {word("run_all")} ({names.length})
+        </Button>
+      </Box>
       {!data && !error && <Loading />}
       {data && !shown.length && <Typography>{word("no_match")}</Typography>}
       {shown.map(({ title, entries, all }) => (
@@ -126,17 +209,12 @@ export function Catalogue() {
           <AccordionDetails>
             <TableContainer aria-label={title} role="region" tabIndex={0}>
               <Table size="small">
-                <TableHead>
-                  <TableRow>
-                    <TableCell>{word("entry")}</TableCell>
-                    <TableCell sx={{ minWidth: "16rem" }}>{word("aim")}</TableCell>
-                    <TableCell sx={{ minWidth: "9rem" }}>{word("last")}</TableCell>
-                    <TableCell />
-                  </TableRow>
-                </TableHead>
+                <Heads names={["", word("entry"), word("aim"), word("last"), ""]} widths={[undefined, undefined, "16rem", "9rem"]} />
                 <TableBody>
                   {entries.map((entry) => (
-                    <EntryRow busy={starting !== ""} entry={entry} key={entry.name} start={() => void start(entry.name)} />
+                    <EntryRow
+                      busy={busy} choose={() => choose(entry.name)} chosen={chosen.has(entry.name)} entry={entry} key={entry.name} start={() => void start(entry.name)}
+                    />
                   ))}
                 </TableBody>
               </Table>

@@ -1,13 +1,13 @@
 // The traffic settings of one service: its rules as a form, beside the YAML that the form makes of them; checked, applied, and undone.
 import { useCallback, useEffect, useRef, useState } from "react";
 import {
-  Alert, Box, Button, Checkbox, FormControlLabel, LinearProgress, Link, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow,
-  TextField, Typography,
+  Alert, Box, Button, Checkbox, FormControlLabel, LinearProgress, Link, Paper, TextField, Typography,
 } from "@mui/material";
 import { locustStore, pushQuery, SWARM_STATE } from "locust-ui";
 import { ask, pause, usePolled } from "./api";
 import { Difference } from "./Difference";
 import { Callers, Help, Hosts, Input, Part, RouteCard, Row } from "./fields";
+import { History } from "./History";
 import { useLanguage, type Word } from "./language";
 import { Loading, Page, Problem } from "./parts";
 import { begin, openTab } from "./run";
@@ -83,8 +83,8 @@ function FormParts({ state, form, change }: { state: State; form: Form; change: 
   );
 }
 
-/** What the form would write, as it is edited: nothing has checked it yet. */
-function Draft({ place, form, touched, rules }: { place: { namespace: string; service: string }; form: Form; touched: boolean; rules: Rule[] }) {
+/** What the form, or the edited YAML, would write: nothing has checked it yet. */
+function Draft({ place, values, touched, rules }: { place: { namespace: string; service: string }; values: Form | string; touched: boolean; rules: Rule[] }) {
   const { word } = useLanguage();
   const [objects, setObjects] = useState<Compared[]>([]);
   const [error, setError] = useState<Error>();
@@ -97,7 +97,7 @@ function Draft({ place, form, touched, rules }: { place: { namespace: string; se
     let outdated = false;
     const timer = window.setTimeout(async () => {
       try {
-        const found = await ask<{ objects: Compared[] }>("mesh/settings/draft", { ...place, values: form });
+        const found = await ask<{ objects: Compared[] }>("mesh/settings/draft", { ...place, values });
         if (outdated) return;
         setObjects(found.objects);
         setError(undefined);
@@ -109,7 +109,7 @@ function Draft({ place, form, touched, rules }: { place: { namespace: string; se
       outdated = true;
       window.clearTimeout(timer);
     };
-  }, [place.namespace, place.service, form, touched]);
+  }, [place.namespace, place.service, values, touched]);
   return (
     <Box component="section">
       <Typography component="h2" variant="h6">
@@ -128,59 +128,6 @@ function Draft({ place, form, touched, rules }: { place: { namespace: string; se
           ))}
         </>
       )}
-    </Box>
-  );
-}
-
-function History({ history, undo, busy }: { history: Past[]; undo: (past: Past) => void; busy: boolean }) {
-  const { word } = useLanguage();
-  if (!history.length) return null;
-  return (
-    <Box component="section" sx={{ mt: 3 }}>
-      <Typography component="h2" variant="h6">
-        {word("history")}
-      </Typography>
-      <TableContainer aria-label={word("history")} component={Paper} role="region" tabIndex={0} variant="outlined">
-        <Table size="small">
-          <TableHead>
-            <TableRow>
-              {(["number", "when", "who", "service", "difference"] as const).map((head) => (
-                <TableCell key={head}>{word(head)}</TableCell>
-              ))}
-              <TableCell />
-            </TableRow>
-          </TableHead>
-          <TableBody>
-            {history.map((past) => (
-              <TableRow data-change={past.number} key={past.number}>
-                <TableCell component="th" scope="row">
-                  {past.number}
-                </TableCell>
-                <TableCell>
-                  <time dateTime={past.when}>{past.when.replace("T", " ").replace("Z", " UTC")}</time>
-                </TableCell>
-                <TableCell>{past.who}</TableCell>
-                <TableCell>{past.service}</TableCell>
-                <TableCell>
-                  <details>
-                    <summary>{past.undoes ? `${word("undoes")} ${past.undoes}` : word("difference")}</summary>
-                    <Box component="pre" sx={{ fontSize: 13, overflowX: "auto" }} tabIndex={0}>
-                      {past.diff}
-                    </Box>
-                  </details>
-                </TableCell>
-                <TableCell>
-                  {past.open && (
-                    <Button aria-label={`${word("undo")} ${past.number}`} disabled={busy} onClick={() => undo(past)} size="small">
-                      {word("undo")}
-                    </Button>
-                  )}
-                </TableCell>
-              </TableRow>
-            ))}
-          </TableBody>
-        </Table>
-      </TableContainer>
     </Box>
   );
 }
@@ -245,13 +192,15 @@ export function Settings() {
   const { data: state, error, again } = usePolled(useCallback(() => ask<State>(`mesh/settings/state?${query}`), [query]), 3000);
   const [form, setForm] = useState<Form>();
   const [base, setBase] = useState<Form>();
-  const [plan, setPlan] = useState<{ plan: Plan; values: Form }>();
+  const [plan, setPlan] = useState<{ plan: Plan; values: Form | string }>();
   const [message, setMessage] = useState("");
   const [failed, setFailed] = useState<Error>();
   const [busy, setBusy] = useState(false);
   const [progress, setProgress] = useState<Progress>();
   const beside = useRef<HTMLDivElement>(null);
-  const touched = !same(form, base);
+  /** Edited rules, while they are edited as YAML instead of in the form. */
+  const [text, setText] = useState<string>();
+  const touched = text !== undefined || !same(form, base);
 
   // Rules that change elsewhere change the form, unless somebody is editing it.
   useEffect(() => {
@@ -261,12 +210,14 @@ export function Settings() {
     setPlan(undefined);
   }, [state, base, touched, form]);
   const reset = () => {
+    setText(undefined);
     setForm(state?.values);
     setBase(state?.values);
     setPlan(undefined);
   };
   const choose = (change: () => void) => {
     change();
+    setText(undefined);
     setForm(undefined);
     setBase(undefined);
     setPlan(undefined);
@@ -275,6 +226,11 @@ export function Settings() {
   };
   const edit = (found: Form) => {
     setForm(found);
+    setPlan(undefined);
+    setMessage("");
+  };
+  const editText = (found: string) => {
+    setText(found);
     setPlan(undefined);
     setMessage("");
   };
@@ -300,9 +256,10 @@ export function Settings() {
     during(async () => {
       setPlan(undefined);
       setMessage(word("trying"));
-      const found = await ask<Plan>("mesh/settings/plan", { ...place, values: form });
+      const values = text ?? form!;
+      const found = await ask<Plan>("mesh/settings/plan", { ...place, values });
       setMessage(found.objects.length ? "" : word("no_difference"));
-      if (found.objects.length) setPlan({ plan: found, values: form! });
+      if (found.objects.length) setPlan({ plan: found, values });
     });
 
   /** Shows how many proxies have the change, until all do. */
@@ -320,6 +277,7 @@ export function Settings() {
   };
   const changed = async (number: number) => {
     setPlan(undefined);
+    setText(undefined);
     setForm(undefined);
     setBase(undefined);
     await again();
@@ -341,6 +299,7 @@ export function Settings() {
       await changed(number);
     });
 
+  const behind = (state?.rules ?? []).filter(({ kind, name }) => state!.behind.includes(`${kind} ${name}`));
   const elsewhere = state && touched && form && !same(state.values, base);
   return (
     <Page lead={word("settings_lead")} title={word("settings")}>
@@ -380,7 +339,19 @@ export function Settings() {
       {state && form && (
         <Box sx={{ display: "grid", gap: 3, gridTemplateColumns: { xs: "minmax(0, 1fr)", lg: "minmax(0, 1fr) minmax(0, 1fr)" }, mt: 1 }}>
           <Box component="form" onSubmit={(event) => event.preventDefault()} sx={{ minWidth: 0 }}>
-            <FormParts change={edit} form={form} state={state} />
+            {text === undefined ? (
+              <FormParts change={edit} form={form} state={state} />
+            ) : (
+              <>
+                <Typography color="text.secondary" sx={{ mb: 1 }}>
+                  {word("help_yaml")}
+                </Typography>
+                <TextField
+                  fullWidth label={word("yaml")} minRows={12} multiline onChange={(event) => editText(event.target.value)} value={text}
+                  slotProps={{ htmlInput: { spellCheck: false, style: { fontFamily: "monospace", fontSize: 13, overflowX: "auto", whiteSpace: "pre" } } }}
+                />
+              </>
+            )}
           </Box>
           <Box ref={beside} sx={BESIDE}>
             <Row>
@@ -390,11 +361,16 @@ export function Settings() {
               <Button disabled={busy} onClick={reset}>
                 {word("reset")}
               </Button>
+              {text === undefined && (
+                <Button disabled={busy} onClick={() => editText(behind.filter(({ ours }) => ours).map(({ manifest }) => manifest).join("---\n"))}>
+                  {word("edit_yaml")}
+                </Button>
+              )}
             </Row>
             {plan ? (
               <Checked apply={(judge) => void apply(judge)} busy={busy} entry={state.entry} plan={plan.plan} />
             ) : (
-              <Draft form={form} place={place} rules={state.rules.filter(({ kind, name }) => state.behind.includes(`${kind} ${name}`))} touched={touched} />
+              <Draft place={place} rules={behind} touched={touched} values={text ?? form} />
             )}
           </Box>
         </Box>

@@ -1,12 +1,14 @@
-// Which service calls which: the call graph, and the same calls in a table.
+// Which service calls which: the call graph, and the same calls in a table; the rules for a chosen call, and how they came about.
 import { lazy, Suspense, useCallback, useState } from "react";
-import { Alert, Box, Button, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow, TextField } from "@mui/material";
+import { Alert, Box, Button, Paper, Table, TableBody, TableCell, TableContainer, TableRow, TextField, Typography } from "@mui/material";
 import { pushQuery } from "locust-ui";
 import { ask, usePolled } from "./api";
+import { History } from "./History";
 import { useLanguage } from "./language";
 import type { Edge, Graph } from "./layout";
-import { figures, Loading, Page, percent, Problem } from "./parts";
+import { figures, Heads, Loading, Manifest, Page, percent, Problem } from "./parts";
 import { openTab } from "./run";
+import type { State } from "./settingsForm";
 import { lab } from "./templateArgs";
 
 // With the graph's library, which the other pages do not need.
@@ -41,13 +43,7 @@ function Calls({ edges, chosen, choose }: { edges: Edge[]; chosen: string; choos
   return (
     <TableContainer aria-label={word("topology")} component={Paper} role="region" sx={{ mt: 2 }} tabIndex={0} variant="outlined">
       <Table size="small">
-        <TableHead>
-          <TableRow>
-            {heads.map((head) => (
-              <TableCell key={head}>{head}</TableCell>
-            ))}
-          </TableRow>
-        </TableHead>
+        <Heads names={heads} />
         <TableBody>
           {edges.map((edge) => {
             const id = `${edge.source}>${edge.target}`;
@@ -73,13 +69,32 @@ function Calls({ edges, chosen, choose }: { edges: Edge[]; chosen: string; choos
   );
 }
 
+/** The rules for calls to a service, and the changes that were made to them. */
+function RulesFor({ namespace, service }: { namespace: string; service: string }) {
+  const { word } = useLanguage();
+  const query = new URLSearchParams({ namespace, service }).toString();
+  const { data, error } = usePolled(useCallback(() => ask<State>(`mesh/settings/state?${query}`), [query]), 10000);
+  if (!data) return error ? <Problem error={error} /> : <Loading />;
+  const rules = data.rules.filter(({ kind, name }) => kind !== "ServiceEntry" && data.behind.includes(`${kind} ${name}`));
+  return (
+    <>
+      <Problem error={error} />
+      {!rules.length && <Alert severity="info">{word("no_routes")}</Alert>}
+      {rules.map((rule) => (
+        <Manifest key={`${rule.kind} ${rule.name}`} rule={rule} />
+      ))}
+      <History history={data.history.filter((past) => past.service === service)} />
+    </>
+  );
+}
+
 export function Topology() {
   const { word } = useLanguage();
   const [namespace, setNamespace] = useState(namespaceOfPage);
   const [chosen, choose] = useState("");
   const { data, error } = usePolled(useCallback(() => ask<Graph>(`mesh/topology?namespace=${namespace}`), [namespace]), 3000);
-  const picked = data?.edges.find((edge) => `${edge.source}>${edge.target}` === chosen)?.service;
-  const service = picked ?? data?.versions.find(({ name }) => name === chosen)?.service;
+  const picked = data?.edges.find((edge) => `${edge.source}>${edge.target}` === chosen);
+  const service = picked?.service ?? data?.versions.find(({ name }) => name === chosen)?.service;
   const settable = data?.versions.some((version) => version.service === service);
   return (
     <Page lead={word("topology_lead")} title={word("topology")}>
@@ -102,6 +117,16 @@ export function Topology() {
         <Suspense fallback={<Loading />}>
           <CallGraph choose={choose} chosen={chosen} graph={data} />
         </Suspense>
+      )}
+      {(picked || service) && (
+        <Box aria-label={word("judged_rules")} component="section" data-rules={chosen} sx={{ mt: 2 }}>
+          <Typography component="h2" gutterBottom variant="h6">
+            {word("judged_rules")}: {picked ? `${picked.source} → ${picked.target}` : service}
+          </Typography>
+          {picked?.blocked && <Alert severity="error">{word("not_allowed")}</Alert>}
+          {service && settable && <RulesFor namespace={namespace} service={service} />}
+          {!settable && !picked?.blocked && <Alert severity="info">{word("not_here")}</Alert>}
+        </Box>
       )}
       {data && data.edges.length > 0 && <Calls choose={choose} chosen={chosen} edges={data.edges} />}
     </Page>

@@ -1,19 +1,12 @@
 // The current run: each expected and observed share with its confidence sequence, now and over time, beside the rules in force.
 import { useCallback } from "react";
-import { Alert, Box, Chip, Paper, Table, TableBody, TableCell, TableContainer, TableHead, TableRow, Typography } from "@mui/material";
+import { Alert, Box, Chip, Paper, Table, TableBody, TableCell, TableContainer, TableRow, Typography } from "@mui/material";
 import { ask, usePolled } from "./api";
 import { BandChart } from "./BandChart";
 import { useLanguage } from "./language";
-import { colorOf, figures, Loading, Page, percent, Problem } from "./parts";
+import { colorOf, figures, Heads, Loading, Manifest, Page, percent, Problem } from "./parts";
 import { useRun, type ClassVerdict, type Run, type Share } from "./run";
-
-interface Rule {
-  kind: string;
-  name: string;
-  owner: string;
-  ours: boolean;
-  manifest: string;
-}
+import type { Rule } from "./settingsForm";
 
 /** The interval on a line from 0 to 100 %, over the margin around the expected share. */
 function Interval({ share, margin }: { share: Share; margin: number }) {
@@ -39,13 +32,7 @@ function Shares({ run }: { run: Run }) {
   return (
     <TableContainer aria-label={word("verdict")} component={Paper} role="region" sx={{ my: 2 }} tabIndex={0} variant="outlined">
       <Table size="small">
-        <TableHead>
-          <TableRow>
-            {heads.map((head) => (
-              <TableCell key={head}>{head}</TableCell>
-            ))}
-          </TableRow>
-        </TableHead>
+        <Heads names={heads} />
         <TableBody>
           {run.classes.flatMap((one) =>
             one.shares.map((share, index) => (
@@ -95,14 +82,7 @@ function Rules({ run }: { run: Run }) {
       {!data && !error && <Loading />}
       {data && !data.rules.length && <Typography>{word("no_rules")}</Typography>}
       {data?.rules.map((rule) => (
-        <Paper key={`${rule.kind} ${rule.name}`} sx={{ mb: 1, p: 1 }} variant="outlined">
-          <Typography variant="subtitle2">
-            {rule.kind} {rule.name} ({rule.owner})
-          </Typography>
-          <Box aria-label={`${rule.kind} ${rule.name}`} component="pre" role="region" sx={{ fontSize: 13, m: 0, maxHeight: "28rem", overflow: "auto" }} tabIndex={0}>
-            {rule.manifest}
-          </Box>
-        </Paper>
+        <Manifest key={`${rule.kind} ${rule.name}`} rule={rule} />
       ))}
     </Box>
   );

@@ -1,9 +1,10 @@
 // Parts that several pages use.
 import { Component, type ReactNode } from "react";
-import { Alert, Box, Button, CircularProgress, Link, Typography } from "@mui/material";
+import { Alert, Box, Button, CircularProgress, Link, Paper, TableCell, TableHead, TableRow, Typography } from "@mui/material";
 import { useLanguage, type Word } from "./language";
 import { LostError } from "./api";
 import { useRun } from "./run";
+import type { Rule } from "./settingsForm";
 import { lab } from "./templateArgs";
 
 export const percent = (share: number, digits = 1) => `${(share * 100).toFixed(digits)} %`;
@@ -20,6 +21,37 @@ export function colorOf(outcome: string | null): string {
 /** Text with the parts in backquotes as code. */
 export function Prose({ text }: { text: string }) {
   return text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part));
+}
+
+/** A rule's YAML under its name. */
+export function Manifest({ rule }: { rule: Rule }) {
+  return (
+    <Paper sx={{ mb: 1, p: 1 }} variant="outlined">
+      <Typography variant="subtitle2">
+        {rule.kind} {rule.name} ({rule.owner})
+      </Typography>
+      <Box
+        aria-label={`${rule.kind} ${rule.name}`} component="pre" role="region" sx={{ fontSize: 13, m: 0, maxHeight: "28rem", overflow: "auto" }} tabIndex={0}
+      >
+        {rule.manifest}
+      </Box>
+    </Paper>
+  );
+}
+
+/** A table's head; widths are the least that a column takes. */
+export function Heads({ names, widths = [] }: { names: string[]; widths?: (string | undefined)[] }) {
+  return (
+    <TableHead>
+      <TableRow>
+        {names.map((name, index) => (
+          <TableCell key={index} sx={{ minWidth: widths[index] }}>
+            {name}
+          </TableCell>
+        ))}
+      </TableRow>
+    </TableHead>
+  );
 }
 
 /** A tab's content below its heading. */

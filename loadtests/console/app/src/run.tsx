@@ -110,6 +110,12 @@ export function openTab(tab: string, more: Record<string, string> = {}) {
   locustStore.dispatch({ type: "url/setUrl", payload: { query: { tab } } });
 }
 
+/** Stops the active run through Locust's own endpoint, and the series that it belongs to. */
+export async function stop() {
+  await submit("stop", {});
+  setSwarm({ state: SWARM_STATE.STOPPED });
+}
+
 /** Starts a run of an entry through Locust's own endpoint, and shows its verdict. */
 export async function begin(entry: string) {
   const fields = { user_count: `${users}`, spawn_rate: `${rate}`, host, entry };

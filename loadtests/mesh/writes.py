@@ -35,6 +35,8 @@ KINDS = {
 """Kinds that rules may have: as kubectl lists them, and their API version."""
 MANAGER = "istio-lab"
 """Field manager of what is written."""
+MOST_STATUSES = 5
+"""How often the status of an object may change before a write of it is given up."""
 ORDER = ("ServiceEntry", "DestinationRule")
 """Kinds that others lean on: they come first and go last."""
 
@@ -194,9 +196,30 @@ def _holds(now: Any, wanted: Any) -> bool:
 def _write(writer: Cluster, change: Change, known: Mapping[str, Any], dry_run: bool = False) -> dict[str, Any]:
     """Make one change.
 
-    :param known: the object's metadata as it was read; one with another version is not overwritten
+    :param known: the object's metadata as it was read; one that somebody has changed since is not overwritten
     :return: its metadata now; empty if it is gone
     """
+    for _ in range(MOST_STATUSES):
+        try:
+            return _write_once(writer, change, known, dry_run)
+        except ConflictError:
+            now = _look(writer, change.object)
+            if now is None or not _has_only_another_status(now["metadata"], known):
+                raise
+            known = now["metadata"]
+    return _write_once(writer, change, known, dry_run)
+
+
+def _has_only_another_status(now: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether an object is as it was read but for its status, which istiod writes when what a route is attached to changes.
+
+    :param now: metadata; the generation changes with all that is neither status nor metadata
+    """
+    parts = ("uid", "generation", "labels", "annotations", "finalizers", "ownerReferences")
+    return "generation" in known and all(now.get(part) == known.get(part) for part in parts)
+
+
+def _write_once(writer: Cluster, change: Change, known: Mapping[str, Any], dry_run: bool) -> dict[str, Any]:
     o, path = change.object, _path(writer, change.object)
     # A field that the API does not know is refused, as by kubectl; by itself, the server would drop it.
     query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})

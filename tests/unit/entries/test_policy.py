@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ansible.template import Templar
 from loadtests.entries import entry, policy
 from loadtests.mesh import analysis
 from loadtests.mesh.cluster import ClusterError
-from loadtests.mesh.writes import KINDS, ConflictError, key
+from loadtests.mesh.writes import KINDS, ConflictError, Key, key
 from tests.unit.mesh.rules_api import LOST, REFUSED, Kept, kept
 from tests.unit.test_inputs import PROJECT
 
@@ -154,6 +155,22 @@ def test_a_rule_that_somebody_edits_meanwhile_is_not_overwritten() -> None:
         put(cluster)
     assert cluster.rules["VirtualService", "ratings"]["spec"]["theirs"]
     assert {k: r["spec"] for k, r in cluster.rules.items() if k[1] == "reviews"} == {key(BEFORE[1]): BEFORE[1]["spec"]}
+
+
+@pytest.mark.parametrize("when", ["try", "delete"])
+def test_a_status_that_is_written_meanwhile_is_no_conflict(when: str) -> None:
+    def observe(verb: str, given: Mapping[str, Any]) -> str:
+        of = ("VirtualService", str(given["metadata"]["name"]))
+        if verb == when and of in cluster.rules and seen[of] < 2:
+            seen[of] += 1
+            cluster.observe(of)
+        return ""
+
+    before = [{**rule, "metadata": {**rule["metadata"], "generation": 1}} for rule in BEFORE]
+    cluster, seen = kept(*before, fails=observe), Counter[Key]()
+    put(cluster)
+    assert seen == {key(one): 2 for one in BEFORE}
+    assert cluster.rules.keys() == OURS
 
 
 def test_a_rule_that_somebody_edits_during_the_dry_run_is_a_conflict_and_nothing_is_changed() -> None:

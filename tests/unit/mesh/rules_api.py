@@ -112,6 +112,10 @@ class Kept(Cluster):
         rule["spec"] = {**rule["spec"], **spec}
         rule["metadata"]["resourceVersion"] += "9"
 
+    def observe(self, of: Key) -> None:
+        """Write the status of an object, as istiod does."""
+        self.rules[of]["metadata"]["resourceVersion"] += "9"
+
     def state(self) -> dict[Key, Any]:
         """Specs and owners of the rules."""
         return {of: json.loads(json.dumps([r["spec"], r["metadata"].get("labels")])) for of, r in self.rules.items()}

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from loadtests import ending
 from loadtests.clients.traced import ZIPKIN
-from loadtests.entries import entry
+from loadtests.entries import entry, policy
+from loadtests.rules.gateway_api import is_of_gateway_api
 
 UNREACHABLE = "pods of this cluster cannot reach what their sample runs outside the cluster"
 NO_TELEMETRY = "they look traces up in Zipkin, which make telemetry installs"
+NO_KIND = "the Gateway API of this cluster lacks kinds of their rules"
 NO_IMAGE = "the image of their sample is built locally, and no lab_registry was given"
 
 
@@ -28,6 +30,11 @@ class Choice:
 
     judged: Mapping[str, str]
     skipped: Mapping[str, Sequence[str]]
+
+
+def kinds_of(name: str) -> set[str]:
+    """Kinds of the Gateway API that an entry's rules have."""
+    return {rule["kind"] for rule in policy.read(entry.CATALOGUE / name / "policy.yaml") if is_of_gateway_api(rule)}
 
 
 def choose(
@@ -58,6 +65,7 @@ def main() -> int:
     parser.add_argument("--samples", type=Path, required=True, help="folder of the samples")
     parser.add_argument("--no-external-services", action="store_true", help="pods cannot reach containers of this machine")
     parser.add_argument("--no-telemetry", action="store_true", help="Zipkin is not in the cluster")
+    parser.add_argument("--gateway-api", help="the kinds of v1 that the cluster serves, separated by commas; all if not given")
     parser.add_argument("--without-image", default="", help="samples whose image does not reach the nodes, separated by commas")
     given = parser.parse_args()
     asked = given.entries.split(",") if given.entries else entry.names()
@@ -68,6 +76,8 @@ def main() -> int:
     questions = {name: entry.load(name).question for name in entry.names() if name in asked}
     namespaces = {name: question.namespace for name, question in questions.items()}
     without = {name: NO_TELEMETRY for name, question in questions.items() if given.no_telemetry and ZIPKIN in question.requires}
+    if given.gateway_api is not None:
+        without |= {name: NO_KIND for name in questions if kinds_of(name) - {*given.gateway_api.split(",")}}
     choice = choose(namespaces, external, given.without_image.split(","), without)
     skipped = [f"not judged, because {reason}: {', '.join(names)}" for reason, names in choice.skipped.items()]
     print(json.dumps({"namespaces": choice.judged, "skipped": skipped}))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from loadtests.clients import secure
 from loadtests.clients.http import Fetch
 from loadtests.clients.websocket import Exchanged
 from loadtests.entries import question
@@ -62,6 +63,11 @@ def by_client(app: str, uri: str = "/", method: str = "GET") -> Call:
 
 TLS_NAMES = "*.sni.lab.internal"
 """The certificate by which the sample serves TLS is for these names."""
+
+
+def answered_by(response: Any) -> str:
+    """The service whose pod answered over TLS that nobody on the way terminated; the status if it is not 200."""
+    return service(response.json()["pod"]) if response.status == 200 else secure.status(response)
 
 
 def serve_tls(cluster: Cluster) -> bool:

@@ -1,11 +1,9 @@
 """TLS connections by server name, which the gateway passes on: the client verifies the certificate of the server behind it."""
 
-from typing import Any
-
-from loadtests.clients.secure import SecureFetch, status
+from loadtests.clients.secure import SecureFetch
 from loadtests.entries.question import ROUTING, ResponseCheck, enters
 from loadtests.rules.promises import passed_on
-from loadtests.samples.echo import serve_tls, service
+from loadtests.samples.echo import answered_by, serve_tls
 
 NAMES = {
     "split": "split.sni.lab.internal",
@@ -16,13 +14,6 @@ SERVERS = {"echo-tls": "echo", "pool-tls": "pool"}
 
 
 PREPARE = serve_tls
-
-
-def answered_by(response: Any) -> str:
-    """The service whose pod answered; the status if it is not 200."""
-    return service(response.json()["pod"]) if response.status == 200 else status(response)
-
-
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,

@@ -40,6 +40,16 @@ def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
             ["mirror"],
             [f"not judged, because {choice.UNREACHABLE}: egress-blocked"],
         ),
+        (
+            ["--entries=mirror,tcproute-weights,gateway-api", "--gateway-api=Gateway,HTTPRoute"],
+            ["gateway-api", "mirror"],
+            [f"not judged, because {choice.NO_KIND}: tcproute-weights"],
+        ),
+        (
+            ["--entries=mirror,gateway-api", "--gateway-api="],
+            ["mirror"],
+            [f"not judged, because {choice.NO_KIND}: gateway-api"],
+        ),
         (["--entries=mirror,tracing", "--no-telemetry"], ["mirror"], [f"not judged, because {choice.NO_TELEMETRY}: tracing"]),
     ],
 )

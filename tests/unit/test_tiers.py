@@ -17,6 +17,7 @@ from loadtests.rules import (
     egress,
     grpc_routes,
     ingress,
+    l4_routes,
     logs,
     machines,
     promises,
@@ -147,7 +148,21 @@ def test_every_entry_in_the_core_tier_is_needed() -> None:
 
 def test_every_expectation_function_has_an_entry() -> None:
     shown = {f for name in entry.names() for f in features(name) if f.startswith("expectation ")}
-    modules = (egress, grpc_routes, ingress, logs, machines, promises, quotas, resilience, security, shadow, traces, websockets)
+    modules = (
+        egress,
+        grpc_routes,
+        ingress,
+        l4_routes,
+        logs,
+        machines,
+        promises,
+        quotas,
+        resilience,
+        security,
+        shadow,
+        traces,
+        websockets,
+    )
     defined = {
         f"expectation {name}"
         for module in modules

@@ -51,6 +51,11 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
     "grpcroute-weights": {"split": {"greeter-0": 0.8, "greeter-1": 0.2}, "testers": {"greeter-1": 1.0}},
     "tcproute-weights": {"connection": {"details": 0.75, "ratings": 0.25}},
+    "tlsroute-names": {
+        "one name": {"echo": 1.0},
+        "another name of the domain": {"pool": 1.0},
+        "a name without a route": {"the gateway refused the client": 1.0},
+    },
     "locality": {"distributed": {"echo": 0.7, "pool": 0.3}, "kept near": {"echo": 1.0}},
     "locality-failover": {"outage": {"at most 2 of 4 failed; echo, then pool, then echo": 1.0}},
     "egress-https": {"registered": {"HTTP 200": 1.0}, "unknown": {"refused": 1.0}},

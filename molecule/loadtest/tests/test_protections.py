@@ -140,6 +140,8 @@ def test_the_mesh_behaves_as_the_readers_expect(cluster: Cluster, ports: Mapping
         for check, traffic, rules in questions:
             leave_old_connections(check, ports)
             found = disagreements(rules, check, traffic, ports)
+            if found:
+                assert check.read(cluster).generation == rules.generation, "others have changed the rules during this test"
             wrong += [f"{line}\n  under {json.dumps(one.rules)}" for line in found]
             expected += len(traffic)
             left_open += sum(name in rules.expected.unknown for name in traffic)

@@ -16,7 +16,6 @@ import argparse
 import hmac
 import json
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gevent
 from flask import Flask, Response, jsonify, request
 from gevent import subprocess
 from gevent.pywsgi import WSGIServer
 
+from loadtests import ending
 from loadtests.verdict import Outcome
 
 FOLDERS = {"entries": "results", "namespaces": "judged"}
@@ -221,13 +220,10 @@ def main() -> int:
         given = f"{options.address}:{options.port} was given"
         print(f"HOST, UI_PORT: {given}: {error}; accepted: an address of this machine and a free port", file=sys.stderr)
         return 1
-    # A run that is in flight ends with its caller.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        gevent.signal_handler(number, server.stop, 1)
     print(f"gate: http://{options.address}:{options.port}   token: {options.token_file}   (Ctrl-C to stop)", flush=True)
     server.serve_forever()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending.guarded(main, lambda: "the gate is closed, and a run that it had started has ended"))

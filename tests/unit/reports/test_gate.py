@@ -202,7 +202,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_it_serves_on_this_machine_judges_and_ends_with_0(tmp_path: Path) -> None:
+def test_it_serves_on_this_machine_judges_and_says_when_it_is_closed(tmp_path: Path) -> None:
     file, port = tmp_path / "judged/shop/verdict.json", free_port()
     file.parent.mkdir(parents=True)
     judging = ["sh", "-c", 'echo \'{"outcome": "PASS"}\' >"$1"', "judge", str(file)]
@@ -220,4 +220,6 @@ def test_it_serves_on_this_machine_judges_and_ends_with_0(tmp_path: Path) -> Non
         assert words.startswith(f"HOST, UI_PORT: 127.0.0.1:{port} was given: ")
     finally:
         served.terminate()
-        assert served.wait(timeout=10) == 0
+        _, words = served.communicate(timeout=10)
+        assert served.returncode == 2
+        assert words.startswith("interrupted by SIGTERM; the gate is closed")

@@ -253,6 +253,11 @@ def faults_of_hooks(results: Path) -> dict[str, Any]:
     return told
 
 
+def catalogue_with(question: Any) -> Namespace:
+    """The catalogue, in which every entry asks ``question``."""
+    return Namespace(names=entry.names, name_of=entry.name_of, load=lambda _: Namespace(question=question))
+
+
 def faults_of_expectations(results: Path) -> dict[str, Any]:
     """Entry and part of its question -> what came of a run in which that fails."""
     told: dict[str, Any] = {}
@@ -270,7 +275,7 @@ def faults_of_expectations(results: Path) -> dict[str, Any]:
             if part == "applied_by":
                 spoilt[part] = property(spoilt[part])
             broken = changed(found.question, type("Broken", (type(found.question),), spoilt))
-            vars(mesh_run)["entry"] = Namespace(names=entry.names, load=lambda _, question=broken: Namespace(question=question))
+            vars(mesh_run)["entry"] = catalogue_with(broken)
             told[f"{found.name} {part}"] = judge(results / found.name)
     return told
 
@@ -313,7 +318,9 @@ def without_what_is_required(results: Path) -> dict[str, Any]:
                 raise ClusterError("the machine is missing")
 
         asking = changed(found, type("Asking", (type(found),), {"requires": (required,)}))
-        vars(mesh_run)["entry"] = Namespace(names=entry.names, load=lambda _, question=asking: Namespace(question=question))
+        vars(mesh_run)["entry"] = Namespace(
+            names=entry.names, name_of=entry.name_of, load=lambda _, question=asking: Namespace(question=question)
+        )
         told[moment] = judge(results)
     return told
 

@@ -79,7 +79,7 @@ def team(tmp_path: Path) -> Iterator[Path]:
     for words in (
         ["tag", KEPT, IMAGE],
         ["save", "--quiet", "--output", str(deploy / "images/shop.tar"), IMAGE],
-        ["untag", IMAGE],
+        ["untag", IMAGE, IMAGE],  # without a name, all of them go, that of the sample too
     ):
         subprocess.run(["podman", *words], check=True, capture_output=True)
     try:

@@ -210,9 +210,11 @@ def main() -> int:
     if options.namespace and not NAME.fullmatch(options.namespace):
         print(f"NAMESPACE: {options.namespace!r} was given; accepted: a namespace's name; nothing was changed", file=sys.stderr)
         return 1
-    app = gate(
-        options.state, options.token_file.read_text().strip(), options.namespace, lambda: int(subprocess.call(options.command))
-    )
+    token = options.token_file.read_text().strip()
+    if not token:
+        print(f"{options.token_file} is empty, which would let everybody in; remove it, and start again", file=sys.stderr)
+        return 1
+    app = gate(options.state, token, options.namespace, lambda: int(subprocess.call(options.command)))
     server = WSGIServer((options.address, options.port), app, log=None)
     try:
         server.start()

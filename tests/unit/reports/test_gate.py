@@ -189,8 +189,8 @@ def test_there_is_one_run_at_a_time(tmp_path: Path) -> None:
     assert said(asking.post("/argo/namespaces/shop/judge", headers=BEARER))["verdict"] == "PASS", "the next one may run"
 
 
-def start(state: Path, port: int, *words: str) -> subprocess.Popen[str]:
-    (state / "token").write_text(TOKEN)
+def start(state: Path, port: int, *words: str, token: str = TOKEN) -> subprocess.Popen[str]:
+    (state / "token").write_text(token)
     command = [sys.executable, "-m", "loadtests.reports.gate", f"--state={state}", f"--token-file={state / 'token'}"]
     return subprocess.Popen(
         [*command, f"--port={port}", *words], cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -223,3 +223,10 @@ def test_it_serves_on_this_machine_judges_and_says_when_it_is_closed(tmp_path: P
         _, words = served.communicate(timeout=10)
         assert served.returncode == 2
         assert words.startswith("interrupted by SIGTERM; the gate is closed")
+
+
+def test_an_empty_token_lets_nobody_in(tmp_path: Path) -> None:
+    served = start(tmp_path, free_port(), token="")
+    _, words = served.communicate(timeout=30)
+    assert (served.returncode, words.count("\n")) == (1, 1)
+    assert words.startswith(f"{tmp_path}/token is empty")

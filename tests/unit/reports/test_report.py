@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,28 +12,10 @@ import pytest
 from loadtests.entries import entry
 from loadtests.reports import chart, report, summary
 from loadtests.verdict import Expected, Observed, Outcome, Verdict, judge
+from tests.loaded import loaded
 
 SPLIT = Expected({"anonymous": {"v1": 0.8, "v3": 0.2}})
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-class Loaded(HTMLParser):
-    """What a page would load, and its programs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.found += [f"{tag} {found[name]}" for name in ("src", "srcset", "data", "xlink:href") if name in found]
-        self.found += [tag] if tag in ("script", "link", "iframe", "object", "embed", "base") else []
-
-
-def loaded(page: str) -> list[str]:
-    parser = Loaded()
-    parser.feed(page)
-    return [*parser.found, *re.findall(r"@import[^;]*|url\([^)]*\)", page)]
 
 
 def verdict_at(seconds: int, share: float = 0.8, expected: Expected = SPLIT) -> Verdict:

@@ -1,4 +1,4 @@
-"""``make judge`` on routes by the gateway: they pass, and fail once the cluster is changed."""
+"""``make judge`` on routes by the gateway, callers, and hosts outside: they pass, and fail once the cluster is changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from tests import lab
 
-SHOP, PROBES = "judged-doors", "istio-lab-judge"
+SHOP, CLIENTS, PROBES = "judged-doors", "judged-clients", "istio-lab-judge"
 IMAGE = "registry.istio.io/release/examples-bookinfo-productpage-v1:1.20.3"
-HOST, GRPC, INGRESS = "shop.routes.lab.internal", "grpc.routes.lab.internal", "judged.lab.internal"
+HOST, GRPC, INGRESS, OUTSIDE = "shop.routes.lab.internal", "grpc.routes.lab.internal", "judged.lab.internal", "books.example"
 NAMES = ("web", "new")
 
 
@@ -90,13 +92,47 @@ INGRESS_RULE = named(
         "rules": [{"host": INGRESS, "http": {"paths": [path("/one", "Exact", "new"), path("/", "Prefix", "web")]}}],
     },
 )  # fmt: skip
+ENTRY = named(
+    "ServiceEntry", "books", "networking.istio.io/v1",
+    {
+        "hosts": [OUTSIDE], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "DNS",
+        "endpoints": [{"address": f"new.{SHOP}.svc.cluster.local"}],
+    },
+)  # fmt: skip
+POLICY = named(
+    "AuthorizationPolicy", "buyers", "security.istio.io/v1",
+    {
+        "selector": {"matchLabels": {"app": "new"}},
+        "rules": [
+            {"from": [{"source": {"principals": [f"cluster.local/ns/{CLIENTS}/sa/buyer"]}}]},
+            {"from": [{"source": {"namespaces": [CLIENTS]}}], "to": [{"operation": {"paths": ["/list"]}}]},
+        ],
+    },
+)  # fmt: skip
+
+
+def keys() -> str:
+    """A key by which no token is signed."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return json.dumps({"keys": [{**RSAAlgorithm.to_jwk(key, as_dict=True), "kid": "one"}]})
+
+
+TOKENS = named(
+    "RequestAuthentication", "tokens", "security.istio.io/v1",
+    {"selector": {"matchLabels": {"app": "web"}}, "jwtRules": [{"issuer": "https://tokens.example", "jwks": keys()}]},
+)  # fmt: skip
+STRICT = named("PeerAuthentication", "strict", "security.istio.io/v1", {"mtls": {"mode": "STRICT"}})
+ONLY = named(
+    "Sidecar", "only", "networking.istio.io/v1", {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
+)  # fmt: skip
 
 
 def namespace(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"istio-injection": "enabled"}}}
 
 
-WORKLOADS = [namespace(SHOP), *map(deployment, NAMES), *map(service, NAMES)]
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "buyer", "namespace": CLIENTS}}
+WORKLOADS = [namespace(SHOP), namespace(CLIENTS), ACCOUNT, *map(deployment, NAMES), *map(service, NAMES)]
 
 
 def apply(*objects: dict[str, Any]) -> None:
@@ -115,7 +151,7 @@ def shop() -> Iterator[None]:
             lab.kubectl("-n", SHOP, "rollout", "status", f"deployment/{name}", "--timeout", "120s")
         yield
     finally:
-        lab.kubectl("delete", "namespace", SHOP, "--wait=true")
+        lab.kubectl("delete", "namespace", SHOP, CLIENTS, "--wait=true")
 
 
 @pytest.fixture
@@ -142,6 +178,19 @@ def relabelled(name: str, to: str) -> None:
     lab.kubectl("-n", SHOP, "label", "pods", "--selector", f"track={name}", f"app={to}", "--overwrite")
 
 
+def inject(name: str, whether: str) -> None:
+    """Give a Deployment's pods a sidecar, or none."""
+    labels = {"sidecar.istio.io/inject": whether}
+    lab.kubectl(
+        "-n", SHOP, "patch", "deployment", name, "--patch", json.dumps({"spec": {"template": {"metadata": {"labels": labels}}}})
+    )
+    lab.kubectl("-n", SHOP, "rollout", "status", f"deployment/{name}", "--timeout", "120s")
+    # Until the old pod is gone, its proxy may still answer.
+    lab.kubectl(
+        "-n", SHOP, "wait", "pod", "--for=delete", "-l", f"track={name},sidecar.istio.io/inject!={whether}", "--timeout=60s"
+    )
+
+
 DOORS = [HTTP_ROUTE, GRPC_ROUTE, INGRESS_RULE]
 
 
@@ -163,3 +212,40 @@ def test_routes_by_the_gateway_pass_and_fail_once_pods_are_of_another_service(tm
             "Ingress shop: spec.rules[0].http.paths[0]",
         },
     ), output  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", [[POLICY, TOKENS, STRICT]], indirect=True, ids=["callers"])
+@pytest.mark.usefixtures("rules")
+def test_identities_and_tokens_pass_and_fail_once_no_proxy_checks_them(tmp_path: Path) -> None:
+    status, output, outcomes = judged(tmp_path, "--identities=1")
+    gaps = {name for name, outcome in outcomes.items() if outcome != "PASS"}
+    assert (status, gaps) == (2, {"RequestAuthentication tokens: spec.jwtRules[0]"}), output
+    assert f"Service new: GET / by ServiceAccount buyer of namespace {CLIENTS}" in outcomes, output
+    inject("new", "false")
+    try:
+        status, output, outcomes = judged(tmp_path, "--identities=1")
+    finally:
+        inject("new", "true")
+    failed = {name for name, outcome in outcomes.items() if outcome == "FAIL"}
+    assert (status, failed) == (
+        1, {f"Service new: GET {at} by a client of namespace {PROBES}" for at in ("/", "/list")}
+        | {
+            f"Service new: GET / by ServiceAccount default of namespace {CLIENTS}",
+            "Service new: GET / by a client without a sidecar",
+        },
+    ), output  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", [[ENTRY, ONLY]], indirect=True, ids=["outside"])
+@pytest.mark.usefixtures("rules")
+def test_hosts_outside_pass_and_fail_once_nothing_answers(tmp_path: Path) -> None:
+    status, output, outcomes = judged(tmp_path, "--identities=1")
+    assert (status, outcomes) == (
+        0, {"ServiceEntry books: spec.hosts[0]": "PASS", "Sidecar only: spec.outboundTrafficPolicy": "PASS"},
+    ), output  # fmt: skip
+    relabelled("new", "gone")
+    try:
+        status, output, outcomes = judged(tmp_path, "--identities=1")
+    finally:
+        relabelled("new", "new")
+    assert (status, outcomes["ServiceEntry books: spec.hosts[0]"]) == (1, "FAIL"), output

@@ -18,15 +18,13 @@ from typing import Any, Protocol
 from loadtests import ending
 from loadtests.entries.question import Question, ResponseCheck, Split
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.rules.workloads import SYSTEM_NAMESPACES
 
 CATALOGUE = Path(__file__).parents[1] / "catalogue"
 NEEDED = ("policy.yaml", "control.yaml", "traffic.py")
 """Files without which a folder is no entry."""
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
 """Names of entries: with the variant, one is the value of a label."""
-SYSTEM = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE)
-"""Namespaces whose rules no entry may replace."""
 
 
 class Traffic(Protocol):
@@ -136,7 +134,7 @@ def _wrong_with(found: Entry) -> str:
     question, traffic = found.question, found.traffic
     if not isinstance(question, Split | ResponseCheck):
         return f"QUESTION is a {type(question).__name__}; accepted: a Split or a ResponseCheck of loadtests.entries.question"
-    if question.namespace in SYSTEM:
+    if question.namespace in SYSTEM_NAMESPACES:
         return f"QUESTION is about namespace {question.namespace}; accepted: a namespace of services, and none of the system"
     if not isinstance(traffic, dict) or traffic.keys() != question.classes.keys() or not traffic:
         asked = ", ".join(question.classes) or "at least one"

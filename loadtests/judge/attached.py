@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.judge.checks import Check, Gap, Idle, grouped
+from loadtests.judge.foreseen import foreseen
 from loadtests.judge.guards import INSIDE
 from loadtests.judge.reach import AGENT, MARKED, MARKED_OUTSIDE, Seen, one_of
 from loadtests.judge.requests import Way as Sending
@@ -24,9 +25,8 @@ from loadtests.rules.ingress_classes import is_classed
 from loadtests.rules.ingresses import path_of_ingress
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.listeners import attached, listeners_for
-from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.registry import HTTP
-from loadtests.rules.view import View, not_modelled, viewed
+from loadtests.rules.view import View, viewed
 from loadtests.verdict import Outcome
 
 KINDS = ("HTTPRoute", "GRPCRoute", "Ingress")
@@ -235,17 +235,10 @@ def _constructed(
 
 
 def _confirmed(call: Call, wanted: _Wanted, path: str) -> tuple[Call, Fate] | Gap:
-    views = viewed(wanted.seen.objects)
-    mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
-    read_proxies(views, wanted.seen.settings.namespace)
-    try:
-        way, fate = fate_entered(views, wanted.item["kind"], call)
-    except NotModelledError as reason:
-        return Gap("", f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
-        return Gap("", str(reason), Outcome.FAIL)
-    if paths := not_modelled(views):
-        return Gap("", f"not modelled: {', '.join(paths)}")
+    found = foreseen(wanted.seen, lambda views: fate_entered(views, wanted.item["kind"], call))
+    if isinstance(found, Gap):
+        return found
+    way, fate = found
     return (call, fate) if _is(way, wanted, path) else Gap("", f"{way.title} takes the request that was constructed for it")
 
 

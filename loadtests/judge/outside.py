@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from loadtests.judge.checks import Check, Gap
+from loadtests.judge.foreseen import foreseen
 from loadtests.judge.guards import INSIDE, guest_of, why_no_guest
 from loadtests.judge.reach import AGENT, ANY_HOST, MARKED, Seen
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.expectations import namespace_of
 from loadtests.rules.fates import Fate, fate_outside, fate_unregistered
 from loadtests.rules.hosts import is_wildcard
-from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.registry import EVERYBODY, HTTP, PROTOCOLS, of_kind
-from loadtests.rules.view import View, not_modelled, title, viewed
-from loadtests.verdict import Outcome
+from loadtests.rules.view import View, title
 
 KINDS = ("ServiceEntry", "Sidecar")
 ONLY = "outboundTrafficPolicy"
@@ -74,14 +74,5 @@ def _call(host: str, port: int, caller: Caller) -> Call:
 
 
 def _planned(where: str, call: Call, fate_of: Callable[[Sequence[View], Call], Fate], seen: Seen) -> Check | Gap:
-    views = viewed(seen.objects)
-    mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
-    read_proxies(views, seen.settings.namespace)
-    try:
-        fate = fate_of(views, call)
-    except NotModelledError as reason:
-        return Gap(where, f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
-        return Gap(where, str(reason), Outcome.FAIL)
-    paths = not_modelled(views)
-    return Gap(where, f"not modelled: {', '.join(paths)}") if paths else Check(where, (call,), fate)
+    found = foreseen(seen, lambda views: fate_of(views, call))
+    return replace(found, where=where) if isinstance(found, Gap) else Check(where, (call,), found)

@@ -14,6 +14,7 @@ from loadtests.rules.layers import MESH
 from loadtests.rules.registry import EVERYBODY, HTTP, SNIFFED, Service, of_kind
 from loadtests.rules.view import viewed
 from loadtests.rules.virtual import Rule
+from loadtests.rules.workloads import SYSTEM_NAMESPACES
 
 PROBES = "istio-lab-judge"
 """Namespace of the pods that send."""
@@ -23,7 +24,7 @@ ACCOUNT = "probe"
 """The ServiceAccount of those pods."""
 GUEST = "istio-lab-guest"
 """Label ``app`` of pods that send under another ServiceAccount, in its namespace."""
-SYSTEM = ("kube-system", "kube-public", "kube-node-lease", "istio-system", PROBES)
+SYSTEM = (*SYSTEM_NAMESPACES, PROBES)
 """Namespaces that are not judged, and in which no pods are started beside the probes."""
 PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 """The lab's label, which those pods have as well."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loadtests.judge.checks import Check, Gap, Idle, grouped
+from loadtests.judge.foreseen import foreseen
 from loadtests.judge.reach import PROBES, Entrance, Seen, Start, entrance_of
 from loadtests.judge.requests import Way, candidates, methods_for
 from loadtests.judge.shadows import covers
@@ -14,9 +16,8 @@ from loadtests.rules.conditions import is_for
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.fates import Fate, fate_of
 from loadtests.rules.layers import MESH, Layers, gateway_name
-from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.routing import find_route
-from loadtests.rules.view import View, not_modelled, viewed
+from loadtests.rules.view import View, viewed
 from loadtests.rules.virtual import Branch, Rule, branches_of, first_taken
 from loadtests.verdict import Outcome
 
@@ -84,7 +85,7 @@ def _of_route(one: _Route) -> Iterator[Check | Gap | Idle]:
         for host, starts in one.entrance.starts.items():
             where = one.name(branch if len(meant) > 1 else None) + (f" for {host}" if len(one.entrance.starts) > 1 else "")
             call = _request_for(branch, host, starts, one)
-            fate = _fate_of(call, one.seen) if isinstance(call, Call) else call
+            fate = foreseen(one.seen, partial(fate_of, call=call)) if isinstance(call, Call) else call
             if isinstance(call, Call) and isinstance(fate, Fate):
                 found.append((call, fate))
             elif not isinstance(fate, Fate):
@@ -99,20 +100,6 @@ def _is_meant(branch: Branch, entrance: Entrance) -> bool:
     if condition is None or not (named := condition.get("gateways")):
         return True
     return entrance.gateway in {gateway_name(name, condition.part_of("gateways").namespace) for name in named}
-
-
-def _fate_of(call: Call, seen: Seen) -> Fate | Gap:
-    views = viewed(seen.objects)
-    mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
-    read_proxies(views, seen.settings.namespace)
-    try:
-        fate = fate_of(views, call)
-    except NotModelledError as reason:
-        return Gap("", f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
-        return Gap("", str(reason), Outcome.FAIL)
-    paths = not_modelled(views)
-    return Gap("", f"not modelled: {', '.join(paths)}") if paths else fate
 
 
 def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route) -> Call | Gap | Idle:

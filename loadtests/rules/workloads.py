@@ -21,6 +21,8 @@ from loadtests.rules.view import View, title
 
 ROOT_NAMESPACE = "istio-system"
 """Whose rules are for the whole mesh."""
+SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE)
+"""Namespaces of the cluster's and the mesh's own parts: no entry replaces their rules, and none of them is judged."""
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,14 @@ def test_every_report_fits_is_accessible_and_prints(scheme: str, page: Page, res
     page.on("request", lambda request: requested.append(request.url))
     pages = {"catalogue": results / "catalogue.html", **{name: results / name / "verdict.html" for name in SHIFTS}}
     for name, file in pages.items():
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # a parameter is a str
         for width in (1440, 360):
             page.set_viewport_size({"width": width, "height": 900})
             page.goto(file.as_uri())
             shot(page, f"report-{name}-{scheme}-{width}")
             assert overflow(page) <= 0, f"{name} scrolls sideways at {width} px"
             assert serious(page) == [], f"{name}, {width} px"
-        page.emulate_media(color_scheme=scheme, media="print")  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme, media="print")  # type: ignore[arg-type] # a parameter is a str
         page.set_viewport_size({"width": 720, "height": 1020})  # of A4 between its margins
         cut = page.evaluate(
             "[...document.querySelectorAll('.card, figure > div')].filter(e => e.scrollWidth > e.clientWidth).length"

@@ -10,7 +10,7 @@ import yaml
 from loadtests.console import drafts
 from loadtests.console.settings import RefusedError, is_ours, owner
 from loadtests.entries.policy import LABEL
-from loadtests.mesh.writes import Change
+from loadtests.mesh.writes import Change, key
 from loadtests.rules.expectations import Objects
 
 LONGEST = 200_000
@@ -26,28 +26,24 @@ def changes(objects: Objects, namespace: str, kinds: Collection[str], text: str)
     :param text: YAML documents, each a whole rule
     :raises RefusedError: if one cannot be written as it stands, or belongs to somebody else
     """
-    there = {_key(rule): rule for rule in objects}
+    there = {key(rule): rule for rule in objects}
     seen: set[tuple[str, str]] = set()
     found = []
     for number, document in enumerate(_documents(text)):
         where = f"document {number + 1}"
         rule = _rule(document, namespace, kinds, where)
-        if _key(rule) in seen:
-            raise RefusedError(f"{where}: {' '.join(_key(rule))} is there twice; accepted: each rule once")
-        seen.add(_key(rule))
-        before = there.get(_key(rule))
+        if key(rule) in seen:
+            raise RefusedError(f"{where}: {' '.join(key(rule))} is there twice; accepted: each rule once")
+        seen.add(key(rule))
+        before = there.get(key(rule))
         _check_owned(rule, before, where)
         if before is not None and before["spec"] == rule["spec"]:
             continue
-        after = drafts.plain(before) if before else drafts.made(*_key(rule), rule["apiVersion"], namespace, {})
+        after = drafts.plain(before) if before else drafts.made(*key(rule), rule["apiVersion"], namespace, {})
         after["spec"] = rule["spec"]
         after["metadata"].setdefault("labels", {})[LABEL] = drafts.MINE
         found.append(Change(drafts.plain(before) if before else None, after))
     return found
-
-
-def _key(rule: Any) -> tuple[str, str]:
-    return str(rule["kind"]), str(rule["metadata"]["name"])
 
 
 def _documents(text: str) -> list[Any]:
@@ -72,7 +68,7 @@ def _rule(document: Any, namespace: str, kinds: Collection[str], where: str) -> 
     api = f"{document.get('apiVersion')}/{document.get('kind')}"
     if api not in kinds:
         raise RefusedError(f"{where}: {api} was given; accepted: {', '.join(kinds)}")
-    name, place = (document["metadata"].get(key) for key in ("name", "namespace"))
+    name, place = (document["metadata"].get(field) for field in ("name", "namespace"))
     if not isinstance(name, str) or not name:
         raise RefusedError(f"{where}: metadata.name: {name!r} was given; accepted: a rule's name")
     if place not in (None, namespace):
@@ -82,9 +78,9 @@ def _rule(document: Any, namespace: str, kinds: Collection[str], where: str) -> 
 
 def _check_owned(rule: dict[str, Any], before: Any, where: str) -> None:
     """:raises RefusedError: if more than a spec would change, or the rule belongs to somebody else."""
-    own = {key: value for key, value in rule["metadata"].items() if key not in ("name", "namespace")}
+    own = {field: value for field, value in rule["metadata"].items() if field not in ("name", "namespace")}
     known = drafts.shown(before)["metadata"] if before is not None else {}
-    if own and own != {key: value for key, value in known.items() if key not in ("name", "namespace")}:
-        raise RefusedError(f"{where}: metadata of {' '.join(_key(rule))} was changed; accepted: changes of the spec")
+    if own and own != {field: value for field, value in known.items() if field not in ("name", "namespace")}:
+        raise RefusedError(f"{where}: metadata of {' '.join(key(rule))} was changed; accepted: changes of the spec")
     if before is not None and before["spec"] != rule["spec"] and not is_ours(before):
-        raise RefusedError(f"{where}: {' '.join(_key(rule))} belongs to {owner(before)}; the lab does not overwrite it")
+        raise RefusedError(f"{where}: {' '.join(key(rule))} belongs to {owner(before)}; the lab does not overwrite it")

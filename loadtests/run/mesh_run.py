@@ -33,9 +33,9 @@ from loadtests.verdict import AT_SERVER, Observed, Outcome, Verdict, judge, sent
 log = logging.getLogger("mesh")
 LOOK_SECONDS = 1.0
 PROPAGATION_SECONDS = 30.0
-# A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (2 s in the lab);
+# A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (1 s in the lab);
 # then it closes them. Traffic of this length, not counted, outlasts that; it is the same for every run, whatever it shows.
-WARM_UP_SECONDS = 3.0
+WARM_UP_SECONDS = 2.0
 ALLOWANCE_SECONDS = 150
 """What a run may take beyond ``--max-seconds``: it waits for workers and proxies before, and asks other sources after."""
 STATUS = "status"
@@ -210,6 +210,11 @@ class MeshRun:
     def settled(self) -> frozenset[str]:
         """Traffic classes that need no more requests."""
         return self.tally.settled
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether requests do not count yet, as far as this process knows: a worker does not."""
+        return self.subject is not None and self.subject.baseline is None
 
     @property
     def spent(self) -> bool:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any, ClassVar
 
 from locust import FastHttpUser, constant_throughput, task
 
 from loadtests.entries.entry import Entry, load
+from loadtests.entries.question import UNHURRIED, Question
+
+
+def paced(question: Question) -> Callable[[MeshUser], float]:
+    """How long a user waits between visits, in seconds: shares and latencies are the mesh's, not a saturated generator's.
+
+    What is sent before counting starts only has to replace connections that proxies are about to close, so it is sent slowly,
+    unless outcomes depend on how much came before.
+    """
+    usual, slow = constant_throughput(question.pace), constant_throughput(min(question.pace, UNHURRIED))
+    if question.about_rate:
+        return usual
+    return lambda user: slow(user) if user.environment.mesh.warming_up else usual(user)
 
 
 class MeshUser(FastHttpUser):
@@ -25,8 +38,7 @@ class MeshUser(FastHttpUser):
     def on_start(self) -> None:
         """Take a traffic class."""
         self.entry: Entry = load(self.environment.parsed_options.entry)
-        # Paced, so that latencies and shares are the mesh's and not those of a saturated generator.
-        self.wait_time = MethodType(constant_throughput(self.entry.question.pace), self)
+        self.wait_time = MethodType(paced(self.entry.question), self)
         # Clients of other ports than the gateway's first one ask the options where those are.
         self.client.environment = self.environment
         self.take(sorted(self.entry.traffic))

@@ -67,3 +67,32 @@ def test_each_outcome_of_a_visit_counts() -> None:
     command = [sys.executable, "-c", SCRIPT, "[]", "false", '["HTTP 200", "error"]']
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[1] == ["a"] * 6
+
+
+PACES = """
+import json, sys
+from time import perf_counter
+from types import SimpleNamespace
+from loadtests.run import users
+from loadtests.entries.question import ResponseCheck
+
+question = ResponseCheck(kinds=(), promise=None, classes={}, **json.loads(sys.argv[1]))
+wait, waits = users.paced(question), []
+for warming_up in (True, False):
+    environment = SimpleNamespace(mesh=SimpleNamespace(warming_up=warming_up))
+    waits.append(wait(SimpleNamespace(environment=environment, _cp_last_run=perf_counter(), _cp_last_wait_time=0)))
+print(json.dumps(waits))
+"""
+
+
+@pytest.mark.parametrize(
+    ("about", "warming_up", "counting"),
+    [({}, 0.5, 0.1), ({"about_time": True}, 0.5, 0.5), ({"about_rate": True}, 0.2, 0.2)],
+    ids=["a share", "a time", "a rate"],
+)
+def test_what_does_not_count_is_sent_slowly_unless_a_rate_is_judged(
+    about: dict[str, bool], warming_up: float, counting: float
+) -> None:
+    command = [sys.executable, "-c", PACES, json.dumps(about)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == pytest.approx([warming_up, counting], abs=0.05)

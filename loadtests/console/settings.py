@@ -291,7 +291,7 @@ def unknown_fields(objects: Objects, service: Service) -> list[str]:
         spec = rule["spec"]
         spec.accept("hosts", "host", "gateways", "selector", "action", "rules")
         if part == "rate":
-            spec.accept()  # as the form writes it
+            spec.accept_all()  # as the form writes it
         for one in TABLES.get(part, ()) if part != "routes" else ():
             one.read(spec)
         for subset in spec.get("subsets", []):

@@ -15,10 +15,10 @@ from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError, 
 from loadtests.mesh.requirements import Requirement
 from loadtests.mesh.sources import ACCESS_LOGS, PROXIES, Source
 from loadtests.rules import expectations, gateway_api, mesh_config, splits
-from loadtests.rules.authorization import OUTSIDE
+from loadtests.rules.authorization import OUTSIDE, TRUST_DOMAIN
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Objects, Rules
-from loadtests.rules.security import let_in
+from loadtests.rules.hops import read_hops
 from loadtests.rules.view import View
 from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
 from loadtests.verdict import AT_SERVER, MARGIN, Expected
@@ -51,12 +51,8 @@ MACHINES = "workloadgroups.networking.istio.io"
 """The kind by which virtual machines join."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods", "configmaps", MACHINES)
 """Kinds that are no rules: only those of a question's own namespace matter."""
-SECURITY = (
-    *LEADING,
-    "peerauthentications.security.istio.io",
-    "authorizationpolicies.security.istio.io",
-    "deployments.apps",
-)
+ADMITTING = ("peerauthentications.security.istio.io", "authorizationpolicies.security.istio.io", "deployments.apps")
+SECURITY = (*LEADING, *ADMITTING)
 """Kinds that bear on whether a call is encrypted, on who may make it, and on whom it reaches."""
 PROXY_SETTINGS = "proxyconfigs.networking.istio.io"
 """Settings of proxies, which bear on everything."""
@@ -80,18 +76,40 @@ def enters(
 
 
 def through(
-    gateway: str, host: str, app: str, uri: str, method: str = "GET", port: int = 8080, proxied: bool = True
+    gateway: str, host: str, app: str, uri: str, method: str = "GET", port: int = 8080, proxied: bool = True, **more: Any
 ) -> dict[str, Any]:
     """How a request that makes a pod call others gets there by the ingress gateway: a part of the request about that call.
 
     :param gateway: ``namespace/name`` of the Gateway
+    :param host: that the client asks for; '' for the gateway's own address
     :param app: name of the service that is requested, of the Gateway's namespace, and label ``app`` of its pods
     :param port: of that service
     :param proxied: whether its pods have sidecars
+    :param more: of the request, as :data:`loadtests.rules.hops.Hop` has it: ``headers``, ``varied``
     """
-    seen = {"principal": INGRESS_PRINCIPAL, "client": OUTSIDE, "authority": host, "uri": uri, "method": method}
+    seen = {"principal": INGRESS_PRINCIPAL, "client": OUTSIDE, "uri": uri, "method": method, **more}
+    seen |= {"authority": host} if host else {}
     called = {"namespace": gateway.partition("/")[0], "app": app, "port": port, "proxied": proxied}
-    return {"through": {**BY_GATEWAY, **seen, **called, "gateway": gateway}}
+    return {"through": ({**BY_GATEWAY, **seen, **called, "gateway": gateway},)}
+
+
+def between(namespace: str, caller: str, account: str, app: str, uri: str, port: int, **more: Any) -> dict[str, Any]:
+    """A hop from pods with sidecars to others of their namespace, which is one more of ``through``.
+
+    :param caller: label ``app`` of the pods that call
+    :param account: their ServiceAccount
+    :param app: name of the service that is called, and label ``app`` of its pods
+    :param port: of that service
+    :param more: as in :func:`through`; ``version``: label of the pods that have to answer
+    """
+    seen = {"principal": f"{TRUST_DOMAIN}/ns/{namespace}/sa/{account}", "authority": f"{app}:{port}", "method": "GET"}
+    return {**seen, "caller": {"app": caller}, "namespace": namespace, "app": app, "uri": uri, "port": port, **more}
+
+
+def kinds_for(kinds: Sequence[str], classes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """``kinds``, and those that bear on the hops of requests, if any have some."""
+    hops = any("through" in request for request in classes.values())
+    return tuple(dict.fromkeys((*kinds, *((*ADMITTING, "pods") if hops else ()))))
 
 
 @dataclass(frozen=True)
@@ -205,7 +223,8 @@ class Split:
     """Which version of a service answers, as the rules for calls to it say.
 
     :param app: name of the service, and label ``app`` of the pods that answer
-    :param classes: traffic class -> parts of the call: ``headers`` by name, ``uri``, ``port``, ``host`` (else ``app``) ...
+    :param classes: traffic class -> parts of the call: ``headers`` by name, ``uri``, ``port``, ``host`` (else ``app``) ...;
+        its other hops, as :class:`ResponseCheck` has them
     :param callers: label ``app`` of the pods whose proxies apply the rules; 'istio-ingressgateway' is the gateway
     """
 
@@ -233,7 +252,7 @@ class Split:
 
     def read(self, cluster: Cluster, before: Rules | None = None) -> Rules:
         """The promise of the rules that are in the cluster now."""
-        return read_by(self.promised, cluster, ROUTING, before)
+        return read_by(self.promised, cluster, kinds_for(ROUTING, self.classes), before)
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
@@ -262,7 +281,7 @@ class ResponseCheck:
 
     :param kinds: resources that bear on it, as kubectl names them; rules are those of all namespaces
     :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
-    :param classes: traffic class -> its request; ``through`` in it is how it gets to the pod that makes the call in question
+    :param classes: traffic class -> its request; its other hops beside the call in question are ``through`` and ``onward``
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
     :param proxies: ``applied_by``; left empty, the proxies of the question's namespace and the ingress gateway
@@ -301,7 +320,7 @@ class ResponseCheck:
 
     def read(self, cluster: Cluster, before: Rules | None = None) -> Rules:
         """The promise of the objects that are in the cluster now."""
-        return read_by(self.promised, cluster, self.kinds, before)
+        return read_by(self.promised, cluster, kinds_for(self.kinds, self.classes), before)
 
     def promised(self, objects: Objects) -> Rules:
         """The promise that ``objects`` make."""
@@ -315,9 +334,8 @@ class ResponseCheck:
         return Rules(expected, expectations.state(objects, self.namespace, expected))
 
     def _expect(self, objects: Sequence[View], request: Mapping[str, Any]) -> dict[str, float]:
-        """The share of each outcome, if requests get to whoever makes the call that is asked about."""
-        if "through" in request:
-            let_in(objects, request["through"])
+        """The share of each outcome, if the other hops of a request leave it to the call that is asked about."""
+        read_hops(objects, request)
         return self.promise(objects, request)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:

@@ -49,7 +49,7 @@ def retries_of(route: Layers | None, mesh: Mesh) -> Retries:
     given = mesh.retries
     if route is not None and "retries" in route:
         if given is not None:
-            given.accept()
+            given.accept_all()
         given = route["retries"]
     if given is None:
         return Retries(ATTEMPTS, None, RETRY_ON)

@@ -120,7 +120,10 @@ def answered(taken: Taken) -> Sent:
         if applied.policy is not None:
             _accept_balancing(applied.policy, ports)
         for name, subset in applied.subsets.items():
-            subset.accept(*(("labels",) if name in named else ()))
+            if name not in named:
+                subset.accept_all()
+                continue
+            subset.accept("labels")
             if isinstance(policy := subset.get("trafficPolicy"), View):
                 _accept_balancing(policy, ports)
     subsets.refuse_empty(taken.world.objects, sent)
@@ -131,7 +134,10 @@ def _accept_balancing(policy: View, ports: Container[int]) -> None:
     """Say that how pods are chosen has no bearing, nor what is set for other ports."""
     policy.accept("loadBalancer")
     for setting in policy.get("portLevelSettings", []):
-        setting.accept(*(("loadBalancer",) if setting["port"]["number"] in ports else ()))
+        if setting["port"]["number"] in ports:
+            setting.accept("loadBalancer")
+        else:
+            setting.accept_all()
 
 
 def read_apart(objects: Objects, read: Callable[[Sequence[View]], Read]) -> Read:

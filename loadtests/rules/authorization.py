@@ -257,7 +257,7 @@ def rule_holds(rule: View, request: Request, namespace: str = "") -> bool:
     conditions = [_when(condition, request, namespace) for condition in rule.get("when") or []]
     if comes and does and all(conditions):
         return True
-    rule.accept()
+    rule.accept_all()
     return False
 
 
@@ -265,14 +265,14 @@ def _enforced(policy: View) -> bool:
     """Whether a policy has an effect: it is not for the log only."""
     dry_run = str((policy["metadata"].get("annotations") or {}).get(DRY_RUN, ""))
     if spec_of(policy).get("action", "ALLOW") == "AUDIT" or dry_run in TRUE:
-        spec_of(policy).accept()
+        spec_of(policy).accept_all()
         return False
     return True
 
 
 def _accept(policies: Iterable[View]) -> None:
     for policy in policies:
-        spec_of(policy).accept()
+        spec_of(policy).accept_all()
 
 
 def _status_by_authorizer(custom: Sequence[View], request: Request) -> int:

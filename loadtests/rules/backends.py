@@ -78,7 +78,7 @@ def weights_of_backends(
     for backend in backends:
         weight = int(backend.get("weight", 1))
         if not weight:
-            backend.accept()
+            backend.accept_all()
             continue
         if (backend.get("group", ""), backend.get("kind", "Service")) != ("", "Service"):
             raise NotModelledError(f"{title(route)}: {backend.path_of('kind')}")
@@ -133,4 +133,4 @@ def read_settings(objects: Objects, hosts: dict[str, tuple[str, set[int]]], call
             raise NotModelledError(f"{title(chosen[host][0])}: spec.trafficPolicy for several ports of {host}")
         found = destinations.settings(destinations.merged(chosen[host]), min(ports))
         if "loadBalancer" in found:
-            found["loadBalancer"].accept()
+            found["loadBalancer"].accept_all()

@@ -45,7 +45,8 @@ class Call:
     :param uri: the path; the query is separate
     :param headers: by lower-case name
     :param query: value of each parameter
-    :param varied: lower-case names of headers whose values differ from request to request
+    :param varied: lower-case names of headers whose values differ from request to request, or are not known: ``:authority`` as
+        well, where clients ask for the gateway's own address
     """
 
     host: str

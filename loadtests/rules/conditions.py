@@ -105,6 +105,8 @@ def holds(condition: Layers, call: Call) -> bool:
     parts += [without(match, value) for match, value in _named(condition, "withoutHeaders", call)]
     parts += [present(match, value) for match, value in _named(condition, "queryParams", call)]
     for key, value in (("method", call.method), ("authority", call.host), ("scheme", call.scheme)):
+        if key in condition and f":{key}" in call.varied:
+            raise NotModelledError(condition.path_of(key))
         if key in condition:
             parts.append(present(condition[key], value))
     if "uri" in condition:

@@ -18,6 +18,8 @@ from loadtests.rules.view import View, title
 BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")
 """What settings of a port consist of; of these, they inherit nothing."""
 OTHERS = ("proxyProtocol", "retryBudget", "tunnel")
+SET_WHEN_EMPTY = ("outlierDetection", "retryBudget")
+"""Settings that have an effect where they are set to nothing: Envoy's defaults."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def merged(rules: Sequence[View]) -> Applied:
                 rule["spec"].accept("trafficPolicy")
         for subset in rule["spec"].get("subsets", []):
             if subset["name"] in subsets:
-                subset.accept()
+                subset.accept_all()
             else:
                 subsets[subset["name"]] = subset
     return Applied(name or (title(rules[0]) if rules else ""), policy, subsets)
@@ -145,7 +147,7 @@ def accept_others(objects: Objects, chosen: Sequence[View]) -> None:
     for rule in views_of(objects, "DestinationRule"):
         # By identity: to compare two views would read them.
         if not any(rule is one for one in chosen):
-            rule["spec"].accept()
+            rule["spec"].accept_all()
 
 
 def _of_port(policy: View, port: int | None) -> tuple[View, bool]:
@@ -156,7 +158,7 @@ def _of_port(policy: View, port: int | None) -> tuple[View, bool]:
     found = next((setting for setting in by_port if setting["port"]["number"] == port), None)
     for setting in by_port:
         if setting is not found:
-            setting.accept()
+            setting.accept_all()
     if found is None:
         return policy, False
     policy.accept(*(key for key in policy if key != "portLevelSettings"))
@@ -165,6 +167,8 @@ def _of_port(policy: View, port: int | None) -> tuple[View, bool]:
 
 def _values(policy: View, names: Sequence[str]) -> Iterator[tuple[str, View]]:
     for name in names:
+        if name in SET_WHEN_EMPTY and name in policy and not policy.data[name]:
+            raise NotModelledError(f"DestinationRule: {policy.path_of(name)}")
         if isinstance(value := policy.get(name), View):
             yield name, value
 
@@ -180,7 +184,7 @@ def settings(applied: Applied, port: int | None, subset: str = "") -> dict[str, 
     found: dict[str, View] = {}
     for name, one in applied.subsets.items():
         if name != subset:
-            one.accept()
+            one.accept_all()
     if applied.policy is not None:
         policy, by_port = _of_port(applied.policy, port)
         found |= _values(policy, BY_PORT if by_port else (*BY_PORT, *OTHERS))
@@ -190,6 +194,6 @@ def settings(applied: Applied, port: int | None, subset: str = "") -> dict[str, 
         replaced = dict(_values(policy, BY_PORT if by_port else (*BY_PORT, *OTHERS)))
         for name in BY_PORT if by_port else tuple(replaced):
             if name in found:
-                found.pop(name).accept()
+                found.pop(name).accept_all()
         found |= replaced
     return found

@@ -47,7 +47,7 @@ def _way(objects: Sequence[View], call: Call) -> Way | None:
     found = settings(sent.applied[to.host], to.port, to.subset)
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in found:
-            found[setting].accept()
+            found[setting].accept_all()
     tls = found.get("tls")
     made = tls is not None and tls.get("mode", "DISABLE") != "DISABLE"
     return Way(tls if made else None, sent.services[to.host].entries)

@@ -136,7 +136,7 @@ def fate_entered(objects: Sequence[View], kind: str, call: Call) -> tuple[Way, F
                 raise NotModelledError(f"{way.title}: {one.path_of('requestRedirect')}")
             own = redirected_outcome(_redirect(way, one["requestRedirect"], call), call)
         elif one["type"] in INERT:
-            one.accept()
+            one.accept_all()
             told, left = _shown_by(one.data)
             response |= told
             unseen += [f"{way.title}: {one.path_of(field)}" for field in left]

@@ -166,7 +166,7 @@ def _servers(world: World) -> list[Server]:
             found.append(Server(gateway, view, number, ports.get(number, number)))
     for gateway in every:
         if not any(gateway is one for one in selecting):
-            gateway["spec"].accept()
+            gateway["spec"].accept_all()
     return found
 
 
@@ -182,7 +182,7 @@ def _accept_servers(world: World, beside: Sequence[Server]) -> None:
                         "mode", "credentialName", "credentialNames", "serverCertificate", "privateKey", "caCertificates"
                     )
             else:
-                view.accept()
+                view.accept_all()
 
 
 def _served(server: Server, rule: Rule) -> Iterable[str]:

@@ -73,9 +73,9 @@ def first_way(ways: Sequence[Way]) -> Way | None:
     chosen = next((way for way in ordered if way.takes()), None)
     for way in ways:
         if chosen is None or way.rule is not chosen.rule:
-            way.rule.accept()
+            way.rule.accept_all()
         elif way.match is not None and way.match is not chosen.match:
-            way.match.accept()
+            way.match.accept_all()
     return chosen
 
 
@@ -125,11 +125,11 @@ def _answer(objects: Objects, way: Way, request: Request) -> Shares:
     filters = rule.get("filters") or []
     for one in filters:
         if one["type"] in HEADERS_ONLY:
-            one.accept()
+            one.accept_all()
     for one in filters:
         if one["type"] == "RequestRedirect":
             status = one["requestRedirect"].get("statusCode", 302)
-            one.accept()  # where it leads to is no part of the status
+            one.accept_all()  # where it leads to is no part of the status
             rule.accept("backendRefs")
             return {f"{OWN_ANSWER}{status}": 1.0}
     return shares_of_backends(objects, way.item, rule.get("backendRefs") or [], request) or NO_BACKEND
@@ -158,7 +158,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     ours = of_name.get(best or "", [])
     for one in everywhere:
         if not any(one.route is other for other in ours):
-            spec_of(one.route).accept()
+            spec_of(one.route).accept_all()
     if best is None:
         raise BrokenPromiseError(f"no {kind} of {listeners[0].owner} is for {host}")
     refuse_others(objects, taking[0], host, best)

@@ -98,7 +98,7 @@ def _leading(objects: Objects, rules: Sequence[tuple[View, View]]) -> Iterator[t
             if "service" in path["backend"] and _port(objects, ingress, path["backend"]) is not None:
                 yield ingress, path
             else:
-                path.accept()
+                path.accept_all()
 
 
 def ingress_paths_for(objects: Objects, host: str) -> tuple[str, list[tuple[View, View]]]:
@@ -112,7 +112,7 @@ def ingress_paths_for(objects: Objects, host: str) -> tuple[str, list[tuple[View
     of_host: dict[str, list[tuple[View, View]]] = {}
     for one in sorted(views_of(objects, "Ingress"), key=age):
         if not _may_cover(one, host) or not is_of_istio(one):
-            spec_of(one).accept()
+            spec_of(one).accept_all()
             continue
         # Istio has no default backend, and TLS is for HTTPS alone.
         spec_of(one).accept("ingressClassName", "defaultBackend", "tls")
@@ -120,12 +120,12 @@ def ingress_paths_for(objects: Objects, host: str) -> tuple[str, list[tuple[View
             if "http" in rule:
                 of_host.setdefault(rule.get("host") or "*", []).append((one, rule))
             else:
-                rule.accept()
+                rule.accept_all()
     # Of a host without any path that leads somewhere, istiod makes nothing.
     best = most_specific((name for name, rules in of_host.items() if any(_leading(objects, rules))), host)
     for name, rules in of_host.items():
         for _, rule in rules if name != best else []:
-            rule.accept()
+            rule.accept_all()
     if best is None:
         ours = [pair for name, rules in of_host.items() if covers(name, host) for pair in rules]
         unled = (_unled(one, path) for one, rule in ours for path in rule["http"]["paths"])

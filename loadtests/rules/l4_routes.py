@@ -39,7 +39,7 @@ def _is_empty(route: View) -> bool:
 def _accept_others(found: Sequence[Attachment], route: View | None) -> None:
     for one in found:
         if one.route is not route:
-            spec_of(one.route).accept()
+            spec_of(one.route).accept_all()
 
 
 def _shares(objects: Objects, route: View, request: Request) -> Shares:

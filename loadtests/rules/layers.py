@@ -115,9 +115,14 @@ class Layers(Mapping[str, Any]):
         return f"{part.title}: {part.view.path_of(key)}"
 
     def accept(self, *keys: str) -> None:
-        """Say that fields have no bearing, or nothing of it."""
+        """Say that fields have no bearing."""
         for part in self.parts:
             part.view.accept(*keys)
+
+    def accept_all(self) -> None:
+        """Say that nothing of it has a bearing."""
+        for part in self.parts:
+            part.view.accept_all()
 
     def unread(self) -> list[str]:
         """Paths of what nobody has read."""

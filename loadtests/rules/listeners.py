@@ -128,7 +128,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     there = [one for one in every if one.port == port]
     for one in every:
         if one.port != port:
-            one.view.accept()
+            one.view.accept_all()
     ours = [one for one in there if one.holder is holder]
     if not ours:
         raise BrokenPromiseError(f"{_owner(holder)} does not listen on port {port}")
@@ -250,7 +250,7 @@ def attached(objects: Objects, kind: str, listeners: Sequence[Listener]) -> list
         named += meant
         ours = [one for one in meant if one.admits(route)]
         if not ours:
-            spec_of(route).accept()
+            spec_of(route).accept_all()
             continue
         names = [str(name).lower() for name in spec_of(route).get("hostnames") or ["*"]]
         found += [Attachment(route, one, tuple(_common(names, one, listeners, kind))) for one in ours]
@@ -268,7 +268,7 @@ def _parents(route: View, holder: View) -> Iterator[View]:
         if tuple(parent.get(key, value) for key, value in otherwise) == wanted:
             yield parent
         else:
-            parent.accept()
+            parent.accept_all()
 
 
 def _is_for(parent: View, listener: Listener) -> bool:

@@ -67,7 +67,7 @@ def near(objects: Sequence[View], request: Request) -> Shares:
         raise NotModelledError(f"{rule}: {found.balancer.path_of('simple')}")
     found.balancer.accept("simple")
     if "outlierDetection" in led.settings:
-        led.settings["outlierDetection"].accept()  # no pod fails
+        led.settings["outlierDetection"].accept_all()  # no pod fails
     made: Shares = {}
     for place, share in shares.items():
         for app, number in pods[place].items():
@@ -154,7 +154,7 @@ def _distributed(rule: str, setting: View, caller: Place, pods: Pods) -> dict[Pl
         raise NotModelledError(f"{rule}: {setting.path_of('distribute')}")
     for one in setting["distribute"]:
         if one is not chosen:
-            one.accept()
+            one.accept_all()
     setting.accept("enabled")
     weights = chosen["to"]
     wanted = {str(pattern): float(weights[pattern]) for pattern in weights}
@@ -204,4 +204,4 @@ def _farther(setting: View, caller: Place) -> Iterator[str]:
         if one["from"] == caller[0]:
             yield str(one["to"])
         else:
-            one.accept()
+            one.accept_all()

@@ -57,12 +57,12 @@ def _entry(telemetry: View) -> View:
     found: View | None = None
     for one in spec_of(telemetry)["accessLogging"]:
         if one.get("match", {}).get("mode", "CLIENT_AND_SERVER") not in SERVER:
-            one.accept()
+            one.accept_all()
             continue
         if [provider["name"] for provider in one.get("providers", [])] != [STANDARD_OUTPUT]:
             raise NotModelledError(f"{title(telemetry)}: {one.path_of('providers')}")
         if found is not None:
-            found.accept()
+            found.accept_all()
         found = one
     if found is None:
         raise NotModelledError(f"{title(telemetry)}: spec.accessLogging: the settings of the mesh apply")

@@ -96,7 +96,10 @@ def read_proxies(objects: Sequence[View], namespace: str) -> None:
     for one in objects:
         if one["kind"] == PROXIES:
             near = str(one["metadata"].get("namespace", namespace)) in (namespace, Mesh().root_namespace)
-            one["spec"].accept(*(INERT_IN_RULES if near else ()))
+            if not near:
+                one["spec"].accept_all()
+                continue
+            one["spec"].accept(*INERT_IN_RULES)
             # Pods whose load balancers take turns say themselves how many threads do so; only a selector overrules that.
             if not (one["spec"].data.get("selector") or {}).get("matchLabels"):
                 one["spec"].accept("concurrency")

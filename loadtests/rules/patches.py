@@ -89,4 +89,4 @@ def patches_of(objects: Objects, request: Request, concerns: Callable[[Patch], b
             if concerns(patch):
                 yield patch
             else:
-                view.accept()
+                view.accept_all()

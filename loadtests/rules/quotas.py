@@ -52,7 +52,7 @@ def quota(objects: Sequence[View], request: Request) -> Shares:
     """
     led, row = led_to_service(objects, request), int(request["row"])
     if "loadBalancer" in led.settings:
-        led.settings["loadBalancer"].accept()  # a quota is the same for all pods
+        led.settings["loadBalancer"].accept_all()  # a quota is the same for all pods
     limits, rate_limits = _filters(objects, request)
     if limits is None or not rate_limits:
         return {statuses({200: row}): 1.0}

@@ -191,7 +191,7 @@ def sidecar_of(objects: Sequence[View], caller: Caller, mesh: Mesh) -> View | No
             found = one
     for one in every:
         if one is not found:  # by identity: to compare two views would read them
-            one["spec"].accept()
+            one["spec"].accept_all()
     return None if found is None else found["spec"]
 
 

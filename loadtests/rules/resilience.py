@@ -83,7 +83,7 @@ def pooled(objects: Sequence[View], request: Request) -> Shares:
     name, found = led.rule, led.settings
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in found:
-            found[setting].accept()  # no answer fails, and all pods are alike
+            found[setting].accept_all()  # no answer fails, and all pods are alike
     pool = found.get("connectionPool", View({}))
     tcp, http = pool.get("tcp") or View({}), pool.get("http") or View({})
     connections = int(tcp.get("maxConnections", 0)) or UNLIMITED
@@ -177,7 +177,7 @@ def limited(objects: Sequence[View], request: Request) -> Shares:
     led.refuse_retries(429)
     for setting in ("loadBalancer", "outlierDetection"):
         if setting in led.settings:
-            led.settings[setting].accept()  # there is one pod, and a limit is not a failure of it
+            led.settings[setting].accept_all()  # there is one pod, and a limit is not a failure of it
     if len(found) > 1:
         raise NotModelledError("several EnvoyFilters limit the rate of one workload")
     tokens = [row]
@@ -194,7 +194,7 @@ def limited(objects: Sequence[View], request: Request) -> Shares:
             if limit["entries"][0].get("value") == request["call"].uri:
                 tokens.append(int(limit["token_bucket"]["max_tokens"]))
             else:
-                limit.accept()
+                limit.accept_all()
     return {f"{min(tokens)} of {row} answered": 1.0}
 
 
@@ -202,7 +202,7 @@ def _load_balancer(objects: Sequence[View], request: Request) -> tuple[str, View
     """How messages name the rule, and its load balancer; where no pod fails, none is ejected, and nothing is tried again."""
     led = led_to_service(objects, request)
     if "outlierDetection" in led.settings:
-        led.settings["outlierDetection"].accept()
+        led.settings["outlierDetection"].accept_all()
     return led.rule, led.settings.get("loadBalancer", View({}))
 
 

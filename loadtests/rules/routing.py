@@ -110,7 +110,10 @@ def _accept_entries(world: World, used: Sequence[str]) -> None:
     """Of ServiceEntries of other hosts, nothing has a bearing; of those that are used, not where their calls end."""
     ours = [entry for service in world.services if service.host in used for entry in service.entries]
     for entry in (entry for service in world.services for entry in service.entries):
-        entry.accept(*(NO_BEARING if any(entry is one for one in ours) else ()))
+        if any(entry is one for one in ours):
+            entry.accept(*NO_BEARING)
+        else:
+            entry.accept_all()
 
 
 def accept_inert(taken: Taken, fields: Sequence[str] = ("name", "corsPolicy")) -> None:
@@ -122,14 +125,14 @@ def accept_inert(taken: Taken, fields: Sequence[str] = ("name", "corsPolicy")) -
     if "retries" in route:
         accept_retries(route["retries"])
         if of_mesh is not None:
-            of_mesh.accept()
+            of_mesh.accept_all()
 
 
 def accept_policies(sent: Sent) -> None:
     """Say that what DestinationRules set beside subsets has no bearing on where calls go."""
     for applied in sent.applied.values():
         if applied.policy is not None:
-            applied.policy.accept()
+            applied.policy.accept_all()
         for subset in applied.subsets.values():
             subset.accept("labels", "trafficPolicy")
 
@@ -150,7 +153,7 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
         return replace(done, retries=actions.retries_of(None, taken.world.mesh))
     if taken.branch is None or not taken.branch.is_http:
         if taken.world.mesh.retries is not None:
-            taken.world.mesh.retries.accept()  # what is no request to a service is not tried again
+            taken.world.mesh.retries.accept_all()  # what is no request to a service is not tried again
         return done
     route, condition = taken.branch.route, taken.branch.condition
     route.accept("name", "corsPolicy")

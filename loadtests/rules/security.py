@@ -19,7 +19,7 @@ from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic, mesh_of, providers_of
 from loadtests.rules.promises import CLOSED, Request, named
 from loadtests.rules.routing import accept_inert
-from loadtests.rules.straight import Straight, call_of, refuse_detours, straight_to
+from loadtests.rules.straight import Straight, refuse_detours, straight_to
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, not_modelled, title
 from loadtests.rules.workloads import (
@@ -56,7 +56,7 @@ def mtls_modes(objects: Objects, workload: Workload, port: int | None) -> tuple[
         # A selector in the root namespace selects nothing elsewhere.
         level = "workload" if special else "mesh" if there == ROOT_NAMESPACE else "namespace"
         if (special and there == ROOT_NAMESPACE) or level in levels:
-            spec_of(rule).accept()
+            spec_of(rule).accept_all()
         else:
             levels[level] = spec_of(rule)
     modes = ["PERMISSIVE"]
@@ -80,14 +80,14 @@ def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) ->
     """
     if not request.get("sidecar", request.get("principal", "")):
         for rule in views_of(objects, "DestinationRule"):
-            rule["spec"].accept()
+            rule["spec"].accept_all()
         return False
     namespace = str(request.get("namespace", ""))
     caller = Caller(request.get("caller_namespace", namespace), request.get("caller", {}))
     applied = applied_rules(objects, long_name(request["app"], namespace, Mesh().domain), caller)
-    found = settings(applied, request.get("port"))
+    found = settings(applied, request.get("port"), request.get("subset", ""))
     if "loadBalancer" in found:
-        found["loadBalancer"].accept()
+        found["loadBalancer"].accept_all()
     if "tls" not in found:
         return is_mtls_automatic(objects) and "DISABLE" not in modes
     mode = found["tls"].get("mode", "DISABLE")
@@ -131,7 +131,7 @@ def shown(objects: Objects, request: Request, account: str) -> Shares:
     return {f"spiffe://{TRUST_DOMAIN}/ns/{request['namespace']}/sa/{account}": 1.0}
 
 
-def _check_entry(objects: Objects, kind: str, request: Request) -> None:
+def check_entry(objects: Objects, kind: str, request: Request) -> None:
     """Make sure that rules of the ingress gateway let all requests in as they are.
 
     Those are rules of the root namespace, and most are for the called workload as well: they are read here apart.
@@ -161,13 +161,21 @@ def permitted(objects: Objects, request: Request) -> Shares:
         if rules may lead the call elsewhere
     """
     refuse_detours(objects, request)
-    _check_entry(objects, "AuthorizationPolicy", request)
+    check_entry(objects, "AuthorizationPolicy", request)
+    return admitted(objects, request)
+
+
+def admitted(objects: Objects, request: Request) -> Shares:
+    """As :func:`permitted`, of a call that is known to come to the called proxy as it was made.
+
+    :param request: ``subset``: by which it is sent; '' for the whole service
+    """
     workload = called_workload(objects, request)
     welcome, encrypted_call = _connected(objects, request)
     policies = applying(objects, "AuthorizationPolicy", workload)
     if not welcome:
         for policy in policies:
-            spec_of(policy).accept()
+            spec_of(policy).accept_all()
         return _refused(request)
     providers, addresses = providers_of(objects), addresses_of_caller(objects, request)
     # A provider that the mesh does not know decides nothing.
@@ -187,24 +195,8 @@ def _settle(objects: Sequence[View], request: Request) -> Straight:
     led = straight_to(objects, request)
     accept_inert(led.taken)
     if "loadBalancer" in led.settings:
-        led.settings["loadBalancer"].accept()
+        led.settings["loadBalancer"].accept_all()
     return led
-
-
-def let_in(objects: Objects, request: Request) -> None:
-    """Make sure that requests of clients get by the ingress gateway to the pod that makes the call in question.
-
-    :param request: as for :func:`permitted`; ``proxied``: whether the pod has a sidecar
-    :raises BrokenPromiseError: if the gateway has no route for them
-    :raises NotModelledError: if rules may do anything else with them
-    """
-
-    def read(seen: Sequence[View]) -> Shares:
-        _settle(seen, {**request, "call": call_of(request, by_gateway=True)})
-        return permitted(seen, request) if request["proxied"] else {ANSWERED: 1.0}
-
-    if read_apart(objects, read) != {ANSWERED: 1.0}:
-        raise NotModelledError(f"what becomes of requests to {request['app']}, which makes the call")
 
 
 def token_accepted(objects: Objects, request: Request) -> Shares:
@@ -212,7 +204,7 @@ def token_accepted(objects: Objects, request: Request) -> Shares:
 
     :raises NotModelledError: if rules may lead the request elsewhere
     """
-    _check_entry(objects, "RequestAuthentication", request)
+    check_entry(objects, "RequestAuthentication", request)
     by_gateway = {
         **request, **BY_GATEWAY, "principal": INGRESS_PRINCIPAL, "method": "GET", "uri": "/", "varied": ("authorization",),
     }  # fmt: skip
@@ -223,7 +215,7 @@ def token_accepted(objects: Objects, request: Request) -> Shares:
         return permitted(objects, {**by_gateway, "claims": found.claims})
     for kind in ("AuthorizationPolicy", "PeerAuthentication", "DestinationRule"):
         for rule in views_of(objects, kind):
-            spec_of(rule).accept()
+            spec_of(rule).accept_all()
     return {f"HTTP {found.status}": 1.0}
 
 
@@ -239,13 +231,13 @@ def _servers(objects: Objects, request: Request) -> list[tuple[View, View]]:
         if is_of_gateway_api(gateway) or not selected(
             dict(spec.get("selector") or {}), INGRESS_GATEWAY, f"{title(gateway)}: spec.selector"
         ):
-            spec.accept()
+            spec.accept_all()
             continue
         for server in spec.get("servers") or []:
             port, hosts = server["port"], {h.rpartition("/")[2] for h in server["hosts"]}
             port.accept("name", "targetPort")
             if port["number"] != request["port"] or port["protocol"] not in TLS_SERVERS or hosts & taken:
-                server.accept()
+                server.accept_all()
                 continue
             taken |= hosts
             found.append((gateway, server))
@@ -262,7 +254,7 @@ def _most_specific(servers: Sequence[tuple[View, View]], host: str) -> tuple[Vie
     best = max(servers, key=lambda one: rank(one[1]), default=None)
     for one in servers:
         if best is None or one[1] is not best[1]:
-            one[1].accept()
+            one[1].accept_all()
     return best if best is not None and rank(best[1])[1] else None
 
 

@@ -18,6 +18,7 @@ from loadtests.rules.expectations import (
     state,
     work_out_shares,
 )
+from loadtests.rules.hops import read_hops
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View
 from loadtests.rules.workloads import ROOT_NAMESPACE
@@ -29,8 +30,8 @@ GATEWAY = "istio-ingressgateway"
 def call_of(objects: Objects, request: Mapping[str, Any], service: str, caller: str, namespace: str) -> Call:
     """The call of one class, which goes to the only port of the service unless it says another one.
 
-    :param request: parts of the call: ``host``, ``port``, ``uri``, ``method``, ``headers``, ``query``; ``gateway`` of those
-        that enter by one
+    :param request: parts of the call: ``host``, ``port``, ``uri``, ``method``, ``headers``, ``query``, ``varied``; ``gateway``
+        of those that enter by one
     :param caller: label ``app`` of the pods that call; GATEWAY for the ingress gateway
     :raises NotModelledError: if the service has several ports
     """
@@ -38,7 +39,7 @@ def call_of(objects: Objects, request: Mapping[str, Any], service: str, caller: 
     pods = Caller(namespace, labels, all_labels=False)
     if caller == GATEWAY:
         pods = Caller(ROOT_NAMESPACE, {"istio": "ingressgateway", **labels}, request["gateway"], all_labels=False)
-    given = {key: request[key] for key in ("uri", "method", "headers", "query", "scheme") if key in request}
+    given = {key: request[key] for key in ("uri", "method", "headers", "query", "scheme", "varied") if key in request}
     port = request.get("port") or _port(objects, service, namespace)
     return Call(request.get("host", service), port, pods, **given)
 
@@ -80,6 +81,7 @@ def promise(
     """
 
     def shares_for(seen: Sequence[View], request: Mapping[str, Any]) -> Shares:
+        read_hops(seen, request)
         return split_of(seen, call_of(objects, request, service, caller, namespace))
 
     shares, unknown, without = work_out_shares(objects, requests, shares_for, namespace)

@@ -21,6 +21,8 @@ from loadtests.rules.world import Taken
 
 LEADING = ("VirtualService", "ServiceEntry", "Sidecar", *ROUTES)
 """Kinds that may lead a call elsewhere than to the service that it names."""
+SOME_ADDRESS = "192.0.2.1"
+"""Stands for the gateway's own address, which clients ask for who name no host, and which differs from lab to lab."""
 ENTRANCE = 8080
 """Port of the Gateway's server by which requests of the load tests enter."""
 
@@ -123,7 +125,10 @@ def refuse_detours(objects: Objects, request: Mapping[str, Any]) -> None:
 def call_of(request: Mapping[str, Any], by_gateway: bool) -> Call:
     """The call as its caller's proxy sees it."""
     namespace, app = str(request["namespace"]), str(request["app"])
+    varied = frozenset(request.get("varied", ()))
     host = str(request.get("authority") or f"{app}.{namespace}")
+    if by_gateway and not request.get("authority"):
+        host, varied = SOME_ADDRESS, varied | {":authority"}
     asked = (str(request.get("uri", "/")), str(request.get("method", "GET")))
     headers = {name.lower(): str(value) for name, value in request.get("headers", {}).items()}
     if by_gateway and not request.get("gateway"):
@@ -135,7 +140,7 @@ def call_of(request: Mapping[str, Any], by_gateway: bool) -> Call:
     port = ENTRANCE if by_gateway else request.get("port")
     if port is None:
         raise NotModelledError(f"to which port calls to {host} go")
-    return Call(host, int(port), caller, *asked, headers, varied=frozenset(request.get("varied", ())))
+    return Call(host, int(port), caller, *asked, headers, varied=varied)
 
 
 def _in_the_way(leading: Sequence[View], taken: Taken, host: str) -> str:

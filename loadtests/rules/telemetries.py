@@ -18,7 +18,7 @@ def telemetries_of(objects: Objects, workload: Workload) -> list[View]:
         in_root, selects = namespace_of(one) == ROOT_NAMESPACE, bool(selector_of(one))
         # A selector in the root namespace selects nothing elsewhere.
         if (selects and in_root) or (not selects and in_root in wide):
-            spec_of(one).accept()
+            spec_of(one).accept_all()
         elif selects:
             narrow.append(one)
         else:

@@ -37,7 +37,7 @@ def _looks_there(rule: View) -> bool:
     found = not headers and not elsewhere
     for header in headers:
         if header["name"].lower() != HEADER:
-            header.accept()
+            header.accept_all()
         elif header.get("prefix", "") != PREFIX:
             raise NotModelledError(f"RequestAuthentication: {header.path_of('prefix')}")
         else:
@@ -49,7 +49,7 @@ def _status(rule: View, request: Request) -> int:
     """What one rule makes of a token that it sees: issuer, then time, then audience, then signature are looked at."""
     claims = request["claims"]
     if rule["issuer"] != claims.get("iss"):
-        rule.accept()
+        rule.accept_all()
         return 401
     audiences, brought = rule.get("audiences") or [], claims.get("aud", [])
     heard = not audiences or bool(set(audiences) & {brought} if isinstance(brought, str) else set(audiences) & set(brought))
@@ -75,13 +75,13 @@ def checked(authentications: Sequence[View], request: Request) -> Checked:
     claims = request["claims"]
     if claims is None:
         for one in authentications:
-            spec_of(one).accept()
+            spec_of(one).accept_all()
         return Checked(200)
     found: dict[int, View] = {}
     for rule in rules:
         rule.accept(*NO_BEARING)
         if not _looks_there(rule):
-            rule.accept()
+            rule.accept_all()
             continue
         found.setdefault(_status(rule, request), rule)
     if not found:
@@ -89,7 +89,7 @@ def checked(authentications: Sequence[View], request: Request) -> Checked:
     if 200 in found:
         for rule in rules:
             if rule is not found[200]:
-                rule.accept()
+                rule.accept_all()
         return Checked(200, claims)
     if len(found) > 1:
         raise NotModelledError(f"RequestAuthentication: {found[403].path_of('audiences')} beside rules of other issuers")

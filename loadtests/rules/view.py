@@ -21,6 +21,9 @@ KINDS = frozenset(
 """Kinds whose fields are rules; other objects (Deployments, say) are read for facts."""
 
 
+PLAIN = (str, int, float)
+
+
 class Notes:
     """Which fields of one object have been read, and which have no bearing on what is asked."""
 
@@ -58,10 +61,12 @@ class View(Mapping[str, Any]):
         return key in self._data
 
     def accept(self, *keys: str) -> None:
-        """Say that fields have no bearing on what is asked, with all that is below them; without names: all of this object."""
+        """Say that fields have no bearing on what is asked, with all that is below them."""
         self._notes.whole.update((*self._path, key) for key in keys)
-        if not keys:
-            self._notes.whole.add(self._path)
+
+    def accept_all(self) -> None:
+        """Say that nothing of this object has a bearing on what is asked."""
+        self._notes.whole.add(self._path)
 
     def afresh(self) -> View:
         """The same object, of which nobody has read anything yet."""
@@ -87,6 +92,9 @@ class View(Mapping[str, Any]):
 
 
 def _seen(value: Any, path: Path, notes: Notes) -> Any:
+    if isinstance(value, PLAIN):  # most values are, and the questions below take several times as long
+        notes.read.add(path)
+        return value
     if isinstance(value, Mapping):
         if not value:
             notes.read.add(path)
@@ -108,7 +116,7 @@ def one_holds(parts: Sequence[View], holds: Callable[[View], bool]) -> bool:
     whole = any(holding and not part.unread() for part, holding in held)
     for part, holding in held:
         if whole or not holding:
-            part.accept()
+            part.accept_all()
     return any(holding for _, holding in held)
 
 

@@ -132,16 +132,16 @@ def accept_others(rules: Sequence[Rule], taken: Branch | None) -> None:
         paths = {part.path for part in parts if part.rule is rule.item}
         spec = rule.item["spec"]
         if not paths:
-            spec.accept()
+            spec.accept_all()
             continue
         spec.accept("hosts", "gateways", "exportTo")
         for route in (route for kind in ("http", "tcp", "tls") for route in spec.get(kind, [])):
             if route.path_of("") not in paths:
-                route.accept()
+                route.accept_all()
                 continue
             for match in route.get("match", []):
                 if match.path_of("") not in paths:
-                    match.accept()
+                    match.accept_all()
 
 
 def branches_of(rule: Rule, rules: Sequence[Rule]) -> Iterator[Branch]:

@@ -134,7 +134,7 @@ def applying(objects: Objects, kind: str, workload: Workload) -> list[View]:
         there = namespace_of(rule, workload.namespace) in (workload.namespace, ROOT_NAMESPACE)
         elsewhere = not there or spec.get("targetRefs") or spec.get("targetRef")
         if elsewhere or not selected(selector_of(rule), workload, path_of_selector(rule)):
-            spec.accept()
+            spec.accept_all()
         else:
             found.append(rule)
     return found

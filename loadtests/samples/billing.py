@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import LEADING, ResponseCheck, through
+from loadtests.entries.question import LEADING, ResponseCheck, between, through
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.egress import reached
@@ -47,9 +47,17 @@ def sent_to_msgd(cluster: Cluster) -> int:
 TO_SVCA = through("billing/billing", HOST, "svca", PAY)
 """How a payment enters; a part of requests about calls that follow from it."""
 TO_SVCB = Call("svcb:8080", 8080, Caller("billing", {"app": "svca"}, all_labels=False), "/notify/load")
+MSGD = "msgd.outside.internal"
 TO_MSGD: dict[str, Any] = {
-    "call": Call("msgd.outside.internal", 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send"), **TO_SVCA,
-}  # fmt: skip
+    "call": Call(MSGD, 9997, Caller("billing", {"app": "svcb"}, all_labels=False), "/send"),
+    "through": (*TO_SVCA["through"], between("billing", "svca", "svca", "svcb", TO_SVCB.uri, TO_SVCB.port)),
+}
+BY_SVCB: dict[str, Any] = {
+    "call": TO_SVCB,
+    **TO_SVCA,
+    "onward": ({"call": TO_MSGD["call"], "app": MSGD, "namespace": "billing", "port": 9997, "within": 2.0},),
+}
+"""A payment as far as svcb, which says its release even if msgd fails, but not after the 5 s for which svca waits."""
 MSGD_REACHED = ResponseCheck(
     namespace="billing",
     kinds=LEADING,

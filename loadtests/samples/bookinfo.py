@@ -7,21 +7,52 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.clients.http import Fetch, status
-from loadtests.entries.question import Split
+from loadtests.entries.question import Split, between, through
 from loadtests.rules.calls import Call, Caller
 from loadtests.verdict import ERROR
 
 SESSION = "session"
 """The cookie that productpage sets once somebody is logged in."""
-REVIEWS_CLASSES = {"anonymous": {"headers": {}, "uri": "/reviews/0", "method": "GET", "port": 9080}}
+NAMESPACE, PORT = "bookinfo", 9080
+REVIEWS_PATH, RATINGS_PATH = "/api/v1/products/0/reviews", "/api/v1/products/0/ratings"
+AT_ONCE = 2.0
+"""Seconds that ratings may take without productpage giving up on reviews, for which it waits 3 s."""
+
+
+def call(host: str, uri: str, user: str = "", caller: str = "productpage", headers: Mapping[str, str] | None = None) -> Call:
+    """A call of one service of Bookinfo to another one, for a user or for nobody; services forward the user's cookie."""
+    given = {**({"end-user": user} if user else {}), **(headers or {})}
+    pods = Caller(NAMESPACE, {"app": caller}, all_labels=False)
+    return Call(f"{host}:{PORT}", PORT, pods, uri, headers=given, varied=frozenset(("cookie",) if user else ()))
+
+
+def by_page(uri: str, user: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """How a request gets to productpage, for a user or for nobody: a part of the request about a call that follows from it."""
+    varied = ("cookie",) if user else ()
+    return through("bookinfo/bookinfo-gateway", "", "productpage", uri, port=PORT, headers=headers or {}, varied=varied)
+
+
+def from_page(app: str, uri: str, **more: Any) -> dict[str, Any]:
+    """A hop from productpage to another service, which is one more of ``through``."""
+    return between(NAMESPACE, "productpage", "bookinfo-productpage", app, uri, PORT, **more)
+
+
+def follows(made: Call, within: float = AT_ONCE) -> dict[str, Any]:
+    """A call that follows from another one, and fails without changing the answer, unless it takes longer."""
+    return {"call": made, "app": made.name, "namespace": NAMESPACE, "port": PORT, "within": within}
+
+
+def reviewed(user: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A request for reviews: the call that productpage makes, with the hop before it and the one after it."""
+    seen = {"headers": {**({"end-user": user} if user else {}), **(headers or {})}, "uri": "/reviews/0", "method": "GET"}
+    ratings = call("ratings", "/ratings/0", user, "reviews", headers)
+    seen |= {"port": PORT, "varied": ratings.varied}
+    return {**seen, **by_page(REVIEWS_PATH, user, headers), "onward": (follows(ratings),)}
+
+
+REVIEWS_CLASSES = {"anonymous": reviewed()}
 REVIEWS_SPLIT = Split(app="reviews", classes=REVIEWS_CLASSES, callers="productpage")
 """Which versions of reviews answer anonymous users."""
-
-
-def call(host: str, uri: str, user: str = "", caller: str = "productpage") -> Call:
-    """A call of one service of Bookinfo to another one, for a user or for nobody."""
-    headers = {"end-user": user} if user else {}
-    return Call(f"{host}:9080", 9080, Caller("bookinfo", {"app": caller}, all_labels=False), uri, headers=headers)
 
 
 def log_in(client: Any, user: str) -> str:
@@ -60,7 +91,7 @@ class ReadReviews:
     """Reads the reviews of book 0 through the gateway, as a logged-in user or anonymously."""
 
     user: str = ""
-    path: str = "/api/v1/products/0/reviews"
+    path: str = REVIEWS_PATH
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, client: Any) -> None:

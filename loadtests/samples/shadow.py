@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtests.entries.question import Counts, ResponseCheck
+from loadtests.entries.question import Counts, ResponseCheck, between
 from loadtests.mesh import observed
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
 from loadtests.rules.asked import destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import BrokenPromiseError, Objects, Rules, Shares, of_kind
+from loadtests.rules.hops import pass_on
 from loadtests.rules.promises import only
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View
@@ -76,9 +77,9 @@ def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:
 
     def versions(caller: str, service: str) -> Shares:
         """Version of a service -> share of the calls."""
-        inside = Call(
-            f"{service}:9080", 9080, Caller(NAMESPACE, {"app": caller}, all_labels=False), f"/{service}/0", headers=forwarded
-        )
+        uri = f"/{service}/0"
+        inside = Call(f"{service}:9080", 9080, Caller(NAMESPACE, {"app": caller}, all_labels=False), uri, headers=forwarded)
+        pass_on(objects, between(NAMESPACE, caller, "default", service, uri, 9080, headers=forwarded))
 
         def read(seen: Sequence[View]) -> Shares:
             asked = route_of(seen, inside)

@@ -4,6 +4,7 @@ from loadtests.clients.http import Fetch
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules.security import permitted
 from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL
+from loadtests.samples.bookinfo import by_page
 
 READ = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
 QUESTION = ResponseCheck(
@@ -15,6 +16,7 @@ QUESTION = ResponseCheck(
             "principal": "cluster.local/ns/bookinfo/sa/bookinfo-productpage",
             "caller": {"app": "productpage"},
             "authority": "details:9080",
+            **by_page("/api/v1/products/0"),
         },
         "from the gateway": {
             **READ,

@@ -5,12 +5,28 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import page_delayed
-from loadtests.samples.bookinfo import UserFetch, call
+from loadtests.samples.bookinfo import UserFetch, by_page, call, follows, from_page
 
 # Bookinfo's own timeouts, in seconds: productpage's for reviews, which it calls twice, and each version's for ratings.
 WAITS = {"page_seconds": 3.0, "page_attempts": 2}
-V2, V3 = {**WAITS, "reviews_seconds": 10.0}, {**WAITS, "reviews_seconds": 2.5}
-JASON = {"call": call("ratings", "/ratings/0", "jason", caller="reviews")}
+REVIEWS_SECONDS = {"v2": 10.0, "v3": 2.5}
+AGENT = {version: f"reviews-{version}" for version in REVIEWS_SECONDS}
+"""By which the rules distinguish clients; productpage and reviews forward it."""
+
+
+def page(user: str, version: str) -> dict[str, Any]:
+    """The page for a user or for nobody: how it gets to ratings by one version of reviews; details must not be late."""
+    headers = {"user-agent": AGENT[version]}
+    entry = by_page("/productpage", user, headers)
+    reviews = call("reviews", "/reviews/0", user, headers=headers)
+    asked = from_page("reviews", reviews.uri, headers=reviews.headers, varied=reviews.varied, version=version)
+    return {
+        **WAITS,
+        "reviews_seconds": REVIEWS_SECONDS[version],
+        "call": call("ratings", "/ratings/0", user, "reviews", headers),
+        "through": (*entry["through"], asked),
+        "onward": (follows(call("details", "/details/0", user, headers=headers), within=0.0),),
+    }
 
 
 def shown(response: Any) -> str:
@@ -28,15 +44,15 @@ QUESTION = ResponseCheck(
     kinds=ROUTING,
     promise=page_delayed,
     classes={
-        "jason, reviews v2": {**JASON, **V2},
-        "jason, reviews v3": {**JASON, **V3},
-        "anonymous, reviews v2": {**V2, "call": call("ratings", "/ratings/0", caller="reviews")},
+        "jason, reviews v2": page("jason", "v2"),
+        "jason, reviews v3": page("jason", "v3"),
+        "anonymous, reviews v2": page("", "v2"),
     },
     margin=0.2,
 )
-BY_V3 = {"User-Agent": "reviews-v3"}
+BY_V2, BY_V3 = ({"User-Agent": AGENT[version]} for version in REVIEWS_SECONDS)
 TRAFFIC = {
-    "jason, reviews v2": UserFetch("/productpage", user="jason", label=shown, timed=True),
+    "jason, reviews v2": UserFetch("/productpage", user="jason", headers=BY_V2, label=shown, timed=True),
     "jason, reviews v3": UserFetch("/productpage", user="jason", headers=BY_V3, label=shown, timed=True),
-    "anonymous, reviews v2": Fetch("/productpage", label=shown, timed=True),
+    "anonymous, reviews v2": Fetch("/productpage", headers=BY_V2, label=shown, timed=True),
 }

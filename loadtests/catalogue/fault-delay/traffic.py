@@ -3,13 +3,15 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import delayed
-from loadtests.samples.bookinfo import UserFetch, call
+from loadtests.samples.bookinfo import RATINGS_PATH, UserFetch, by_page, call
 
 QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
     promise=delayed,
-    classes={name: {"call": call("ratings", "/ratings/0", user)} for name, user in (("anonymous", ""), ("jason", "jason"))},
+    classes={
+        name: {"call": call("ratings", "/ratings/0", user), **by_page(RATINGS_PATH, user)}
+        for name, user in (("anonymous", ""), ("jason", "jason"))
+    },
 )
-PATH = "/api/v1/products/0/ratings"
-TRAFFIC = {"anonymous": Fetch(PATH, timed=True), "jason": UserFetch(PATH, user="jason", timed=True)}
+TRAFFIC = {"anonymous": Fetch(RATINGS_PATH, timed=True), "jason": UserFetch(RATINGS_PATH, user="jason", timed=True)}

@@ -1,7 +1,7 @@
 """Visits the shop normally, through its test host, and with a forged mark; each response shows which path it took."""
 
 from loadtests.clients.http import Fetch
-from loadtests.entries.question import ROUTING, enters
+from loadtests.entries.question import ROUTING, enters, through
 from loadtests.samples.shadow import FullLink, linked, stars
 
 SHOP, TEST = "link.lab.internal", "test.link.lab.internal"
@@ -14,7 +14,12 @@ QUESTION = FullLink(
     kinds=(*ROUTING, "deployments.apps"),
     promise=linked,
     classes={
-        name: {"call": enters(host, "shadow/full-link", PATH, headers=headers)} for name, (host, headers) in VISITS.items()
+        name: {
+            "call": enters(host, "shadow/full-link", PATH, headers=headers),
+            # What its route does with headers is what the check is about.
+            **through("shadow/full-link", host, "productpage", PATH, port=9080, headers=headers, inert=("headers",)),
+        }
+        for name, (host, headers) in VISITS.items()
     },
     # At most one request in a hundred on the wrong path, by the exact bound.
     margin=0.01,

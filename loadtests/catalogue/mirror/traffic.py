@@ -5,9 +5,14 @@ from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.observed import inbound_requests, pods_of
 from loadtests.rules.promises import mirrored
-from loadtests.samples.bookinfo import call
+from loadtests.samples.bookinfo import REVIEWS_PATH, by_page, call, follows
 
-MIRROR = {"call": call("reviews", "/reviews/0"), "mirror": ("reviews", "v3")}
+MIRROR = {
+    "call": call("reviews", "/reviews/0"),
+    "mirror": ("reviews", "v3"),
+    "onward": (follows(call("ratings", "/ratings/0", caller="reviews")),),
+    **by_page(REVIEWS_PATH),
+}
 
 
 def arrived_at_v3(cluster: Cluster) -> int:
@@ -23,4 +28,4 @@ QUESTION = ResponseCheck(
     server=arrived_at_v3,
     at_server={**MIRROR, "at_server": True},
 )
-TRAFFIC = {"anonymous": Fetch("/api/v1/products/0/reviews")}
+TRAFFIC = {"anonymous": Fetch(REVIEWS_PATH)}

@@ -2,12 +2,12 @@
 
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import released
-from loadtests.samples.billing import PAY, TO_SVCA, TO_SVCB, paid, release
+from loadtests.samples.billing import BY_SVCB, PAY, paid, release
 
 QUESTION = ResponseCheck(
     namespace="billing",
     kinds=ROUTING,
     promise=released,
-    classes={"pay": {"call": TO_SVCB, **TO_SVCA}},
+    classes={"pay": BY_SVCB},
 )
 TRAFFIC = {"pay": paid(PAY, release)}

@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import timed_out
-from loadtests.samples.bookinfo import call
+from loadtests.samples.bookinfo import REVIEWS_PATH, by_page, call
 
 QUESTION = ResponseCheck(
     about_time=True,
@@ -14,7 +14,8 @@ QUESTION = ResponseCheck(
             "call": call("reviews", "/reviews/0"),
             "slow_call": call("ratings", "/ratings/0", caller="reviews"),
             "attempts": 2,
+            **by_page(REVIEWS_PATH),
         }
     },
 )
-TRAFFIC = {"anonymous": Fetch("/api/v1/products/0/reviews", timed=True)}
+TRAFFIC = {"anonymous": Fetch(REVIEWS_PATH, timed=True)}

@@ -15,7 +15,8 @@ from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.rules import egress, ingress, ingresses, promises, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Rules
-from tests.unit import pods
+from tests.unit import gateways, pods
+from tests.unit.entries.test_expected import entrances
 from tests.unit.rules.test_ingress import gateway
 
 PORTS = {"HTTPRoute": ROUTES[0], "Ingress": "ingresses.networking.k8s.io"}
@@ -39,8 +40,9 @@ REVIEWS = "reviews.bookinfo.svc.cluster.local"
 SUBSETS = [{"name": v, "labels": {"version": v}} for v in ("v1", "v3")]
 HERE = [
     split(80, 20), thing("DestinationRule", "reviews", host="reviews", subsets=SUBSETS), service("reviews"),
-    *pods.versions("reviews", "v1", "v3"),
+    *pods.versions("reviews", "v1", "v3"), service("productpage"), service("ratings"), *entrances("bookinfo"), gateways.INGRESS,
 ]  # fmt: skip
+"""The rule under test comes first, for some tests leave it out."""
 
 
 @dataclass(frozen=True)

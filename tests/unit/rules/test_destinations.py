@@ -28,7 +28,7 @@ def connections(rules: list[dict[str, Any]], caller: Caller = CLIENT, host: str 
     limit = found["connectionPool"]["tcp"]["maxConnections"] if "connectionPool" in found else None
     for name, part in found.items():
         if name != "connectionPool":
-            part.accept()
+            part.accept_all()
     assert not_modelled(seen) == ()
     return limit
 
@@ -116,7 +116,7 @@ def test_a_subset_overrides_single_settings_and_a_port_all_of_them(own: dict[str
     assert (found["connectionPool"]["tcp"]["maxConnections"] if "connectionPool" in found else None) == limit
     for part in ("loadBalancer",):
         if part in found:
-            found[part].accept()
+            found[part].accept_all()
     assert [path for path in not_modelled(seen) if "labels" not in path] == []
 
 

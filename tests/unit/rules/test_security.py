@@ -674,11 +674,11 @@ def to_client(**policy: Any) -> dict[str, Any]:
         ([entering(), thing("DestinationRule", "d", ROOT, host="client.echo.svc.cluster.local", trafficPolicy={"new": 1})],
          "DestinationRule d: spec.trafficPolicy.new"),
         ([entering(), policy("p", "DENY", **pods(app="client"), rules=[{"to": [{"operation": {"paths": ["/call/*"]}}]}])],
-         "what becomes of requests to client"),
+         "AuthorizationPolicy p: spec: calls to client are refused"),
         ([entering(), policy("p", "DENY", **pods(app="client"), rules=[{"to": [{"operation": {"paths": ["/other"]}}]}])], ""),
         # A rule for all pods is one for whoever makes the call as well.
         ([entering(), policy("p", "ALLOW", rules=[{"from": [{"source": {"principals": [CLIENT]}}]}])],
-         "what becomes of requests to client"),
+         "AuthorizationPolicy p: spec: calls to client are refused"),
     ],
 )  # fmt: skip
 def test_the_way_to_whoever_makes_the_call(rules: list[dict[str, Any]], unknown: str) -> None:

@@ -32,6 +32,8 @@ from loadtests.rules.view import View
 
 Request = Mapping[str, Any]
 NO_FAULT = Fault()
+CLOSE_SECONDS = 0.25
+"""Times that differ by less cannot be told apart on a loaded machine."""
 CLOSED = "the gateway refused the client"
 """A TLS connection that the gateway closes."""
 
@@ -159,11 +161,28 @@ def delay_for_all(asked: Asked) -> float:
     return late if hit else 0.0
 
 
+def _outlasts(wait: float, limit: float, path: str) -> bool:
+    """Whether a call takes longer than somebody waits for it, both in seconds.
+
+    :param path: how messages name what makes it wait
+    :raises NotModelledError: if it is too close to tell
+    """
+    if abs(wait - limit) < CLOSE_SECONDS:
+        raise NotModelledError(path)
+    return wait > limit
+
+
 def delayed(objects: Sequence[View], request: Request) -> Shares:
-    """Injected delays: 200 after the delay for its percentage of requests, at once for the others."""
-    late, hit = delay_of(route_of(objects, request["call"]))
+    """Injected delays: 200 after the delay for its percentage of requests, at once for the others.
+
+    :param request: ``caller_seconds``: how long the caller waits, which reports 500 then
+    """
+    asked = route_of(objects, request["call"])
+    late, hit = delay_of(asked)
     shares = {"HTTP 200 after 0 s": 1 - hit}
     outcome = f"HTTP 200 after {late:.0f} s"
+    if hit and _outlasts(late, request["caller_seconds"], f"{asked.route.path_of('fault')}.delay.fixedDelay"):
+        outcome = f"HTTP 500 after {request['caller_seconds']:.0f} s"
     shares[outcome] = shares.get(outcome, 0.0) + hit
     return only(shares)
 
@@ -183,24 +202,42 @@ def page_delayed(objects: Sequence[View], request: Request) -> Shares:
     return {f"reviews with stars after {wait:.0f} s": 1.0}
 
 
+def _late_further_on(objects: Sequence[View], asked: Asked, request: Request) -> float:
+    """Seconds by which a call is late because one is that follows from it; 0 if they are the same.
+
+    :raises NotModelledError: if that depends on which version answers
+    """
+    if request["slow_call"] == request["call"]:
+        return 0.0
+    wait = read_apart(objects, lambda seen: delay_for_all(route_of(seen, request["slow_call"])))
+    path = asked.route.path_of("route")
+    for version in versions_of(asked) if wait else ():
+        if version not in request["version_seconds"] or _outlasts(wait, request["version_seconds"][version], path):
+            raise NotModelledError(path)
+    return wait
+
+
 def timed_out(objects: Sequence[View], request: Request) -> Shares:
     """A time-out against a delay further on: 504 after the caller's ``attempts`` time-outs, if the delay is longer.
 
-    :param request: ``slow_call``: the call that is delayed, which may be the same
+    :param request: ``slow_call``: the call that is delayed, which may be the same, or else is made by the versions of
+        ``version_seconds``, each of which waits that long for it; ``caller_seconds``: how long the caller itself waits for an
+        attempt, and reports 500 if all are late
     """
-    asked, slow = route_of(objects, request["call"]), request["slow_call"]
-    limit, wait = math.inf, 0.0
+    asked, limit, wait = route_of(objects, request["call"]), math.inf, 0.0
     if "fault" in asked.route:
         wait = delay_for_all(asked)
     else:
         destinations_of(asked)
         asked.route.accept("name", "corsPolicy")  # retries are not inert: what follows a time-out may be one
         limit = timeout_of(asked.route) or math.inf
-    if slow != request["call"]:
-        wait += read_apart(objects, lambda seen: delay_for_all(route_of(seen, slow)))
-    if wait > limit:
-        return {f"HTTP 504 after {limit * request['attempts']:.0f} s": 1.0}
-    return {f"HTTP 200 after {wait:.0f} s": 1.0}
+    wait += _late_further_on(objects, asked, request)
+    path, patience = asked.route.path_of("fault" if "fault" in asked.route else "timeout"), request["caller_seconds"]
+    if not _outlasts(wait, min(limit, patience), path):
+        return {f"HTTP 200 after {wait:.0f} s": 1.0}
+    if _outlasts(limit, patience, path):
+        return {f"HTTP 500 after {patience * request['attempts']:.0f} s": 1.0}
+    return {f"HTTP 504 after {limit * request['attempts']:.0f} s": 1.0}
 
 
 def mirrored(objects: Sequence[View], request: Request) -> Shares:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from loadtests.rules.actions import retries_of, timeout_of
 from loadtests.rules.asked import destinations_of, route_of
 from loadtests.rules.calls import Retries
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NotModelledError, Shares
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View
 
 SERVER_ERRORS = ("5xx", "gateway-error")
-"""Conditions that a 503, and an attempt that has run out of time, fulfil (Envoy's ``x-envoy-retry-on``)."""
+"""Conditions that a 503 fulfils (Envoy's ``x-envoy-retry-on``)."""
+OUT_OF_TIME = (*SERVER_ERRORS, "reset")
+"""Conditions that an attempt fulfils that has run out of time, for Envoy resets it."""
 OTHER_CONDITIONS = (
     "connect-failure", "refused-stream", "reset", "reset-before-request", "retriable-4xx", "unavailable", "cancelled",
     "deadline-exceeded", "internal", "resource-exhausted", "http3-post-connect-failure", "retriable-status-codes",
@@ -37,13 +39,8 @@ def again(retries: Retries, status: int | str) -> bool:
 
 
 def _retries(objects: Sequence[View], request: Request) -> Retries:
-    """The retries of the route that takes the call, which leads somewhere and does nothing else.
-
-    :raises BrokenPromiseError: if the rule says nothing about retries
-    """
+    """The retries of the route that takes the call, which leads somewhere and does nothing else; the mesh's if it says none."""
     asked = route_of(objects, request["call"])
-    if "retries" not in asked.route:
-        raise BrokenPromiseError(f"{asked.branch.rule.title} says nothing about retries")
     destinations_of(asked)
     asked.route.accept("name", "corsPolicy")
     return retries_of(asked.route, asked.taken.world.mesh)
@@ -64,8 +61,8 @@ def attempted(objects: Sequence[View], request: Request) -> Shares:
         if not 0 < (retries.per_try or 0) < request["late_seconds"]:
             return {"HTTP 200 at attempt 1": 1.0}
         again(retries, 504)
-        # An attempt out of time counts as 504 for the client, and as a server error for the retry.
-        tries = 1 + (retries.attempts if set(retries.retry_on) & set(SERVER_ERRORS) else 0)
+        # An attempt out of time counts as 504 for the client, but not for the retry.
+        tries = 1 + (retries.attempts if set(retries.retry_on) & set(OUT_OF_TIME) else 0)
         return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else "HTTP 504": 1.0}
     tries = _tries(retries, 503)
     return {f"HTTP 200 at attempt {wanted}" if wanted <= tries else f"HTTP 503 at attempt {tries}": 1.0}

@@ -69,7 +69,7 @@ def mtls_modes(objects: Objects, workload: Workload, port: int | None) -> tuple[
         if port is None:
             raise NotModelledError("PeerAuthentication: spec.portLevelMtls")
         mode = (one or {}).get("mode", "UNSET")
-        found = str(mode) if number == str(port) and mode != "UNSET" else found
+        found = str(mode) if str(number) == str(port) and mode != "UNSET" else found
     return modes[2], found
 
 

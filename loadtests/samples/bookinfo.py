@@ -15,8 +15,12 @@ SESSION = "session"
 """The cookie that productpage sets once somebody is logged in."""
 NAMESPACE, PORT = "bookinfo", 9080
 REVIEWS_PATH, RATINGS_PATH = "/api/v1/products/0/reviews", "/api/v1/products/0/ratings"
+PAGE_SECONDS, REVIEWS_ATTEMPTS = 3.0, 2
+"""How long productpage waits for any service, and how often it tries reviews; the others it tries once."""
+RATINGS_SECONDS = {"v2": 10.0, "v3": 2.5}
+"""How long each version of reviews waits for ratings; v1 does not ask for them."""
 AT_ONCE = 2.0
-"""Seconds that ratings may take without productpage giving up on reviews, for which it waits 3 s."""
+"""Seconds that ratings may take without productpage giving up on reviews."""
 
 
 def call(host: str, uri: str, user: str = "", caller: str = "productpage", headers: Mapping[str, str] | None = None) -> Call:

@@ -5,12 +5,19 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import page_delayed
-from loadtests.samples.bookinfo import UserFetch, by_page, call, follows, from_page
+from loadtests.samples.bookinfo import (
+    PAGE_SECONDS,
+    RATINGS_SECONDS,
+    REVIEWS_ATTEMPTS,
+    UserFetch,
+    by_page,
+    call,
+    follows,
+    from_page,
+)
 
-# Bookinfo's own timeouts, in seconds: productpage's for reviews, which it calls twice, and each version's for ratings.
-WAITS = {"page_seconds": 3.0, "page_attempts": 2}
-REVIEWS_SECONDS = {"v2": 10.0, "v3": 2.5}
-AGENT = {version: f"reviews-{version}" for version in REVIEWS_SECONDS}
+WAITS = {"page_seconds": PAGE_SECONDS, "page_attempts": REVIEWS_ATTEMPTS}
+AGENT = {version: f"reviews-{version}" for version in RATINGS_SECONDS}
 """By which the rules distinguish clients; productpage and reviews forward it."""
 
 
@@ -22,7 +29,7 @@ def page(user: str, version: str) -> dict[str, Any]:
     asked = from_page("reviews", reviews.uri, headers=reviews.headers, varied=reviews.varied, version=version)
     return {
         **WAITS,
-        "reviews_seconds": REVIEWS_SECONDS[version],
+        "reviews_seconds": RATINGS_SECONDS[version],
         "call": call("ratings", "/ratings/0", user, "reviews", headers),
         "through": (*entry["through"], asked),
         "onward": (follows(call("details", "/details/0", user, headers=headers), within=0.0),),
@@ -50,7 +57,7 @@ QUESTION = ResponseCheck(
     },
     margin=0.2,
 )
-BY_V2, BY_V3 = ({"User-Agent": AGENT[version]} for version in REVIEWS_SECONDS)
+BY_V2, BY_V3 = ({"User-Agent": AGENT[version]} for version in RATINGS_SECONDS)
 TRAFFIC = {
     "jason, reviews v2": UserFetch("/productpage", user="jason", headers=BY_V2, label=shown, timed=True),
     "jason, reviews v3": UserFetch("/productpage", user="jason", headers=BY_V3, label=shown, timed=True),

@@ -3,7 +3,7 @@
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.rules.promises import timed_out
-from loadtests.samples.bookinfo import REVIEWS_PATH, by_page, call
+from loadtests.samples.bookinfo import PAGE_SECONDS, RATINGS_SECONDS, REVIEWS_ATTEMPTS, REVIEWS_PATH, by_page, call
 
 QUESTION = ResponseCheck(
     about_time=True,
@@ -13,7 +13,9 @@ QUESTION = ResponseCheck(
         "anonymous": {
             "call": call("reviews", "/reviews/0"),
             "slow_call": call("ratings", "/ratings/0", caller="reviews"),
-            "attempts": 2,
+            "attempts": REVIEWS_ATTEMPTS,
+            "caller_seconds": PAGE_SECONDS,
+            "version_seconds": RATINGS_SECONDS,
             **by_page(REVIEWS_PATH),
         }
     },

@@ -32,7 +32,7 @@ def virtual_service(*routes: dict[str, Any], name: str = "ratings") -> dict[str,
 
 TO = {"route": [{"destination": {"host": "ratings"}}]}
 JASON = {"match": [{"headers": {"end-user": {"exact": "jason"}}}]}
-SUBSETS = {
+SUBSETS: dict[str, Any] = {
     "kind": "DestinationRule", "metadata": {"name": "ratings", "uid": "d", "generation": 1, "namespace": "bookinfo"},
     "spec": {"host": "ratings", "subsets": [{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v3")]},
 }  # fmt: skip
@@ -52,6 +52,7 @@ def given(*rules: dict[str, Any]) -> list[View]:
 
 RATINGS, OF_REVIEWS = (Call(name, 9080, Caller("bookinfo"), f"/{name}/0") for name in ("ratings", "reviews"))
 ASKED = {"call": RATINGS, "answers": ("/",)}
+BY_PAGE = {**ASKED, "caller_seconds": 3.0}
 BY_JASON = {"call": replace(RATINGS, headers={"end-user": "jason"})}
 
 
@@ -88,7 +89,19 @@ def test_a_fault_on_another_users_route_is_not_expected() -> None:
 )
 def test_delays(share: int, shares: dict[str, float]) -> None:
     fault = {"delay": {"fixedDelay": "2s", "percentage": {"value": share}}}
-    assert promises.delayed(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
+    assert promises.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE) == pytest.approx(shares)
+
+
+def test_a_caller_does_not_wait_for_a_delay_that_is_longer_than_its_own_limit() -> None:
+    def late(seconds: str, share: int = 100) -> dict[str, float]:
+        fault = {"delay": {"fixedDelay": seconds, "percentage": {"value": share}}}
+        return promises.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE)
+
+    assert late("5s") == {"HTTP 500 after 3 s": 1.0}
+    assert late("5s", 25) == pytest.approx({"HTTP 500 after 3 s": 0.25, "HTTP 200 after 0 s": 0.75})
+    assert late("3s", 0) == {"HTTP 200 after 0 s": 1.0}
+    with pytest.raises(NotModelledError, match=r"fault\.delay\.fixedDelay"):
+        late("3.1s")
 
 
 @pytest.mark.parametrize(
@@ -106,14 +119,41 @@ def test_which_caller_times_out_first_when_ratings_is_late(delay: str, reviews_s
     assert promises.page_delayed(given(rule), request) == {outcome: 1.0}
 
 
-@pytest.mark.parametrize(("limit", "outcome"), [("0.5s", "HTTP 504 after 1 s"), ("3s", "HTTP 200 after 2 s")])
-def test_a_timeout_takes_effect_only_if_it_is_shorter(limit: str, outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("limit", "delay", "subset", "outcome"),
+    [
+        ("0.5s", "2s", "v2", "HTTP 504 after 1 s"),
+        ("3s", "2s", "v2", "HTTP 200 after 2 s"),
+        ("0s", "2s", "v3", "HTTP 200 after 2 s"),
+        # productpage gives up after 3 s, twice.
+        ("10s", "4s", "v2", "HTTP 500 after 6 s"),
+        ("2s", "4s", "v2", "HTTP 504 after 4 s"),
+        # v3 does not wait that long for ratings, v1 asks for none, and of all versions nobody knows which answers.
+        ("10s", "4s", "v3", ""),
+        ("0.5s", "2s", "v1", ""),
+        ("0.5s", "2s", "", ""),
+        ("0.5s", "0s", "v1", "HTTP 200 after 0 s"),
+        # Too close to tell.
+        ("2s", "2s", "v2", ""),
+        ("3s", "4s", "v2", ""),
+    ],
+)
+def test_a_timeout_takes_effect_only_if_it_is_shorter(limit: str, delay: str, subset: str, outcome: str) -> None:
+    of_version = {"route": [{"destination": {"host": "reviews", **({"subset": subset} if subset else {})}}]}
     objects = given(
-        virtual_service({**TO, "timeout": limit}, name="reviews"),
-        virtual_service({**TO, "fault": {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}}),
+        virtual_service({**of_version, "timeout": limit}, name="reviews"),
+        virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay, "percentage": {"value": 100}}}}),
+        {**SUBSETS, "metadata": {**SUBSETS["metadata"], "name": "reviews"}, "spec": {**SUBSETS["spec"], "host": "reviews"}},
+        *pods.versions("reviews", "v1", "v2", "v3"),
     )
-    request = {"call": OF_REVIEWS, "slow_call": RATINGS, "attempts": 2}
-    assert promises.timed_out(objects, request) == {outcome: 1.0}
+    request = {
+        **BY_PAGE, "call": OF_REVIEWS, "slow_call": RATINGS, "attempts": 2, "version_seconds": {"v2": 10.0, "v3": 2.5},
+    }  # fmt: skip
+    if outcome:
+        assert promises.timed_out(objects, request) == {outcome: 1.0}
+    else:
+        with pytest.raises(NotModelledError):
+            promises.timed_out(objects, request)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +284,7 @@ def test_a_missing_rule_breaks_the_expectation() -> None:
 
 @pytest.mark.parametrize(("about_time", "outcome"), [(True, Outcome.PASS), (False, Outcome.FAIL)])
 def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, outcome: Outcome) -> None:
-    check = ResponseCheck(("x",), promises.delayed, {"anonymous": ASKED}, about_time=about_time)
+    check = ResponseCheck(("x",), promises.delayed, {"anonymous": BY_PAGE}, about_time=about_time)
     rules = check.promised([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
     assert judge(rules.expected, Observed(check.label(counts, {}, rules))).outcome is outcome

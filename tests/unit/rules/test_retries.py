@@ -8,7 +8,6 @@ import pytest
 
 from loadtests.rules import retries
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.view import View, not_modelled, viewed
 
 CALL = Call("echo:8080", 8080, Caller("echo", {"app": "client"}))
@@ -47,9 +46,26 @@ def test_a_slow_attempt_times_out_only_if_its_limit_is_shorter(limit: str, attem
     assert found == {f"HTTP 200 at attempt {attempt}": 1.0}
 
 
-def test_without_retries_none_are_expected() -> None:
-    with pytest.raises(BrokenPromiseError, match="VirtualService echo says nothing about retries"):
-        retries.attempted(ruled(), {"call": CALL, "wanted": 1})
+def test_where_a_rule_says_nothing_of_retries_those_of_the_mesh_count() -> None:
+    assert retries.attempted(ruled(), {"call": CALL, "wanted": 3}) == {"HTTP 503 at attempt 1": 1.0}
+    assert retries.attempted(ruled(), {"call": CALL, "wanted": 2, "late_seconds": 1.0}) == {"HTTP 200 at attempt 1": 1.0}
+    assert retries.grpc_attempted(ruled(), {"call": CALL, "wanted": 3}) == {"OK at attempt 3": 1.0}
+    assert retries.grpc_attempted(ruled(), {"call": CALL, "wanted": 4}) == {"UNAVAILABLE at attempt 3": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "outcome"),
+    [
+        ("reset", "HTTP 200 at attempt 2"),
+        ("gateway-error", "HTTP 200 at attempt 2"),
+        ("reset-before-request", "HTTP 504"),
+        ("504,503", "HTTP 504"),
+        ("connect-failure,refused-stream", "HTTP 504"),
+    ],
+)
+def test_an_attempt_that_runs_out_of_time_is_a_reset_and_no_answer(retry_on: str, outcome: str) -> None:
+    request = {"call": CALL, "wanted": 2, "late_seconds": 1.0}
+    assert retries.attempted(retrying(attempts=4, perTryTimeout="0.3s", retryOn=retry_on), request) == {outcome: 1.0}
 
 
 def test_attempts_default_to_none() -> None:

@@ -68,9 +68,7 @@ def taken(world: World) -> Taken:
     :raises NotModelledError: if its port speaks several protocols, or if several of its servers may take a TLS connection
     """
     servers = _servers(world)
-    ours = [s for s in servers if s.name == world.call.caller.gateway and s.number == world.call.port]
-    if not ours:
-        raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} has no server for port {world.call.port}")
+    ours = _ours(world, servers)
     beside = [s for s in servers if s.listens == ours[0].listens]
     namespace = world.call.caller.namespace
     visible = [s for s in world.services if is_given(s.export, s.namespace, namespace)]
@@ -81,6 +79,23 @@ def taken(world: World) -> Taken:
         own = tuple(s for s in visible if s.namespace == answer.rule.namespace)
         return replace(found, reachable=(*own, *found.reachable), branch=answer)
     return replace(found, redirect=answer) if isinstance(answer, Redirect) else replace(found, no_route=answer)
+
+
+def _ours(world: World, servers: Sequence[Server]) -> list[Server]:
+    """The servers by which the call enters: of the Gateway that it names, or of any for the port if that is not in force.
+
+    For HTTP, istiod merges them anyway.
+
+    :raises BrokenPromiseError: if there is none
+    """
+    gateway, port = world.call.caller.gateway, world.call.port
+    in_force = any(f"{namespace_of(g)}/{g['metadata']['name']}" == gateway for g in _gateways(world))
+    ours = [s for s in servers if s.number == port and (s.name == gateway or not in_force)]
+    if not in_force and not (ours and all(PROTOCOLS.get(s.protocol) == HTTP for s in ours)):
+        raise BrokenPromiseError(f"no Gateway {gateway} is in force")
+    if not ours:
+        raise BrokenPromiseError(f"Gateway {gateway} has no server for port {port}")
+    return ours
 
 
 def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server]) -> Branch | Redirect | NoRoute:
@@ -146,15 +161,13 @@ def _servers(world: World) -> list[Server]:
     """
     every = _gateways(world)
     ours = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == world.call.caller.gateway), None)
-    if ours is None:
-        raise BrokenPromiseError(f"no Gateway {world.call.caller.gateway} is in force")
-    pod = (
-        world.call.caller
-        if world.call.caller.labels
-        else replace(world.call.caller, labels=dict(ours["spec"].get("selector", {})))
-    )
+    pod = world.call.caller
+    if ours is None and not pod.labels:
+        raise BrokenPromiseError(f"no Gateway {pod.gateway} is in force")
+    if ours is not None and not pod.labels:
+        pod = replace(pod, labels=dict(ours["spec"].get("selector", {})))
     selecting = [g for g in every if pod.has(g["spec"].get("selector", {})) is not False]
-    if not any(g is ours for g in selecting):
+    if ours is not None and not any(g is ours for g in selecting):
         raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
     ports = pod_ports(world.objects, world.call.caller.namespace, pod.labels)
     refuse_for_gateway(world.objects, world.call, pod.labels, ports)

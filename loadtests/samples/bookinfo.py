@@ -48,9 +48,9 @@ def follows(made: Call, within: float = AT_ONCE) -> dict[str, Any]:
 
 def reviewed(user: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A request for reviews: the call that productpage makes, with the hop before it and the one after it."""
-    seen = {"headers": {**({"end-user": user} if user else {}), **(headers or {})}, "uri": "/reviews/0", "method": "GET"}
+    asked = call("reviews", "/reviews/0", user, headers=headers)
     ratings = call("ratings", "/ratings/0", user, "reviews", headers)
-    seen |= {"port": PORT, "varied": ratings.varied}
+    seen = {"headers": asked.headers, "uri": asked.uri, "method": asked.method, "port": asked.port, "varied": asked.varied}
     return {**seen, **by_page(REVIEWS_PATH, user, headers), "onward": (follows(ratings),)}
 
 

@@ -277,6 +277,26 @@ RIGHT: dict[str, tuple[str, str, dict[str, dict[str, float]]]] = {
             "by method": OK, "rewritten": OK,
         },
     ),
+    "whichever Gateway serves the host, requests for it come in": (
+        "ingress-rules",
+        """
+    Gateway front: {selector: {istio: ingressgateway},
+      servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.lab.internal]}]}
+    ---
+    Gateway back: {selector: {istio: ingressgateway},
+      servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['./*.staff.lab.internal']}]}
+    ---
+    VirtualService shop:
+      hosts: [shop.lab.internal, shop.staff.lab.internal]
+      gateways: [front, back]
+      http:
+        - match: [{uri: {prefix: /books/}}]
+          rewrite: {uri: /details/}
+          route: [{destination: {host: details, port: {number: 9080}}}]
+        - directResponse: {status: 404}
+        """,
+        {"moved": {"HTTP 404": 1.0}, "own answer": {"HTTP 404": 1.0}, "by method": OK, "rewritten": OK},
+    ),
     "a prefix of an Ingress ends at a slash": (
         "ingress-resource",
         """

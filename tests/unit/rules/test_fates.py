@@ -104,7 +104,7 @@ def test_what_is_not_modelled_is_never_guessed(route: dict[str, Any]) -> None:
     ids=str,
 )
 def test_policies_that_may_reject_requests_are_not_modelled(policy: dict[str, Any], known: bool) -> None:
-    spec: dict[str, Any] = {**SUBSETS["spec"], "trafficPolicy": policy}  # type: ignore[dict-item]
+    spec: dict[str, Any] = {**SUBSETS["spec"], "trafficPolicy": policy}
     views = viewed([virtual_service(TO), {**SUBSETS, "spec": spec}, *SERVICES, *PODS])
     fate_of(views, CALL)
     assert (not_modelled(views) == ()) is known

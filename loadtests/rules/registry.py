@@ -19,6 +19,8 @@ PROTOCOLS = {
 }  # fmt: skip
 SERVER_FIRST = (25, 53, 3306, 27017)
 """Ports on which a proxy does not wait for the client's first bytes to see what they are."""
+INBOUND = ("ingress", "inboundConnectionPool")
+"""Fields of a Sidecar about calls that its pods receive."""
 EXPORT = "networking.istio.io/exportTo"
 EVERYBODY, OWN, NOBODY = "*", ".", "~"
 NO_BEARING = ("location", "resolution", "addresses", "endpoints", "subjectAltNames", "workloadSelector")
@@ -193,6 +195,23 @@ def sidecar_of(objects: Sequence[View], caller: Caller, mesh: Mesh) -> View | No
         if one is not found:  # by identity: to compare two views would read them
             one["spec"].accept_all()
     return None if found is None else found["spec"]
+
+
+def refuse_inbound(objects: Iterable[Mapping[str, Any]], namespace: str, labels: Mapping[str, str], mesh: Mesh) -> None:
+    """Make sure that no Sidecar says how pods take calls: by listeners of its own, or with limits.
+
+    :param labels: that all of the called pods have; they may have others
+    :raises NotModelledError: if one may
+    """
+    for item in objects:
+        one = item.data if isinstance(item, View) else item  # what is looked at here says nothing about its caller's side
+        spec = one["spec"] or {} if one["kind"] == "Sidecar" else {}
+        if not (said := [name for name in INBOUND if spec.get(name)]):
+            continue
+        owner, selector = namespace_of(one), (spec.get("workloadSelector") or {}).get("labels") or {}
+        theirs = owner == namespace or (owner == mesh.root_namespace and not selector)
+        if theirs and all(labels.get(name, value) == value for name, value in selector.items()):
+            raise NotModelledError(f"{title(one)}: spec.{said[0]}")
 
 
 def imports_of(sidecar: View | None, namespace: str) -> Imports:

@@ -11,7 +11,7 @@ from loadtests.rules.calls import Call, Destination, Mesh, Routed
 from loadtests.rules.destinations import Applied
 from loadtests.rules.expectations import BrokenPromiseError
 from loadtests.rules.mesh_config import accept_retries, mesh_of
-from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, refuse_aliases, services_of
+from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, refuse_aliases, refuse_inbound, services_of
 from loadtests.rules.view import View
 from loadtests.rules.virtual import accept_others, rules_of
 from loadtests.rules.world import Taken, World
@@ -64,6 +64,9 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     used = list(dict.fromkeys(leg.host for leg in (*legs, *mirrors)))
     services = {one.host: one for one in reversed(taken.reachable) if one.host in used}
     refuse_aliases(services.values())
+    for one in services.values():
+        if one.selector:
+            refuse_inbound(world.objects, one.namespace, one.selector, world.mesh)
     chosen = {
         host: destinations.rules_for(world.objects, host, world.call.caller, world.mesh, service.namespace)
         for host, service in services.items()

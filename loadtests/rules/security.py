@@ -18,6 +18,7 @@ from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic, mesh_of, providers_of
 from loadtests.rules.promises import CLOSED, Request, named
+from loadtests.rules.registry import refuse_inbound
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.straight import Straight, refuse_detours, straight_to
 from loadtests.rules.tokens import checked
@@ -171,6 +172,8 @@ def admitted(objects: Objects, request: Request) -> Shares:
     :param request: ``subset``: by which it is sent; '' for the whole service
     """
     workload = called_workload(objects, request)
+    for labels in workload.labels:
+        refuse_inbound(objects, workload.namespace, labels, Mesh())
     welcome, encrypted_call = _connected(objects, request)
     policies = applying(objects, "AuthorizationPolicy", workload)
     if not welcome:

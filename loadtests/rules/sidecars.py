@@ -14,6 +14,7 @@ from loadtests.rules.level4 import connected
 from loadtests.rules.registry import (
     EVERYBODY,
     HTTP,
+    INBOUND,
     SNIFFED,
     TCP,
     TLS,
@@ -56,7 +57,7 @@ def scope_of(world: World) -> Scope:
     caller = world.call.caller
     sidecar = sidecar_of(world.objects, caller, world.mesh)
     if sidecar is not None:
-        sidecar.accept("ingress", "inboundConnectionPool")
+        sidecar.accept(*INBOUND)
     imports = imports_of(sidecar, caller.namespace)
     given = [s for s in world.services if is_given(s.export, s.namespace, caller.namespace) and imports.service(s)]
     given.sort(key=lambda s: not s.export or EVERYBODY in s.export)  # what is for this namespace comes first

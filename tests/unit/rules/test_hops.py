@@ -63,6 +63,11 @@ def subset(name: str, **policy: Any) -> dict[str, Any]:
     return {"name": name, "labels": {"version": "v1"}, **({"trafficPolicy": policy} if policy else {})}
 
 
+def selects(app: str) -> dict[str, Any]:
+    """For which pods a Sidecar is."""
+    return {"workloadSelector": {"labels": {"app": app}}}
+
+
 POOL = {"connectionPool": {"http": {"http1MaxPendingRequests": 1}}}
 FROM_PAGE = {"from": [{"source": {"principals": ["cluster.local/ns/bookinfo/sa/bookinfo-productpage"]}}]}
 FROM_GATEWAY = {"from": [{"source": {"namespaces": [ROOT]}}]}
@@ -90,6 +95,10 @@ PRODUCTPAGE: list[tuple[list[dict[str, Any]], str]] = [
      "PeerAuthentication default: spec: calls to productpage are refused"),
     ([to_subsets("a", "b"), destination("productpage", subsets=[subset("a"), subset("b", **POOL)])],
      "DestinationRule d-productpage: spec.subsets[1].trafficPolicy.connectionPool"),
+    ([thing("Sidecar", "s", ingress=[{"port": {"number": 9080}, "defaultEndpoint": "127.0.0.1:1"}], **selects("productpage"))],
+     "Sidecar s: spec.ingress"),
+    ([thing("Sidecar", "s", ROOT, inboundConnectionPool={"http": {"http1MaxPendingRequests": 1}})],
+     "Sidecar s: spec.inboundConnectionPool"),
     ([policy("productpage")], "AuthorizationPolicy p: spec: calls to productpage are refused"),
     ([policy("")], "AuthorizationPolicy p: spec: calls to productpage are refused"),
     ([policy("", of=ROOT)], "AuthorizationPolicy p"),
@@ -115,6 +124,8 @@ INERT: list[list[dict[str, Any]]] = [
     [policy("productpage", rules=[{"to": [{"operation": {"paths": ["/productpage"]}}]}])],
     [policy("details")],
     [policy("productpage", of="other")],
+    [thing("Sidecar", "s", ingress=[{"port": {"number": 1}, "defaultEndpoint": "127.0.0.1:1"}], **selects("other"))],
+    [thing("Sidecar", "s", "other", ingress=[{"port": {"number": 1}, "defaultEndpoint": "127.0.0.1:1"}])],
 ]
 OF_PAGE = ("reviews-80-20", "mirror", "timeout", "fault-abort", "authorization")
 """Entries whose requests pass productpage."""

@@ -188,3 +188,11 @@ def test_entries_about_security_read_what_may_lead_calls_elsewhere() -> None:
         for request in check.classes.values():
             assert request["port"]
             assert "gateway" in request or request.get("caller", {}).get("istio") != "ingressgateway"
+
+
+@pytest.mark.parametrize("principal", [CALL["principal"], ""])
+def test_a_sidecar_that_says_how_its_pods_take_calls_leaves_them_open(principal: str) -> None:
+    listener = {"port": {"number": 8080, "name": "http", "protocol": "HTTP"}, "defaultEndpoint": "127.0.0.1:9"}
+    for app, reasons in (("echo", ["Sidecar x: spec.ingress"]), ("pool", [])):
+        takes = thing("Sidecar", "x", workloadSelector={"labels": {"app": app}}, ingress=[listener])
+        assert without(takes, principal=principal) == reasons

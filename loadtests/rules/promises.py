@@ -209,7 +209,12 @@ def _late_further_on(objects: Sequence[View], asked: Asked, request: Request) ->
     """
     if request["slow_call"] == request["call"]:
         return 0.0
-    wait = read_apart(objects, lambda seen: delay_for_all(route_of(seen, request["slow_call"])))
+
+    def delay(seen: Sequence[View]) -> float:
+        taken = find_route(seen, request["slow_call"])
+        return 0.0 if taken.branch is None and taken.service is not None else delay_for_all(route_in(taken))
+
+    wait = read_apart(objects, delay)
     path = asked.route.path_of("route")
     for version in versions_of(asked) if wait else ():
         if version not in request["version_seconds"] or _outlasts(wait, request["version_seconds"][version], path):

@@ -99,6 +99,18 @@ RIGHT: dict[str, tuple[str, str, dict[str, dict[str, float]]]] = {
         """,
         {name: {"HTTP 200 after 0 s": 0.5, "HTTP 200 after 2 s": 0.5} for name in ("anonymous", "jason")},
     ),
+    "a delay comes before a time-out on the same route, which then has no effect": (
+        "timeout",
+        """
+    VirtualService reviews:
+      hosts: [reviews]
+      http:
+        - fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}
+          timeout: 0.5s
+          route: [{destination: {host: reviews}}]
+        """,
+        {"anonymous": {"HTTP 200 after 2 s": 1.0}},
+    ),
     "nobody waits longer for a delay than the caller's own limit": (
         "fault-delay",
         """

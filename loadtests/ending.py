@@ -6,6 +6,7 @@ must not stop half-way is finished first, unless it takes too long: the last wor
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -27,6 +28,7 @@ With a tick before it, by which a process notices that its caller has ended, an 
 works_for: list[int] = []
 """Callers of this process, in addition to its ancestors."""
 _begun: list[object] = []
+_leaving: list[Callable[[], None]] = []
 _start, _sleep = get_original("_thread", "start_new_thread"), get_original("time", "sleep")
 
 
@@ -78,6 +80,19 @@ def end_children() -> None:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
+
+
+def on_leaving(do: Callable[[], None]) -> None:
+    """Have something done when this process ends, by itself or by a :class:`Guard`: then in the guard's thread."""
+    if not _leaving:
+        atexit.register(take_leave)
+    _leaving.append(do)
+
+
+def take_leave() -> None:
+    """Do what is to be done in the end, once."""
+    while _leaving:
+        _leaving.pop()()
 
 
 class Guard:
@@ -133,6 +148,7 @@ class Guard:
         """End the process and its descendants."""
         with contextlib.suppress(Exception):  # any, as above
             end_children()
+            take_leave()
             forget_credentials()
             if self.terminal:
                 termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self.terminal)

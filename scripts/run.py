@@ -403,25 +403,40 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
     return status or call.run("scripts/load-ui.sh", more=variables)
 
 
+def reaching(call: Call) -> list[str]:
+    """Options by which the lab is reached."""
+    try:
+        gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
+    except (OSError, ValueError):
+        gateway = ""
+    return [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}"]
+
+
 def judge(call: Call) -> int:
     """Judge the rules of a namespace, or print what would be asked."""
     given = call.given
     if not given["NAMESPACE"]:
         raise RefusedError(accept("NAMESPACE", "", "a namespace in the mesh, as in NAMESPACE=shop"))
     call.need_lab()
-    try:
-        gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
-    except (OSError, ValueError):
-        gateway = ""
     options = {name: given[name] for name in ("NAMESPACE", *JUDGING) if given[name]}
     words = [f"--{name.lower()}={value}" for name, value in options.items()]
     words += ["--plan"] if given["PLAN"] else []
-    words += [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}", f"--results={call.state / 'judged'}"]
+    words += [*reaching(call), f"--results={call.state / 'judged'}"]
     if given["PLAN"]:
         return install_packages(call) or call.python("-m", "loadtests.judge", *words)
     with call.lock():
         call.set_aside(folder for folder in judged(call.state / "judged") if folder.name == given["NAMESPACE"])
         return install_packages(call) or call.python("-m", "loadtests.judge", *words)
+
+
+def write_entry(call: Call) -> int:
+    """Write an entry of the rules that are in force in a namespace."""
+    given = call.given
+    if os.sep not in given["ENTRY"]:
+        raise RefusedError(accept("ENTRY", given["ENTRY"], "a folder that does not exist yet, as in ENTRY=./mesh/my-canary"))
+    call.need_lab()
+    words = [f"--entry={given['ENTRY']}", f"--namespace={given['NAMESPACE']}", *reaching(call)]
+    return install_packages(call) or call.python("-m", "loadtests.judge", *words)
 
 
 def apply_policy(call: Call) -> int:
@@ -578,6 +593,7 @@ TASKS = {
         "judge": Verb(
             "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; IDENTITIES=1 CONFIRM=)", judge, ""
         ),
+        "new": Verb("Write an entry of rules that are in force (ENTRY=./folder NAMESPACE=shop)", write_entry, ""),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),
         "latency": Verb(

@@ -20,7 +20,7 @@ from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Objects, Rules
 from loadtests.rules.hops import read_hops
 from loadtests.rules.view import View
-from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE
+from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESPACE, is_guest
 from loadtests.verdict import AT_SERVER, MARGIN, Expected
 
 Counts = dict[str, dict[str, int]]
@@ -140,14 +140,14 @@ def _shared(cluster: Cluster, kinds: Sequence[str]) -> Found:
 def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
     """Workloads of the namespace, rules of all namespaces, and the settings of the mesh and its proxies.
 
-    What tells whether proxies have the rules is left out.
+    What tells whether proxies have the rules is left out, and so are pods that send on behalf of the lab.
 
     :raises ClusterError: if the cluster does not answer, or refuses to list what is in the namespace or the root namespace
     """
     own, shared = [kind for kind in kinds if kind in WORKLOADS], [kind for kind in kinds if kind not in WORKLOADS]
     found = _shared(cluster, [*shared, PROXY_SETTINGS])
     objects = [*found.objects, *(cluster.items(*own) if own else [])]
-    rules = [o for o in objects if not o["metadata"]["name"].startswith(propagation.NAME)]
+    rules = [o for o in objects if not (o["metadata"]["name"].startswith(propagation.NAME) or is_guest(o))]
     settings = cluster.ask(f"{path_of('configmaps', ROOT_NAMESPACE)}/{SETTINGS}")
     try:
         return replace(found, objects=[*rules, mesh_config.as_object(settings)])

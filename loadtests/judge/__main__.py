@@ -1,5 +1,7 @@
 """Judges the rules that apply to a namespace: ``python -m loadtests.judge --kubeconfig FILE --namespace shop [--plan]``.
 
+With ``--entry FOLDER``, it writes an entry of them, and sends nothing.
+
 Exit status: 0 if every part of the rules that the plan names has passed, 1 for FAIL or if the command was refused, else 2.
 """
 
@@ -19,12 +21,14 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from loadtests import ending
-from loadtests.entries import question
-from loadtests.judge import probes, rights, shown
+from loadtests.entries import policy, question
+from loadtests.judge import asking, folder, probes, rights, shown, written
 from loadtests.judge.checks import Plan
+from loadtests.judge.guards import guest_of
 from loadtests.judge.plan import plan_for
-from loadtests.judge.reach import GUEST, PART_OF, PROBES, SAFE, SYSTEM, Settings
+from loadtests.judge.reach import PROBES, SAFE, SYSTEM, Settings
 from loadtests.judge.session import Bounds, Door, Glimpse, Session, World, with_gaps
+from loadtests.judge.written import NotWrittenError
 from loadtests.mesh import propagation, versions, writes
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.reports import report, terminal
@@ -32,7 +36,7 @@ from loadtests.rules import mesh_config
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.expectations import addresses_of, is_running, namespace_of, of_kind, placed, state
 from loadtests.rules.view import viewed
-from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.rules.workloads import PART_OF, ROOT_NAMESPACE
 from loadtests.verdict import MARGIN, Outcome, Verdict
 
 KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
@@ -50,16 +54,17 @@ def main() -> int:
     """The exit status."""
     options = _options()
     try:
-        return _judge(options)
-    except RefusedError as error:
-        print(f"{error}; nothing was sent", file=sys.stderr)
+        return _judge(options) if options.entry is None else _new(options)
+    except (RefusedError, NotWrittenError) as error:
+        print(f"{error}; nothing was {'sent' if options.entry is None else 'written'}", file=sys.stderr)
         return 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--namespace", required=True)
+    parser.add_argument("--namespace", default="", help="for an entry, it may be left out if one entry's rules are in force")
+    parser.add_argument("--entry", type=Path, help="write an entry to this folder")
     parser.add_argument("--plan", action="store_true", help="print the plan, and send nothing")
     parser.add_argument("--confirm", default="", help="the namespace once more, if the lab did not create it")
     parser.add_argument("--methods", default=",".join(SAFE), help="methods that may be sent, with commas between")
@@ -68,7 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--total", default="", help="requests in all, at the most")
     parser.add_argument("--seconds", default="", help="seconds of sending, at the most")
     parser.add_argument("--gateway", default="", help="URL of the ingress gateway")
-    parser.add_argument("--results", type=Path, required=True, help="folder for reports")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder for reports")
     return parser.parse_args()
 
 
@@ -131,17 +136,10 @@ def _objects(cluster: Cluster) -> list[dict[str, Any]]:
             raise
     else:
         if not found.remarks:
-            return [one for one in found.objects if not _is_guest(one)]
+            return found.objects
     own = {kind: cluster.namespace for kind in KINDS if kind in question.WORKLOADS}
     _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in (*KINDS, question.PROXY_SETTINGS)])
     raise RefusedError("the cluster refuses to list rules, and does not say which; accepted: an account that may list them")
-
-
-def _is_guest(item: Mapping[str, Any]) -> bool:
-    """Whether an object is one of a run's own pods beside the services, or what makes it log."""
-    labels = {"app": GUEST, **PART_OF} if item["kind"] == "Pod" else PART_OF
-    named = item["kind"] == "Pod" or (item["kind"], item["metadata"]["name"]) == ("Telemetry", GUEST)
-    return named and labels.items() <= item["metadata"].get("labels", {}).items()
 
 
 def _judge(options: argparse.Namespace) -> int:
@@ -151,14 +149,11 @@ def _judge(options: argparse.Namespace) -> int:
         raise RefusedError(f"IDENTITIES: {options.identities!r} was given; accepted: 1, or nothing")
     labels = _namespace(cluster, options.namespace)["metadata"].get("labels", {})
     objects = _objects(cluster)
-    if not any(propagation.has_proxy(pod) for pod in of_kind(objects, "Pod") if is_running(pod)):
-        raise RefusedError(f"NAMESPACE: no running pod of {options.namespace} has a sidecar; accepted: a namespace in the mesh")
+    _need_sidecars(cluster, objects)
     door = _door(cluster, options.gateway)
     accounts = _accounts(cluster) if options.identities == "1" else None
     settings = Settings(options.namespace, methods, _entrance() if door is not None else None, accounts)
-    plan = plan_for(objects, settings)
-    if not plan.checks and not plan.gaps:
-        raise RefusedError(f"NAMESPACE: there are no rules for {options.namespace}; accepted: a namespace with rules of Istio")
+    plan = _plan_for(objects, settings)
     if options.plan:
         print("\n".join(shown.lines_of(plan, bounds)))
         return 0
@@ -181,6 +176,68 @@ def _judge(options: argparse.Namespace) -> int:
     waited_for = (*(() if near else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
     world = World(cluster, Mesh().domain, injecting, used, waited_for, look, hidden)
     return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
+
+
+def _need_sidecars(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
+    """:raises RefusedError: if no pod of the namespace is in the mesh."""
+    if not any(propagation.has_proxy(pod) for pod in of_kind(objects, "Pod") if is_running(pod)):
+        raise RefusedError(f"NAMESPACE: no running pod of {cluster.namespace} has a sidecar; accepted: a namespace in the mesh")
+
+
+def _plan_for(objects: list[dict[str, Any]], settings: Settings) -> Plan:
+    """:raises RefusedError: if there is nothing to plan for."""
+    plan = plan_for(objects, settings)
+    if not plan.checks and not plan.gaps:
+        raise RefusedError(f"NAMESPACE: there are no rules for {settings.namespace}; accepted: a namespace with rules of Istio")
+    return plan
+
+
+def _new(options: argparse.Namespace) -> int:
+    """Write an entry of the rules that are in force in a namespace."""
+    if reason := folder.refusal(options.entry):
+        raise RefusedError(f"ENTRY: {reason}")
+    namespace = options.namespace or _in_force(Cluster(options.kubeconfig, ROOT_NAMESPACE))
+    cluster = Cluster(options.kubeconfig, namespace)
+    labels = _namespace(cluster, namespace)["metadata"].get("labels", {})
+    objects = _objects(cluster)
+    _need_sidecars(cluster, objects)
+    sender = guest_of(namespace, asking.ACCOUNT).caller
+    if taken := [one for one in of_kind(objects, "Service") if namespace_of(one) == namespace and _selects(one, sender)]:
+        raise RefusedError(f"Service {taken[0]['metadata']['name']}: spec.selector would select the pod that sends requests")
+    entrance = _entrance() if _door(cluster, options.gateway) is not None else None
+    plan = _plan_for(objects, Settings(namespace, SAFE, entrance, frozenset((f"{namespace}/{asking.ACCOUNT}",)), sender))
+    kinds = set(writes.KINDS.values())
+    rules = [o for o in objects if f"{o.get('apiVersion')}/{o['kind']}" in kinds and namespace_of(o) == namespace]
+    made = written.entry_of(options.entry.name, namespace, rules, plan)
+    try:
+        folder.write(options.entry, made.files)
+    except OSError as error:
+        raise RefusedError(f"ENTRY: {options.entry}: {error.strerror}; accepted: a folder that can be created") from error
+    print("\n".join(shown.lines_of_entry(options.entry, made)))
+    if not PART_OF.items() <= labels.items():
+        print(f"  make load needs the lab's label on the namespace: kubectl label namespace {namespace} {'='.join(*PART_OF.items())}")
+    foreign = [" ".join(writes.key(rule)) for rule in rules if not policy.owner(rule)]
+    if kept := [one for one in foreign if one not in made.others]:
+        print(f"  make load does not replace what it did not apply: delete {', '.join(kept)} first")
+    return 0
+
+
+def _in_force(cluster: Cluster) -> str:
+    """The namespace in which an entry's rules are in force.
+
+    :raises RefusedError: if there is none, or several
+    """
+    found = sorted({namespace_of(rule) for rule in cluster.everywhere(*writes.KINDS) if policy.owner(rule)})
+    if len(found) != 1:
+        accepted = f"one of {', '.join(found)}" if found else "a namespace with rules of Istio"
+        raise RefusedError(f"NAMESPACE: nothing was given; accepted: {accepted}")
+    return found[0]
+
+
+def _selects(service: Mapping[str, Any], caller: Caller) -> bool:
+    """Whether a Service selects a pod."""
+    selector = service["spec"].get("selector") or {}
+    return bool(selector) and selector.items() <= caller.labels.items()
 
 
 def _say(line: str) -> None:
@@ -242,8 +299,8 @@ _cleaning: list[Callable[[], None]] = []
 
 
 def _run(session: Session, options: argparse.Namespace) -> int:
-    folder, plan = options.results / options.namespace, session.plan
-    report.write_void(folder, options.namespace, report.UNFINISHED)
+    reports, plan = options.results / options.namespace, session.plan
+    report.write_void(reports, options.namespace, report.UNFINISHED)
     total = sum(check.requests for check in plan.checks)
     _say(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s")
     _cleaning.append(session.clean)
@@ -270,9 +327,9 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         running,
         (*plan.warnings, *session.tally.remarks, *unseen),
     )
-    report.write(folder, verdict, facts)
+    report.write(reports, verdict, facts)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    terminal.show(console, json.loads((folder / "verdict.json").read_text()), folder / "verdict.html")
+    terminal.show(console, json.loads((reports / "verdict.json").read_text()), reports / "verdict.html")
     passed = {one.reason for one in verdict.classes if one.outcome is Outcome.PASS}
     for reason in (*(reason for reason in verdict.reasons if reason not in passed), *facts.remarks):
         print(f"  {reason}")

@@ -8,7 +8,6 @@ from typing import Any
 
 from loadtests.judge.checks import Check, Gap, Idle, grouped
 from loadtests.judge.foreseen import foreseen
-from loadtests.judge.guards import INSIDE
 from loadtests.judge.reach import AGENT, MARKED, MARKED_OUTSIDE, Seen, one_of
 from loadtests.judge.requests import Way as Sending
 from loadtests.judge.requests import candidates, is_of_proxies, methods_for
@@ -154,7 +153,7 @@ def _by_sidecars(item: View, where: str, host: str, port: int | None, seen: Seen
     ports = [number for number, spoken in service.ports.items() if spoken == HTTP and port in (None, number)]
     if not ports:
         return Gap(where, f"{host} has no port for HTTP that it is for")
-    return _Door(INSIDE.caller, (host,), min(ports))
+    return _Door(seen.settings.caller, (host,), min(ports))
 
 
 def _door(item: View, where: str, caller: Caller, seen: Seen) -> _Door | Gap:

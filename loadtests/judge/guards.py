@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.judge.checks import Check, Gap
-from loadtests.judge.reach import ACCOUNT, AGENT, GUEST, MARKED, PART_OF, PROBE, PROBES, SYSTEM, Seen
+from loadtests.judge.reach import ACCOUNT, AGENT, MARKED, PROBE, PROBES, PROBING, SYSTEM, Seen
 from loadtests.rules.authorization import TRUST_DOMAIN
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Objects, Shares, namespace_of, work_out_shares
@@ -19,7 +19,7 @@ from loadtests.rules.registry import HTTP, SNIFFED, Service
 from loadtests.rules.security import ANSWERED, REFUSED, permitted
 from loadtests.rules.tokens import checked
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import applying, called_workload
+from loadtests.rules.workloads import GUEST, PART_OF, applying, called_workload
 from loadtests.verdict import Outcome
 
 KINDS = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
@@ -54,7 +54,7 @@ class Client:
         return {"authorization": "Bearer " + ".".join(urlsafe_b64encode(p.encode()).decode().rstrip("=") for p in parts)}
 
 
-INSIDE = Client(f"a client of namespace {PROBES}", Caller(PROBES, {"app": PROBE, **PART_OF}), IDENTITY)
+INSIDE = Client(f"a client of namespace {PROBES}", PROBING, IDENTITY)
 OUTSIDE = Client("a client without a sidecar", Caller(PROBES, {"app": f"{PROBE}-plain", **PART_OF, **WITHOUT}), "")
 
 FORGER = replace(

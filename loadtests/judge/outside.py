@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from loadtests.judge.checks import Check, Gap
 from loadtests.judge.foreseen import foreseen
-from loadtests.judge.guards import INSIDE, guest_of, why_no_guest
+from loadtests.judge.guards import guest_of, why_no_guest
 from loadtests.judge.reach import AGENT, ANY_HOST, MARKED, Seen
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import namespace_of
@@ -36,7 +36,7 @@ def _of_host(item: View, number: int, host: str, seen: Seen) -> Iterator[Check |
         yield Gap(where, "it is for many hosts, and none of them is known")
         return
     export = [str(one) for one in spec.get("exportTo") or [EVERYBODY]]
-    caller = INSIDE.caller
+    caller = seen.settings.caller
     if EVERYBODY not in export:
         why = why_no_guest(seen.settings.namespace, "default", seen)
         if why:

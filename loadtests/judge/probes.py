@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ from loadtests import ending
 from loadtests.judge import probe
 from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import Answer
-from loadtests.judge.reach import ACCOUNT, GUEST, PART_OF, PROBES
+from loadtests.judge.reach import ACCOUNT, PROBES
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.rules.calls import Caller
+from loadtests.rules.workloads import GUEST, PART_OF
 
 IMAGE = "registry.istio.io/release/examples-bookinfo-productpage-v1:1.20.3"
 """What the pods run, for there is a Python in it, and every lab has it."""
@@ -118,7 +120,7 @@ def start(cluster: Cluster, callers: Mapping[str, Caller], injecting: Mapping[st
     remove(cluster, hosts_of(callers))  # of a run that was killed
     made = objects_for(callers, injecting)
     with ending.unbroken():  # or whoever cleans up might look before it is there
-        for namespace in (PROBES, *hosts_of(callers)):
+        for namespace in sorted({caller.namespace for caller in callers.values()}):
             items = [one for one in made if one["metadata"].get("namespace", PROBES) == namespace]
             manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
             replace(cluster, namespace=namespace).kubectl("create", "--filename", "-", stdin=manifest)
@@ -163,6 +165,18 @@ def remove(cluster: Cluster, hosts: Sequence[str] = ()) -> None:
         if time.monotonic() > until:
             raise ClusterError(f"it is not gone after {GONE_SECONDS} s")
         time.sleep(1)
+
+
+def dismiss(kubeconfig: str, namespace: str) -> None:
+    """Have the pods that run beside services deleted, and what makes them log, by a process that nobody waits for.
+
+    It is for a process that is about to end, maybe in a thread of its own, whose descendants have been killed.
+    """
+    ours = ",".join(f"{name}={value}" for name, value in PART_OF.items())
+    command = ["kubectl", "--kubeconfig", kubeconfig, "--namespace", namespace, "delete", "--ignore-not-found", "--wait=false"]
+    silent = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
+    for what in (["pods", "--selector", f"app={GUEST},{ours}"], ["telemetries.telemetry.istio.io", GUEST]):
+        os.posix_spawnp("kubectl", [*command, *what], os.environ, file_actions=silent, setsid=True)
 
 
 def log_of(cluster: Cluster, namespace: str, pod: str, since: str) -> str:

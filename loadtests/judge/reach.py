@@ -14,7 +14,7 @@ from loadtests.rules.layers import MESH
 from loadtests.rules.registry import EVERYBODY, HTTP, SNIFFED, Service, of_kind
 from loadtests.rules.view import viewed
 from loadtests.rules.virtual import Rule
-from loadtests.rules.workloads import SYSTEM_NAMESPACES
+from loadtests.rules.workloads import PART_OF, SYSTEM_NAMESPACES
 
 PROBES = "istio-lab-judge"
 """Namespace of the pods that send."""
@@ -22,12 +22,8 @@ PROBE = "istio-lab-probe"
 """Label ``app`` of those pods, unless a rule is for callers with another one."""
 ACCOUNT = "probe"
 """The ServiceAccount of those pods."""
-GUEST = "istio-lab-guest"
-"""Label ``app`` of pods that send under another ServiceAccount, in its namespace."""
 SYSTEM = (*SYSTEM_NAMESPACES, PROBES)
 """Namespaces that are not judged, and in which no pods are started beside the probes."""
-PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
-"""The lab's label, which those pods have as well."""
 AGENT = "istio-lab-judge"
 """User agent of requests from the mesh, where no rule asks for another one."""
 ANY_HOST = "judge.istio-lab.internal"
@@ -36,6 +32,8 @@ MARKED = frozenset(("x-request-id",))
 """Headers that carry the run's mark in requests from the mesh."""
 MARKED_OUTSIDE = frozenset(("user-agent",))
 """The same for requests by a gateway, which gives each request an identifier of its own."""
+PROBING = Caller(PROBES, {"app": PROBE, **PART_OF})
+"""Who sends from the mesh, unless settings name somebody else."""
 SAFE = ("GET", "HEAD")
 PLAIN = ("HTTP", "HTTP2")
 
@@ -48,12 +46,14 @@ class Settings:
     :param methods: that may be sent
     :param entrance: the pods of the gateway that requests may enter by; None if there is none
     :param accounts: ServiceAccounts under which probes may run, as ``namespace/name``; None if under none but their own
+    :param caller: the pod that sends from the mesh
     """
 
     namespace: str
     methods: tuple[str, ...] = SAFE
     entrance: Caller | None = None
     accounts: frozenset[str] | None = None
+    caller: Caller = PROBING
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,13 @@ def entrance_of(rule: Rule, gateway: str, seen: Seen) -> Entrance:
 
 
 def _from_mesh(rule: Rule, seen: Seen) -> Entrance:
-    if not {EVERYBODY, PROBES} & rule.export:
-        raise NotModelledError(f"spec.exportTo does not include namespace {PROBES}, where requests are sent from")
+    caller = seen.settings.caller
+    if not {EVERYBODY, caller.namespace} & rule.export:
+        raise NotModelledError(f"spec.exportTo does not include namespace {caller.namespace}, where requests are sent from")
     starts: dict[str, tuple[Start, ...]] = {}
     for name in rule.names:
         for service in _services_for(name, seen):
-            starts[service.host] = _to_service(service)
+            starts[service.host] = _to_service(service, caller)
         if not hosts.is_wildcard(name):
             starts.setdefault(name, ())
     return Entrance(MESH, starts)
@@ -122,9 +123,8 @@ def _services_for(name: str, seen: Seen) -> list[Service]:
     return [s for s in of_cluster if s.namespace == seen.settings.namespace and hosts.covers(name, s.host)]
 
 
-def _to_service(service: Service) -> tuple[Start, ...]:
+def _to_service(service: Service, caller: Caller) -> tuple[Start, ...]:
     """A start for each port that may carry HTTP, those first that are named so."""
-    caller = Caller(PROBES, {"app": PROBE, **PART_OF})
     ports = sorted(port for port, spoken in service.ports.items() if spoken in (HTTP, SNIFFED))
     return tuple(
         Start(

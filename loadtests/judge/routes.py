@@ -8,7 +8,7 @@ from functools import partial
 
 from loadtests.judge.checks import Check, Gap, Idle, grouped
 from loadtests.judge.foreseen import foreseen
-from loadtests.judge.reach import PROBES, Entrance, Seen, Start, entrance_of
+from loadtests.judge.reach import Entrance, Seen, Start, entrance_of
 from loadtests.judge.requests import Way, candidates, methods_for
 from loadtests.judge.shadows import covers
 from loadtests.rules.calls import Call
@@ -106,7 +106,7 @@ def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route
     """A request that the route takes, or why there is none."""
     if not starts:
         return Gap("", f"no service of the cluster is called {host}, so nothing resolves it")
-    if reason := _not_for_probe(branch):
+    if reason := _not_for_probe(branch, one.seen.settings.caller.namespace):
         return Gap("", reason)
     if branch.condition is not None and not methods_for(branch.condition, one.seen.settings.methods):
         wanted = " ".join(str(value) for value in dict(branch.condition["method"]).values())
@@ -125,13 +125,16 @@ def _request_for(branch: Branch, host: str, starts: Sequence[Start], one: _Route
     return found
 
 
-def _not_for_probe(branch: Branch) -> str:
-    """Why a condition is for no pod that the lab may start; '' if it is for one."""
+def _not_for_probe(branch: Branch, sender: str) -> str:
+    """Why a condition is for no pod that the lab may start; '' if it is for one.
+
+    :param sender: namespace of that pod
+    """
     condition = branch.condition
     if condition is None or condition.get("gateways"):
         return ""
-    if (wanted := condition.get("sourceNamespace", "")) not in ("", PROBES):
-        return f"{condition.path_of('sourceNamespace')} is {wanted}, and requests are sent from namespace {PROBES}"
+    if (wanted := condition.get("sourceNamespace", "")) not in ("", sender):
+        return f"{condition.path_of('sourceNamespace')} is {wanted}, and requests are sent from namespace {sender}"
     if names := [name for name in condition.table("sourceLabels") if "istio.io/" in name]:
         return f"{condition.path_of('sourceLabels')}.{names[0]} is a label that Istio sets"
     return ""

@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -16,11 +16,12 @@ from loadtests.judge.checks import Check, Gap, Plan
 from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
 from loadtests.judge.probes import Request, Sender
-from loadtests.judge.reach import GUEST, PROBES
+from loadtests.judge.reach import PROBES
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.expectations import differences
+from loadtests.rules.workloads import GUEST
 from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
 
 ROUND = 400
@@ -126,6 +127,27 @@ def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, i
             found.append([(check, check.calls[(sent + number) % len(check.calls)]) for number in range(wanted)])
     turns = [one[number] for number in range(ROUND) for one in found if number < len(one)]
     return turns[: max(left, 0)]
+
+
+def logged_by(
+    cluster: Cluster, pods: Sequence[tuple[str, str]], prefix: str, wanted: Set[str], since: float
+) -> dict[str, Line]:
+    """The lines of requests in the access logs of some pods' proxies, by mark, once all of them are there or late.
+
+    :param pods: namespace and name
+    :param prefix: what marks begin with
+    :param wanted: marks
+    :param since: when the first one was sent, in seconds of the epoch
+    :raises ClusterError: if the cluster does not answer, or refuses
+    """
+    # The nodes' clocks may differ from this machine's.
+    begin = datetime.fromtimestamp(since - SKEW_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
+    while not wanted <= found.keys() and time.monotonic() < until:
+        time.sleep(observed.LOG_FLUSH_SECONDS)
+        for namespace, pod in pods:
+            found |= lines_by_mark(probes.log_of(cluster, namespace, pod, begin), prefix)
+    return found
 
 
 @dataclass(frozen=True)
@@ -284,17 +306,10 @@ class Session:
 
     def _lines(self, wanted: set[str]) -> dict[str, Line]:
         """The lines of a round's requests, once all of them are there or late."""
-        # The nodes' clocks may differ from this machine's.
-        since = datetime.fromtimestamp(self.started - SKEW_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        until, found = time.monotonic() + LATE_SECONDS, dict[str, Line]()
         door = self.world.door
         pods = [(self._callers[name].namespace, name) for name in self._proxied]
         pods += [(door.namespace, pod) for pod in door.pods] if door is not None and "" in self._senders else []
-        while not wanted <= found.keys() and time.monotonic() < until:
-            time.sleep(observed.LOG_FLUSH_SECONDS)
-            for namespace, pod in pods:
-                found |= lines_by_mark(probes.log_of(self.world.cluster, namespace, pod, since), self._run)
-        return found
+        return logged_by(self.world.cluster, pods, self._run, wanted, self.started)
 
     def _counters(self) -> dict[str, int]:
         """First tries of requests to each destination, as the probes' proxies count them."""

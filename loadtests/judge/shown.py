@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 from loadtests.judge.checks import Check, Plan
 from loadtests.judge.reach import AGENT
 from loadtests.judge.session import Bounds
+from loadtests.judge.written import Written
 from loadtests.reports.terminal import percent
 from loadtests.rules.calls import Call
 
@@ -27,6 +29,15 @@ def lines_of(plan: Plan, bounds: Bounds) -> list[str]:
         ("In effect, but not part of the verdict:", list(plan.unseen)),
     ):
         found += ["", title, *(f"  {entry}" for entry in entries)] if entries else []
+    return found
+
+
+def lines_of_entry(place: Path, made: Written) -> list[str]:
+    """What was written, and what of the rules is no part of it."""
+    found = [f"{place}: {', '.join(sorted(made.files))}"]
+    found += [f"  to be written by hand: {made.by_hand}"] if made.by_hand else []
+    found += [f"  not asked: {one}" for one in made.left_out]
+    found += [f"  no part of it, for no entry has applied it: {one}" for one in made.others]
     return found
 
 

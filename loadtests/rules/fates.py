@@ -102,12 +102,15 @@ def fate_of(objects: Sequence[View], call: Call) -> Fate:
     :raises NotModelledError: naming the field that is not modelled
     """
     asked = route_of(objects, call)
+    own = _own_answer(asked, call)
+    fault = _fault_of(asked.route) if own is None else Fault()
+    if fault.abort_share == 1:
+        return _aborted(asked, fault)
     sent = _answered_by(asked)
     accept_inert(asked.taken)
-    if (own := _own_answer(asked, call)) is not None:
+    if own is not None:
         return Fate({own: 1.0})
-    fault, rewrite = _fault_of(asked.route), rewrite_of(asked.route, asked.condition, call)
-    response = _response_of(asked.route)
+    rewrite, response = rewrite_of(asked.route, asked.condition, call), _response_of(asked.route)
     unseen, domain = _unseen(asked, response), asked.taken.world.mesh.domain
     copied = frozenset(destination_outcome(m.host, m.port, m.subset, domain) for m in send(asked.taken).mirrors)
     outcomes: Shares = {}
@@ -120,6 +123,13 @@ def fate_of(objects: Sequence[View], call: Call) -> Fate:
     shares = _with_fault(outcomes, fault)
     authority = rewrite.authority if rewrite is not None else None
     return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen, authority, response)
+
+
+def _aborted(asked: Asked, fault: Fault) -> Fate:
+    """What becomes of calls that a fault aborts, all of them: who would have answered has no bearing."""
+    accept_inert(asked.taken)
+    asked.route.accept("route")
+    return Fate(_with_fault({}, fault), unseen=_unseen(asked, {}))
 
 
 def _answered_by(asked: Asked) -> Sent:

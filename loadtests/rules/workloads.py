@@ -23,6 +23,17 @@ ROOT_NAMESPACE = "istio-system"
 """Whose rules are for the whole mesh."""
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE)
 """Namespaces of the cluster's and the mesh's own parts: no entry replaces their rules, and none of them is judged."""
+PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
+"""The lab's label."""
+GUEST = "istio-lab-guest"
+"""Label ``app`` of pods of the lab's that send requests in a namespace of services, and name of what makes their proxies log."""
+
+
+def is_guest(item: Mapping[str, Any]) -> bool:
+    """Whether an object is such a pod, or what makes it log: no rule is for it, and it is there for one run only."""
+    labels = {"app": GUEST, **PART_OF} if item["kind"] == "Pod" else PART_OF
+    named = item["kind"] == "Pod" or (item["kind"], item["metadata"]["name"]) == ("Telemetry", GUEST)
+    return named and labels.items() <= item["metadata"].get("labels", {}).items()
 
 
 @dataclass(frozen=True)

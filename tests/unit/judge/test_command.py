@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from loadtests.entries import question
+from loadtests.entries.policy import LABEL
 from loadtests.judge import __main__ as command
 from loadtests.judge import probes
 from loadtests.judge.session import Session
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.verdict import Verdict
-from tests.unit.judge.rules import AROUND, to, virtual_service
+from tests.unit.judge.rules import AROUND, service, to, virtual_service
 from tests.unit.test_inputs import PROJECT
 
 RULE = virtual_service("reviews", to(("v1", 80), ("v3", 20)))
@@ -33,6 +34,7 @@ class Given:
         self.objects: list[dict[str, Any]] = [RULE, *AROUND]
         self.forbidden: set[tuple[str, str]] = set()
         self.sidecars = True
+        self.in_force: list[str] = []
         self.started = 0
 
 
@@ -53,7 +55,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
         if any(verb == "list" for verb, _ in one.forbidden):
             raise RefusedByServerError("GET virtualservices: HTTP 403", 403)
         proxy = {"containers": [{"name": "istio-proxy"}]} if one.sidecars else {"containers": []}
-        return question.Found([{**o, "spec": proxy} if o["kind"] == "Pod" else o for o in one.objects])
+        named = [{"apiVersion": "networking.istio.io/v1", **o} for o in one.objects]
+        return question.Found([{**o, "spec": proxy} if o["kind"] == "Pod" else o for o in named])
 
     def start(session: Session) -> Verdict:
         one.started += 1
@@ -145,6 +148,80 @@ def test_rules_that_contradict_each_other_fail_without_a_request(
     assert ended(monkeypatch, tmp_path) == 1
     assert given.started == 0
     assert "sidecars follow VirtualService reviews alone" in (tmp_path / "shop/verdict.xml").read_text()
+
+
+def entry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], namespace: str = "shop", name: str = "mine"
+) -> tuple[int, str, str]:
+    status = ended(monkeypatch, tmp_path, f"--entry={tmp_path / name}", namespace=namespace)
+    return status, *capsys.readouterr()
+
+
+def test_an_entry_is_written_of_the_rules_in_force_and_nothing_is_sent(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told, errors = entry(monkeypatch, tmp_path, capsys)
+    assert (status, errors, given.started) == (0, "", 0)
+    assert told.splitlines() == [
+        f"{tmp_path / 'mine'}: README.md, control.yaml, policy.yaml, traffic.py",
+        "  make load needs the lab's label on the namespace: kubectl label namespace shop app.kubernetes.io/part-of=istio-lab",
+        "  make load does not replace what it did not apply: delete VirtualService reviews, DestinationRule reviews first",
+    ]
+    assert sorted(file.name for file in (tmp_path / "mine").iterdir() if file.is_file()) == [
+        "README.md", "control.yaml", "policy.yaml", "traffic.py",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "namespace", "name", "line"),
+    [
+        ({}, "shop", "Mine", "accepted: a folder whose name has up to 50 lower-case letters, digits and inner hyphens"),
+        ({}, "shop", ".", "accepted: a folder whose name has"),
+        ({}, "kube-system", "mine", f"NAMESPACE: 'kube-system' was given; {ACCEPTED}"),
+        ({"objects": AROUND}, "shop", "mine", "NAMESPACE: there are no rules for shop; accepted: a namespace with rules of Istio"),
+        (
+            {"objects": [virtual_service("reviews", to(("v9", 1))), *AROUND]}, "shop", "mine",
+            "the rules in force cannot pass: VirtualService reviews: spec.http[0]: ",
+        ),
+        ({"in_force": []}, "", "mine", "NAMESPACE: nothing was given; accepted: a namespace with rules of Istio"),
+        ({"in_force": ["bookinfo", "echo"]}, "", "mine", "NAMESPACE: nothing was given; accepted: one of bookinfo, echo"),
+        (
+            {"objects": [RULE, *AROUND, {**service("all"), "spec": {"selector": OURS, "ports": []}}]}, "shop", "mine",
+            "Service all: spec.selector would select the pod that sends requests",
+        ),
+    ],
+    ids=["name", "no name", "system", "no rules", "broken", "no entry", "two entries", "a Service for all"],
+)  # fmt: skip
+def test_what_makes_no_entry_is_refused_in_one_line(
+    change: dict[str, Any], namespace: str, name: str, line: str, given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    vars(given).update(change)
+    rules = [{"kind": "Gateway", "metadata": {"namespace": one, "labels": {LABEL: "mirror.policy"}}} for one in given.in_force]
+    monkeypatch.setattr(Cluster, "everywhere", lambda cluster, *kinds: rules)
+    status, told, errors = entry(monkeypatch, tmp_path, capsys, namespace, name)
+    assert (status, told, errors.count("\n")) == (1, "", 1)
+    assert line in errors
+    assert errors.endswith("; nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sent", [None, signal.SIGTERM], ids=["by itself", "SIGTERM"])
+def test_a_process_takes_its_leave_once_however_it_ends(sent: signal.Signals | None) -> None:
+    program = (
+        "import os, sys, time\nfrom loadtests import ending\n"
+        "ending.on_leaving(lambda: os.write(1, b'gone\\n'))\n"
+        "def main() -> int:\n    print('begun', flush=True)\n    time.sleep(float(sys.argv[1]))\n    return 0\n"
+        "sys.exit(ending.guarded(main))"
+    )
+    command = [sys.executable, "-c", program, "60" if sent else "0"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=PROJECT)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "begun\n"
+    if sent:
+        run.send_signal(sent)
+    told, _ = run.communicate(timeout=20)
+    assert (told, run.returncode) == ("gone\n", 2 if sent else 0)
 
 
 def test_an_interrupt_cleans_up() -> None:

@@ -16,10 +16,11 @@ from loadtests.judge.guards import INSIDE, guest_of
 from loadtests.judge.lines import Answer
 from loadtests.judge.plan import plan_for
 from loadtests.judge.probes import Request
-from loadtests.judge.reach import GUEST, PART_OF, PROBES, Settings
+from loadtests.judge.reach import PROBES, Settings
 from loadtests.judge.session import COUNTERS, UNSTEADY, Bounds, Glimpse, Session, World, with_gaps
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules.workloads import GUEST, PART_OF
 from loadtests.verdict import Outcome, Verdict
 from tests.unit.judge.logged import log_line
 from tests.unit.judge.rules import AROUND, JASON, to, virtual_service

@@ -50,6 +50,15 @@ def test_a_route_says_what_becomes_of_a_call(route: dict[str, Any], shares: dict
     assert fate(route).shares == pytest.approx(shares)
 
 
+def test_who_would_answer_calls_that_are_all_aborted_has_no_bearing() -> None:
+    aborted = {"route": [{"destination": {"host": "ratings", "subset": "v9"}}], "timeout": "1s"}
+    every = {"abort": {"httpStatus": 500, "percentage": {"value": 100}}}
+    found = fate({**aborted, "fault": every})
+    assert (found.shares, found.places, len(found.unseen)) == ({"HTTP 500 injected": 1.0}, {}, 1)
+    with pytest.raises(BrokenPromiseError, match="v9"):
+        fate({**aborted, "fault": {"abort": {"httpStatus": 500, "percentage": {"value": 99}}}})
+
+
 def test_a_direct_responses_text_is_not_sent_to_head() -> None:
     route = {"directResponse": {"status": 503, "body": {"string": "no"}}}
     assert fate(route, call=replace(CALL, method="HEAD")).shares == {"HTTP 503 by the proxy": 1.0}

@@ -26,8 +26,8 @@ from loadtests.judge import asking, folder, probes, rights, shown, written
 from loadtests.judge.checks import Plan
 from loadtests.judge.guards import guest_of
 from loadtests.judge.plan import plan_for
-from loadtests.judge.reach import PROBES, SAFE, SYSTEM, Settings
-from loadtests.judge.session import Bounds, Door, Glimpse, Session, World, with_gaps
+from loadtests.judge.reach import PROBES, SAFE, SYSTEM, Settings, address_of_gateway, enters_by_own_pods
+from loadtests.judge.session import Bounds, Door, Glimpse, Session, World, sender_of, senders_of, with_gaps
 from loadtests.judge.written import NotWrittenError
 from loadtests.mesh import propagation, versions, writes
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
@@ -35,6 +35,7 @@ from loadtests.reports import report, terminal
 from loadtests.rules import mesh_config
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.expectations import addresses_of, is_running, namespace_of, of_kind, placed, state
+from loadtests.rules.registry import services_of
 from loadtests.rules.view import viewed
 from loadtests.rules.workloads import PART_OF, ROOT_NAMESPACE
 from loadtests.verdict import MARGIN, Outcome, Verdict
@@ -170,11 +171,11 @@ def _judge(options: argparse.Namespace) -> int:
         ready = {str(pod["metadata"]["name"]): _ready(pod) for pod in pods}
         return Glimpse(_state(now, plan_for(now, settings), options.namespace), addresses, ready)
 
-    used = door if any(check.by_gateway for check in plan.checks) else None
+    used = door if any(sender_of(call) is None for check in plan.checks for call in check.calls) else None
     hidden = frozenset(namespace_of(one) for one in of_kind(objects, "Sidecar"))
     near = hidden & {options.namespace, ROOT_NAMESPACE}
     waited_for = (*(() if near else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
-    world = World(cluster, Mesh().domain, injecting, used, waited_for, look, hidden)
+    world = World(cluster, Mesh().domain, injecting, used, waited_for, look, hidden, _doors(plan, objects))
     return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
 
 
@@ -281,14 +282,27 @@ def _door(cluster: Cluster, url: str) -> Door | None:
     return Door(parts.hostname, parts.port or 80, namespace, tuple(pods)) if pods else None
 
 
+def _doors(plan: Plan, objects: list[dict[str, Any]]) -> dict[str, Door]:
+    """Gateways with pods of their own, by name."""
+    callers = {str(c.caller.gateway): c.caller for check in plan.checks for c in check.calls if enters_by_own_pods(c)}
+    services = list(services_of(viewed(placed(objects, plan.namespace)), Mesh().domain))
+    found = {}
+    for name, caller in callers.items():
+        pods = [p for p in of_kind(objects, "Pod") if is_running(p) and namespace_of(p, plan.namespace) == caller.namespace]
+        named = [str(p["metadata"]["name"]) for p in pods if p["metadata"].get("labels") == caller.labels]
+        found[name] = Door(address_of_gateway(caller, services), 0, caller.namespace, tuple(named))
+    return found
+
+
 def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: list[dict[str, Any]]) -> None:
     """:raises RefusedError: if a run cannot be made or observed."""
     if setting := mesh_config.log_setting_of(viewed(objects)):
         raise RefusedError(f"meshConfig.{setting} is set, and requests are found in access logs of Istio's default format only")
     if not plan.checks:
         return
-    hosts = probes.hosts_of(probes.callers_of([call.caller for check in plan.checks for call in check.calls]))
-    _need(cluster, rights.to_send(plan.namespace, [door.namespace] if door is not None else [], hosts))
+    hosts = probes.hosts_of(probes.callers_of(senders_of(plan)))
+    doors = {one.namespace for one in (*([door] if door is not None else []), *_doors(plan, objects).values())}
+    _need(cluster, rights.to_send(plan.namespace, sorted(doors), hosts))
     if probes.is_ours(cluster) is False:
         label = "=".join(*PART_OF.items())
         raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")

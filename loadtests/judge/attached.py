@@ -8,15 +8,15 @@ from typing import Any
 
 from loadtests.judge.checks import Check, Gap, Idle, grouped
 from loadtests.judge.foreseen import foreseen
-from loadtests.judge.reach import AGENT, MARKED, MARKED_OUTSIDE, Seen, one_of
+from loadtests.judge.reach import AGENT, MARKED, MARKED_OUTSIDE, Seen, one_of, pods_of_gateway
 from loadtests.judge.requests import Way as Sending
 from loadtests.judge.requests import candidates, is_of_proxies, methods_for
 from loadtests.judge.shadows import covers
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.entered import Taking, fate_entered, taking
+from loadtests.rules.entered import Taking, fate_entered, request_of, taking
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
 from loadtests.rules.fates import Fate
-from loadtests.rules.gateway_api import GROUP, PORT, parents_of
+from loadtests.rules.gateway_api import GROUP, PORT, is_of_gateway_api, parents_of
 from loadtests.rules.grpc_routes import ANY, BEGINNING, EXACT, path_of
 from loadtests.rules.hosts import long_name
 from loadtests.rules.ingress import Way, first_way
@@ -24,7 +24,7 @@ from loadtests.rules.ingress_classes import is_classed
 from loadtests.rules.ingresses import path_of_ingress
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.listeners import attached, listeners_for
-from loadtests.rules.registry import HTTP
+from loadtests.rules.registry import HTTP, of_kind
 from loadtests.rules.view import View, viewed
 from loadtests.verdict import Outcome
 
@@ -136,11 +136,9 @@ def _doors(item: View, seen: Seen) -> Iterator[_Door | Gap]:
             yield _by_sidecars(item, where, long_name(name, namespace, seen.mesh.domain), port, seen)
         elif (group, kind) != (GROUP, "Gateway"):
             yield Gap(where, f"routes that are attached to a {kind} are not read")
-        elif entrance is None:
-            yield Gap(where, NO_ENTRANCE)
         elif (namespace, name) not in done:
             done.add((namespace, name))
-            yield _door(item, where, replace(entrance, gateway=f"{namespace}/{name}"), seen)
+            yield _by_gateway(item, where, namespace, name, seen)
 
 
 def _by_sidecars(item: View, where: str, host: str, port: int | None, seen: Seen) -> _Door | Gap:
@@ -156,11 +154,27 @@ def _by_sidecars(item: View, where: str, host: str, port: int | None, seen: Seen
     return _Door(seen.settings.caller, (host,), min(ports))
 
 
-def _door(item: View, where: str, caller: Caller, seen: Seen) -> _Door | Gap:
-    namespace, _, name = str(caller.gateway).partition("/")
+def _by_gateway(item: View, where: str, namespace: str, name: str, seen: Seen) -> _Door | Gap:
+    """How requests for a route enter by a Gateway: by its own pods, or by those of the lab's gateway."""
+    every = [one for one in of_kind(viewed(seen.objects), "Gateway") if is_of_gateway_api(one)]
+    gateway = next((one for one in every if (namespace_of(one), one["metadata"]["name"]) == (namespace, name)), None)
+    entrance, port = seen.settings.entrance, PORT
+    if gateway is not None and not gateway.data["spec"].get("addresses"):
+        found = pods_of_gateway(namespace, name, seen)
+        if isinstance(found, str):
+            return Gap(where, found)
+        entrance = found
+        plain = sorted(int(one["port"]) for one in gateway.data["spec"].get("listeners") or [] if one["protocol"] == "HTTP")
+        port = PORT if PORT in plain or not plain else plain[0]
+    if entrance is None:
+        return Gap(where, NO_ENTRANCE)
+    return _door(item, where, replace(entrance, gateway=f"{namespace}/{name}"), port, seen)
+
+
+def _door(item: View, where: str, caller: Caller, port: int, seen: Seen) -> _Door | Gap:
     views = viewed(seen.objects)
     try:
-        listeners = listeners_for(views, {"gateway": (namespace, name), "port": PORT}, "HTTP")
+        listeners = listeners_for(views, request_of(Call("", port, caller)), "HTTP")
         found = [one for one in attached(views, item["kind"], listeners) if one.route.data == item.data]
     except NotModelledError as reason:
         return Gap(where, f"not modelled: {reason}")
@@ -168,8 +182,8 @@ def _door(item: View, where: str, caller: Caller, seen: Seen) -> _Door | Gap:
         return Gap(where, str(reason))
     hosts = tuple(dict.fromkeys(host for one in found for host in one.names))
     if not hosts:
-        return Gap(where, f"no listener of Gateway {namespace}/{name} for plain HTTP on port {PORT} admits it for any host")
-    return _Door(caller, hosts)
+        return Gap(where, f"no listener of Gateway {caller.gateway} for plain HTTP on port {port} admits it for any host")
+    return _Door(caller, hosts, port)
 
 
 def _of_rule(wanted: _Wanted) -> Iterator[Check | Gap | Idle]:

@@ -48,13 +48,13 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
     checks = [one for one in found if isinstance(one, Check)]
     gaps = [one for one in found if isinstance(one, Gap)]
     gaps += [_not_planned(o) for o in views if _is_not_planned(o, settings.namespace)]
+    gaps += [gap for one in of_kind(views, "Gateway") for gap in _listeners(one, checks, settings.namespace)]
     gaps += _delegates_without_root(seen)
     unseen = [path for check in checks for path in check.fate.unseen]
     unseen += policies_unseen(views, settings.namespace) if checks else ()
     apart = [
         o
         for o in views
-        if o["kind"] != "Gateway"
         if _is_not_planned(o, ROOT_NAMESPACE) or (o["kind"] in (*KINDS, *outside.KINDS) and namespace_of(o) == ROOT_NAMESPACE)
     ]
     unseen += [f"{title(o)} of {ROOT_NAMESPACE}: spec" for o in apart]
@@ -89,7 +89,7 @@ def _concerns(rule: Rule, seen: Seen) -> bool:
 
 
 def _is_not_planned(item: View, namespace: str) -> bool:
-    if item["kind"] not in NOT_PLANNED and not (item["kind"] == "Gateway" and is_of_gateway_api(item)):
+    if item["kind"] not in NOT_PLANNED:
         return False
     parents = parents_of(item) if item["kind"].endswith("Route") else ()
     return namespace_of(item) == namespace or any(parent[2] == namespace for parent, _ in parents)
@@ -97,6 +97,20 @@ def _is_not_planned(item: View, namespace: str) -> bool:
 
 def _not_planned(item: View) -> Gap:
     return Gap(f"{title(item)}: spec", "no requests are planned for this kind yet")
+
+
+def _listeners(gateway: View, checks: Sequence[Check], namespace: str) -> Iterator[Gap]:
+    """The listeners of a Gateway of the Gateway API in the namespace that no route is asked by."""
+    if not is_of_gateway_api(gateway) or namespace_of(gateway) != namespace:
+        return
+    name = f"{namespace}/{gateway['metadata']['name']}"
+    asked = {call.port for check in checks for call in check.calls if call.caller.gateway == name}
+    for number, one in enumerate(gateway.data["spec"].get("listeners") or []):
+        where = f"{title(gateway)}: spec.listeners[{number}]"
+        if one["protocol"] != "HTTP":
+            yield Gap(where, f"no requests are planned for listeners with {one['protocol']} yet")
+        elif int(one["port"]) not in asked:
+            yield Gap(where, "no route is asked by it")
 
 
 def _delegates_without_root(seen: Seen) -> list[Gap]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, Caller, Mesh
-from loadtests.rules.expectations import NotModelledError, namespace_of
-from loadtests.rules.gateway_api import PORT, is_of_gateway_api, pod_ports
+from loadtests.rules.expectations import NotModelledError, is_running, namespace_of
+from loadtests.rules.gateway_api import GATEWAY_LABEL, PORT, is_of_gateway_api, pod_ports
 from loadtests.rules.layers import MESH
 from loadtests.rules.registry import EVERYBODY, HTTP, SNIFFED, Service, of_kind
 from loadtests.rules.view import viewed
@@ -155,6 +155,32 @@ def _from_outside(rule: Rule, gateway: str, seen: Seen) -> Entrance:
         return Start(Call(one_of(name), port, caller, varied=MARKED_OUTSIDE), (one_of(name),))
 
     return Entrance(gateway, {name: tuple(start(name, port) for port in servers) for name in rule.names})
+
+
+def pods_of_gateway(namespace: str, name: str, seen: Seen) -> Caller | str:
+    """The pods that istiod has deployed for a Gateway of the Gateway API, or why requests cannot enter by them."""
+    if namespace != seen.settings.namespace:
+        return f"Gateway {namespace}/{name} has pods of its own, in another namespace"
+    pods = [one for one in of_kind(viewed(seen.objects), "Pod") if namespace_of(one) == namespace and is_running(one.data)]
+    labels = [dict(one["metadata"].data.get("labels") or {}) for one in pods]
+    own = [one for one in labels if one.get(GATEWAY_LABEL) == name]
+    if not own:
+        return f"Gateway {namespace}/{name} has no running pods"
+    caller = Caller(namespace, own[0], f"{namespace}/{name}")
+    if any(one != own[0] for one in own) or not address_of_gateway(caller, seen.services):
+        return f"the pods of Gateway {namespace}/{name} are not alike, or no Service is in front of them"
+    return caller
+
+
+def address_of_gateway(caller: Caller, services: Iterable[Service]) -> str:
+    """The Service in front of a Gateway's own pods; '' if there is none."""
+    found = (s for s in services if s.of_kubernetes and s.namespace == caller.namespace and s.selector)
+    return next((s.host for s in found if s.selector.items() <= caller.labels.items()), "")
+
+
+def enters_by_own_pods(call: Call) -> bool:
+    """Whether a call enters by a Gateway with pods of its own."""
+    return call.caller.gateway is not None and GATEWAY_LABEL in call.caller.labels
 
 
 def one_of(name: str) -> str:

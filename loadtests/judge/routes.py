@@ -22,6 +22,10 @@ from loadtests.rules.virtual import Branch, Rule, branches_of, first_taken
 from loadtests.verdict import Outcome
 
 
+TRIED = 20
+"""Requests for one condition of which the whole of the rules is asked, where another rule takes those before."""
+
+
 def checks_of(rule: Rule, seen: Seen) -> Iterator[Check | Gap | Idle]:
     """A check for each route that requests are found for, by each way in; for everything else, what it is."""
     for kind in ("tcp", "tls"):
@@ -148,6 +152,7 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle
     way = Way(one.seen.settings.methods, start.authorities, start.call)
     reason, other = "", None
     beside: Call | None = None
+    lost: list[Gap] = []
     for call in candidates(branch.condition, [b.condition for b in earlier if b.condition is not None], way):
         try:
             taken = first_taken(given, call)
@@ -157,12 +162,17 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle
         except BrokenPromiseError as error:
             return Gap("", str(error), Outcome.FAIL)
         if taken is branch:
-            return _confirmed(call, one)
+            confirmed = _confirmed(call, branch, one)
+            if isinstance(confirmed, Call) or confirmed.outcome is Outcome.FAIL or len(lost) == TRIED:
+                return confirmed
+            lost.append(confirmed)
         if taken is not None and taken.route is one.route:
             beside = beside or call
         other = other or next((b for b in earlier if b is taken), None)
+    if lost:
+        return lost[0]
     if beside is not None:
-        return _confirmed(beside, one)
+        return _confirmed(beside, branch, one)
     if (shadow := next((b for b in earlier if covers(b.condition, branch.condition)), None)) is not None:
         return Idle("", f"no request reaches it: {_path(shadow.condition or shadow.route, one.seen)} takes them all")
     if other is not None:
@@ -170,7 +180,7 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle
     return Gap("", reason or "no request was found that it takes")
 
 
-def _confirmed(call: Call, one: _Route) -> Call | Gap | Idle:
+def _confirmed(call: Call, branch: Branch, one: _Route) -> Call | Gap:
     """The request, if all rules together send it to the route; else what takes it."""
     try:
         taken = find_route(viewed(one.seen.objects), call)
@@ -189,7 +199,11 @@ def _confirmed(call: Call, one: _Route) -> Call | Gap | Idle:
     if one.entrance.gateway == MESH and other.data["metadata"] != one.branches[0].rule.item.data["metadata"]:
         why = f"no request reaches it: sidecars follow {_title(other, one.seen)} alone for {call.name}"
         return Gap("", why, Outcome.FAIL)
-    return Gap("", f"{_path(found.condition or found.route, one.seen)} takes the request that was constructed for it")
+    path = _path(found.condition or found.route, one.seen)
+    # Of rules for one host, those of a gateway are merged, in the order of their age.
+    if {*found.rule.names} >= {*branch.rule.names} and covers(found.condition, branch.condition):
+        return Gap("", f"no request reaches it: {path} takes them all", Outcome.FAIL)
+    return Gap("", f"{path} takes the request that was constructed for it")
 
 
 def _identity(route: Layers) -> list[tuple[str, str, str]]:

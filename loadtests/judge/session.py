@@ -13,13 +13,13 @@ from urllib.parse import urlencode
 
 from loadtests.judge import probes
 from loadtests.judge.checks import Check, Gap, Plan
-from loadtests.judge.guards import WITHOUT
+from loadtests.judge.guards import OUTSIDE, WITHOUT
 from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
 from loadtests.judge.probes import Request, Sender
-from loadtests.judge.reach import PROBES
+from loadtests.judge.reach import PROBES, enters_by_own_pods
 from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.rules.calls import Call, Mesh
+from loadtests.rules.calls import Call, Caller, Mesh
 from loadtests.rules.expectations import differences
 from loadtests.rules.workloads import GUEST
 from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
@@ -56,8 +56,9 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Door:
-    """A gateway's address on this machine's side, and its pods, whose logs tell what became of requests.
+    """A gateway's address as it is reached by whoever sends, and its pods, whose logs tell what became of requests.
 
+    :param port: 0 for that of the call
     :param pods: names
     """
 
@@ -110,7 +111,7 @@ def request_of(call: Call, mark: str, door: Door | None) -> Request:
         # Whatever the address, the proxy goes by the host; those outside need not have one.
         address = call.name if call.name.endswith(f".svc.{Mesh().domain}") else NOWHERE
         return address, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}
-    return door.address, door.port, call.method, path, {"Host": call.host, **call.headers, "user-agent": mark}
+    return door.address, door.port or call.port, call.method, path, {"Host": call.host, **call.headers, "user-agent": mark}
 
 
 def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, int]], left: int) -> list[tuple[Check, Call]]:
@@ -164,12 +165,19 @@ class Glimpse:
     ready: Mapping[str, str]
 
 
+def senders_of(plan: Plan) -> list[Caller]:
+    """The pods that send the calls of a plan."""
+    found = [sender_of(call) for check in plan.checks for call in check.calls]
+    return [one for one in found if one is not None]
+
+
 @dataclass(frozen=True)
 class World:
     """What a run needs to know of the cluster.
 
     :param injecting: labels by which pods of the namespace get a sidecar
-    :param door: None if no request enters by a gateway
+    :param door: of the lab's gateway; None if no request enters by it
+    :param doors: of Gateways with pods of their own, by ``namespace/name``, as pods in the cluster reach them
     :param waited_for: (namespace, label ``app``) of the pods besides the probes whose proxies must have the rules
     :param look: what is there now
     :param hidden: namespaces with a Sidecar, which hides from proxies what says whether they have the rules
@@ -182,6 +190,19 @@ class World:
     waited_for: tuple[tuple[str, str], ...]
     look: Callable[[], Glimpse]
     hidden: frozenset[str] = frozenset()
+    doors: Mapping[str, Door] = field(default_factory=dict)
+
+    def door_of(self, call: Call) -> Door | None:
+        """By what a call enters; None for one from the mesh."""
+        gateway = call.caller.gateway
+        return None if gateway is None else self.doors[gateway] if enters_by_own_pods(call) else self.door
+
+
+def sender_of(call: Call) -> Caller | None:
+    """The pod that sends a call; None for this machine."""
+    if call.caller.gateway is None:
+        return call.caller
+    return OUTSIDE.caller if enters_by_own_pods(call) else None
 
 
 class Session:
@@ -199,7 +220,7 @@ class Session:
         self._ready: Mapping[str, str] | None = None
         self._unsteady: set[str] = set()
         self._run = f"lab-{uuid.uuid4().hex[:12]}"
-        self._callers = probes.callers_of([call.caller for check in plan.checks for call in check.calls])
+        self._callers = probes.callers_of(senders_of(plan))
         self._senders: dict[str, Sender] = {}
 
     @property
@@ -277,14 +298,13 @@ class Session:
             raise ClusterError("; ".join(ours))
         self.stale = tuple(late)
         self._senders = {name: Sender(self.world.cluster, name, caller.namespace) for name, caller in self._callers.items()}
-        if any(check.by_gateway for check in self.plan.checks):
+        if self.world.door is not None:
             self._senders[""] = Sender(None)
 
     def _sender_of(self, call: Call) -> str:
         """Name of the pod that sends a call; '' for this machine."""
-        if call.caller.gateway is not None:
-            return ""
-        return next(name for name, caller in self._callers.items() if caller == call.caller)
+        sender = sender_of(call)
+        return next(name for name, caller in self._callers.items() if caller == sender) if sender is not None else ""
 
     def _send(self, batch: Sequence[tuple[Check, Call]]) -> None:
         """Send a round, and count what came of it."""
@@ -293,10 +313,11 @@ class Session:
         answers: dict[str, Answer] = {}
         for name, sender in self._senders.items():
             ours = [(mark, call) for mark, _, call in marked if self._sender_of(call) == name]
-            requests = [request_of(call, mark, self.world.door if not name else None) for mark, call in ours]
+            requests = [request_of(call, mark, self.world.door_of(call)) for mark, call in ours]
             if requests:
                 answers |= zip((mark for mark, _ in ours), sender.send(requests, self.bounds.rate), strict=True)
-        logged = {mark for mark, _, call in marked if self._sender_of(call) in ("", *self._proxied)}
+        proxied = {"", *self._proxied}
+        logged = {mark for mark, _, call in marked if call.caller.gateway is not None or self._sender_of(call) in proxied}
         lines = self._lines({mark for mark, answer in answers.items() if answer.status and mark in logged})
         ground = Ground(self.plan.namespace, self.world.domain, self._pods)
         for mark, check, _ in marked:
@@ -306,9 +327,9 @@ class Session:
 
     def _lines(self, wanted: set[str]) -> dict[str, Line]:
         """The lines of a round's requests, once all of them are there or late."""
-        door = self.world.door
+        doors = [*([self.world.door] if self.world.door is not None else []), *self.world.doors.values()]
         pods = [(self._callers[name].namespace, name) for name in self._proxied]
-        pods += [(door.namespace, pod) for pod in door.pods] if door is not None and "" in self._senders else []
+        pods += [(door.namespace, pod) for door in doors for pod in door.pods]
         return logged_by(self.world.cluster, pods, self._run, wanted, self.started)
 
     def _counters(self) -> dict[str, int]:

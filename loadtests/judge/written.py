@@ -15,7 +15,7 @@ from loadtests.judge.asking import ACCOUNT, Asked
 from loadtests.judge.checks import Check, Plan
 from loadtests.judge.guards import KINDS as GUARDING
 from loadtests.judge.guards import guest_of
-from loadtests.judge.reach import AGENT
+from loadtests.judge.reach import AGENT, enters_by_own_pods
 from loadtests.rules.workloads import GUEST
 from loadtests.verdict import Outcome
 
@@ -88,7 +88,7 @@ def _is_of(where: str, titles: Sequence[str]) -> bool:
 def _is_asked(check: Check, namespace: str, titles: Sequence[str]) -> bool:
     """Whether the entry may send a check's calls: a pod with labels of others would be taken for one of theirs."""
     sender = guest_of(namespace, ACCOUNT).caller
-    mine = all(call.caller.gateway is not None or call.caller == sender for call in check.calls)
+    mine = all(call.caller == sender or (call.caller.gateway and not enters_by_own_pods(call)) for call in check.calls)
     return mine and not check.guard and _is_of(check.name, titles)
 
 
@@ -111,7 +111,8 @@ def _left_out(plan: Plan, chosen: Sequence[Mapping[str, Any]], titles: Sequence[
     """The parts of the rules that the entry does not ask about."""
     for check in plan.checks:
         if _is_of(check.name, titles) and not check.guard and not _is_asked(check, plan.namespace, titles):
-            yield f"{check.name}: it is for callers with labels of other pods"
+            by_own_pods = any(enters_by_own_pods(call) for call in check.calls)
+            yield f"{check.name}: it is for {'a Gateway with pods of its own' if by_own_pods else 'callers with labels of other pods'}"
     for gap in plan.gaps:
         # Of rules for callers, all is left out.
         if _is_of(gap.where, titles) and not gap.where.startswith(GUARDING):

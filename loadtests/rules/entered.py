@@ -22,7 +22,7 @@ from loadtests.rules.fates import (
     redirected_outcome,
     seen_headers,
 )
-from loadtests.rules.gateway_api import ROUTES, parents_of
+from loadtests.rules.gateway_api import GATEWAY_LABEL, ROUTES, parents_of
 from loadtests.rules.grpc_routes import grpc_ways
 from loadtests.rules.hosts import long_name, overlap
 from loadtests.rules.ingress import Way, first_way, http_ways, routes_for
@@ -65,7 +65,9 @@ def request_of(call: Call) -> dict[str, Any]:
     """A call as the readers of these rules have it."""
     text = "&".join(f"{name}={value}" for name, value in call.query.items())
     namespace, _, name = str(call.caller.gateway).partition("/")
+    own = {"pods": call.caller} if GATEWAY_LABEL in call.caller.labels else {}
     return {
+        **own,
         "gateway": (namespace, name), "port": call.port, "authority": call.name, "method": call.method,
         "uri": f"{call.uri}?{text}" if text else call.uri, "headers": call.headers,
     }  # fmt: skip
@@ -153,7 +155,8 @@ def fate_entered(objects: Sequence[View], kind: str, call: Call) -> tuple[Way, F
         if "filters" in one:
             one.accept("filters")
             unseen.append(f"{way.title}: {one.path_of('filters')}")
-    caller = call.caller if call.caller.gateway is None else CALLER
+    by_ingress = call.caller.gateway is not None and GATEWAY_LABEL not in call.caller.labels
+    caller = CALLER if by_ingress else call.caller
     weights = weights_of_backends(objects, way.item, backends, caller=caller)
     if not weights and kind == "GRPCRoute":
         raise NotModelledError(f"{way.title}: {way.rule.path_of('backendRefs')}")

@@ -18,7 +18,7 @@ GROUP = "gateway.networking.k8s.io"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
 PORT = 80
 """Of the Service in front of the ingress gateway, for requests in plain text."""
-NAME_LABEL = f"{GROUP}/gateway-name"
+GATEWAY_LABEL = f"{GROUP}/gateway-name"
 """Label of the pods that istiod deploys for a Gateway which asks for no address."""
 
 Parent = tuple[str, str, str, str]
@@ -166,7 +166,7 @@ def _may_share(gateway: View, objects: Sequence[View], labels: Mapping[str, str]
     """Whether a Gateway may be served by the pods with those labels."""
     addresses = gateway.data["spec"].get("addresses") or []
     if not addresses:
-        return labels.get(NAME_LABEL) == str(gateway["metadata"]["name"])
+        return labels.get(GATEWAY_LABEL) == str(gateway["metadata"]["name"])
     services = {f"{o['metadata']['name']}.{namespace_of(o)}": o for o in objects if o["kind"] == "Service"}
     for address in addresses:
         service = services.get(".".join(str(address.get("value", "")).split(".")[:2]))

@@ -138,7 +138,7 @@ def _answer(objects: Objects, way: Way, request: Request) -> Shares:
 def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     """The routes of one kind that apply together: those of the Gateway for the most specific host, the oldest first.
 
-    :param request: ``scheme``: http, or https where a listener ends TLS; ``gateway``; ``port``; ``authority``
+    :param request: what :func:`listeners_for` takes; ``scheme``: http, or https where a listener ends TLS; ``authority``
     :raises BrokenPromiseError: if no route of the Gateway is for the host
     :raises NotModelledError: if a route of another kind, or something else at the same port, could apply
     """
@@ -161,7 +161,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
             spec_of(one.route).accept_all()
     if best is None:
         raise BrokenPromiseError(f"no {kind} of {listeners[0].owner} is for {host}")
-    refuse_others(objects, taking[0], host, best)
+    refuse_others(objects, taking[0], host, best, request.get("pods"))
     if len({origin for one in found for origin in _origins(one, best)}) > 1:
         raise NotModelledError(f"{title(ours[0])}: spec.hostnames")
     for route in ours:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtests.rules import hosts
-from loadtests.rules.calls import Mesh
+from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, namespace_of, views_of
-from loadtests.rules.gateway_api import GROUP, PORT, is_of_gateway_api, parent_of, set_parent
+from loadtests.rules.gateway_api import GATEWAY_LABEL, GROUP, PORT, is_of_gateway_api, parent_of, set_parent
 from loadtests.rules.promises import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
@@ -111,7 +111,8 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     """The listeners of the request's Gateway on its port.
 
     :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80;
-        ``listener_set``: namespace and name of the ListenerSet whose listeners they are, if they are not the Gateway's own
+        ``listener_set``: namespace and name of the ListenerSet whose listeners they are, if they are not the Gateway's own;
+        ``pods``: those that istiod has deployed for the Gateway, if it is not the ingress gateway that serves it
     :raises BrokenPromiseError: if Gateway or ListenerSet is not in force, or does not listen there
     :raises NotModelledError: if other pods may serve it, what a listener does on that port is not modelled, or others add
         listeners on that port
@@ -121,7 +122,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     gateway = next((g for g in named if namespace_of(g) == namespace), None)
     if gateway is None:
         raise BrokenPromiseError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
-    _check_pods(gateway)
+    _check_pods(gateway, request.get("pods"))
     sets, port = _sets_of(objects, gateway), request.get("port", PORT)
     holder = _set_named(sets, gateway, *request["listener_set"]) if "listener_set" in request else gateway
     every = [Listener(one, view) for one in (gateway, *sets) for view in spec_of(one).get("listeners") or []]
@@ -206,14 +207,20 @@ def secured_by(listeners: Sequence[Listener], host: str) -> Listener:
     return found
 
 
-def _check_pods(gateway: View) -> None:
+def _check_pods(gateway: View, own: Caller | None) -> None:
     """Make sure that the ingress gateway's pods serve a Gateway: Istio wants the whole name of a Service of its own namespace.
 
+    :param own: pods of the Gateway's own, which have to serve it instead: it then asks for no address
     :raises NotModelledError: if others may, or none do
     """
     spec = spec_of(gateway)
     if spec.get("gatewayClassName") != CLASS:
         raise NotModelledError(f"{title(gateway)}: spec.gatewayClassName")
+    if own is not None:
+        named = (own.namespace, own.labels.get(GATEWAY_LABEL))
+        if spec.get("addresses") or named != (namespace_of(gateway), gateway["metadata"]["name"]):
+            raise NotModelledError(f"{title(gateway)}: spec.addresses")
+        return
     found = {
         hosts.long_name(str(one["value"]), namespace_of(gateway), Mesh().domain)
         for one in spec.get("addresses") or []

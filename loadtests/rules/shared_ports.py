@@ -29,19 +29,23 @@ from loadtests.rules.registry import HTTP, PROTOCOLS
 from loadtests.rules.view import View, title, viewed
 from loadtests.rules.workloads import INGRESS_GATEWAY
 
-LABELS = INGRESS_GATEWAY.labels[0]
+PODS = Caller(INGRESS_GATEWAY.namespace, INGRESS_GATEWAY.labels[0], all_labels=False)
+"""Those of the ingress gateway."""
 
 
-def refuse_others(objects: Objects, listener: Listener, host: str, domain: str) -> None:
+def refuse_others(objects: Objects, listener: Listener, host: str, domain: str, own: Caller | None = None) -> None:
     """Make sure that no route of another Gateway or ListenerSet, no VirtualService, and no Ingress may take what is for a host.
 
     :param listener: one of those that the request enters by
     :param host: that is asked for; ``*`` where no host is
     :param domain: the host name of the route that takes it
+    :param own: the pods that serve the Gateway, if they are not those of the ingress gateway: no Ingress is for them
     :raises NotModelledError: if another one may
     """
-    refuse_ingresses(viewed(objects), listener.port, host, domain)
-    _refuse(viewed(objects), listener.port, host, domain, listener.protocol == "HTTP", parent_of(listener.holder))
+    if own is None:
+        refuse_ingresses(viewed(objects), listener.port, host, domain)
+    of_http = listener.protocol == "HTTP"
+    _refuse(viewed(objects), listener.port, host, domain, of_http, parent_of(listener.holder), own or PODS)
 
 
 def refuse_beside_ingress(objects: Objects, host: str, domain: str) -> None:
@@ -49,22 +53,22 @@ def refuse_beside_ingress(objects: Objects, host: str, domain: str) -> None:
 
     Parameters and errors are those of :func:`refuse_others`.
     """
-    _refuse(viewed(objects), PORT, host, domain, of_http=True, own=None)
+    _refuse(viewed(objects), PORT, host, domain, of_http=True, holder=None, pods=PODS)
 
 
 def _refuse(
-    seen: Sequence[View], port: int, host: str, domain: str, of_http: bool, own: Parent | None
+    seen: Sequence[View], port: int, host: str, domain: str, of_http: bool, holder: Parent | None, pods: Caller
 ) -> None:  # fmt: skip
-    """Make sure that no route of a Gateway or ListenerSet besides ``own``, and no VirtualService, may take what is for a host.
+    """Make sure that no route of a Gateway or ListenerSet besides ``holder``, and no VirtualService, may take what is for a host.
 
     :param of_http: whether the request is one
     """
-    ports = pod_ports(seen, INGRESS_GATEWAY.namespace, LABELS)
-    call = Call(host, port, Caller(INGRESS_GATEWAY.namespace, LABELS))
-    refuse_for_gateway(seen, call, LABELS, ports, besides=own)
+    ports = pod_ports(seen, pods.namespace, pods.labels)
+    call = Call(host, port, pods)
+    refuse_for_gateway(seen, call, pods.labels, ports, besides=holder)
     if not of_http:
-        refuse_listening(seen, call, LABELS, ports, besides=own)
-    for gateway, server in _servers(seen, port, ports):
+        refuse_listening(seen, call, pods.labels, ports, besides=holder)
+    for gateway, server in _servers(seen, port, ports, pods):
         served = [str(text).lower().rpartition("/")[2] for text in server.get("hosts") or []]
         alike = PROTOCOLS.get(str(server["port"].get("protocol", "")).lower()) == HTTP and of_http
         if (not alike and any(hosts.overlap(name, host) for name in served)) or (
@@ -76,13 +80,14 @@ def _refuse(
                 raise NotModelledError(f"{title(rule)}: spec.hosts")
 
 
-def _servers(objects: Sequence[View], port: int, ports: Mapping[int, int]) -> Iterator[tuple[View, Mapping[str, Any]]]:
+def _servers(
+    objects: Sequence[View], port: int, ports: Mapping[int, int], pods: Caller
+) -> Iterator[tuple[View, Mapping[str, Any]]]:
     """The servers of Istio's own Gateways that may have the same port of the same pods."""
     for gateway in views_of(objects, "Gateway"):
         if is_of_gateway_api(gateway):
             continue
-        selector = gateway.data["spec"].get("selector") or {}
-        if any(LABELS.get(name, value) != value for name, value in selector.items()):
+        if pods.has(gateway.data["spec"].get("selector") or {}) is False:
             continue
         for server in gateway.data["spec"].get("servers") or []:
             number = int(server["port"]["number"])

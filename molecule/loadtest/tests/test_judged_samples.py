@@ -195,6 +195,11 @@ def routes(kind: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{kind} {name.partition('/')[0]}: spec.{part}[{name.partition('/')[2] or 0}]" for name in names)
 
 
+def by_gateway(name: str) -> tuple[str, ...]:
+    """The route of a VirtualService that is for a Gateway of the same name."""
+    return (f"VirtualService {name}: spec.http[0] by Gateway judged-{name}/{name}-gateway",)
+
+
 def conflicting(host: str, subset: str) -> dict[str, Any]:
     destination = {"host": host, "subset": subset}
     return {
@@ -214,6 +219,12 @@ def istio(file: str, passes: Sequence[str], twin: Twin | dict[str, Any], fails: 
 def attached(file: str, passes: Sequence[str], twin: Twin, fails: Sequence[str], names: str) -> Sample:
     """A sample of Bookinfo's routes of the Gateway API."""
     return Sample(BOOKINFO, (f"{ROUTES}{file}.yaml",), routes("HTTPRoute", *passes), twin, routes("HTTPRoute", *fails), names)
+
+
+def of_gateway_api(namespace: str, files: Sequence[str], twin: Twin) -> Sample:
+    """A Gateway of the Gateway API, for which istiod deploys pods, and its route."""
+    route = routes("HTTPRoute", namespace.removeprefix("judged-"))
+    return Sample(namespace, tuple(files), route, twin, route, "no_healthy_upstream")
 
 
 ALONE = "sidecars follow VirtualService first alone"
@@ -270,12 +281,21 @@ CASES: dict[str, Sample] = {
     "route-reviews-v1": attached("route-reviews-v1", ["reviews"], cut_off("reviews-v1", UNRELATED), [], STALE),
     "route-reviews-v3": attached("route-reviews-v3", ["reviews"], relabelled("reviews-v3"), ["reviews"], "no_healthy_upstream"),
     "helloworld-gateway": Sample(
-        HELLO, ("helloworld/helloworld-gateway.yaml",), routes("VirtualService", "helloworld"),
-        relabelled("helloworld-v1", "helloworld-v2", label="app"), routes("VirtualService", "helloworld"), "helloworld",
+        HELLO, ("helloworld/helloworld-gateway.yaml",), by_gateway("helloworld"),
+        relabelled("helloworld-v1", "helloworld-v2", label="app"), by_gateway("helloworld"), "helloworld",
+    ),
+    "bookinfo-gateway-api": of_gateway_api(
+        BOOKINFO, [f"{ROUTES}bookinfo-gateway.yaml"], relabelled("productpage-v1", label="app")
+    ),
+    "helloworld-gateway-api": of_gateway_api(
+        HELLO, [f"helloworld/gateway-api/helloworld-{part}.yaml" for part in ("gateway", "route")], relabelled("helloworld-v2")
+    ),
+    "httpbin-gateway-api": of_gateway_api(
+        HTTPBIN, ["httpbin/gateway-api/httpbin-gateway.yaml"], relabelled("httpbin", label="app")
     ),
     "httpbin-gateway": Sample(
-        HTTPBIN, ("httpbin/httpbin-gateway.yaml",), routes("VirtualService", "httpbin"), relabelled("httpbin", label="app"),
-        routes("VirtualService", "httpbin"), "httpbin",
+        HTTPBIN, ("httpbin/httpbin-gateway.yaml",), by_gateway("httpbin"), relabelled("httpbin", label="app"), by_gateway("httpbin"),
+        "httpbin",
     ),
 }  # fmt: skip
 
@@ -300,6 +320,7 @@ def test_a_sample_passes_and_fails_once_the_cluster_does_not_fit_it(
     objects = [item for file in one.files for item in read(file)]
     try:
         apply(one.namespace, objects)
+        _wait_for_gateways(one.namespace, objects)
         status, output, outcomes = judged(one.namespace, tmp_path)
         assert (status, outcomes) == (0, dict.fromkeys(one.passes, PASS)), output
         assert one.idle in output, output
@@ -316,6 +337,16 @@ def test_a_sample_passes_and_fails_once_the_cluster_does_not_fit_it(
         lab.kubectl("-n", one.namespace, "delete", KINDS, "--all")
 
 
+def _wait_for_gateways(namespace: str, objects: Sequence[dict[str, Any]]) -> None:
+    """Until the pods are ready that istiod deploys for Gateways of the Gateway API."""
+    for one in (o for o in objects if o["kind"] == "Gateway" and o["apiVersion"].startswith("gateway.networking.k8s.io/")):
+        deployment, until = f"{one['metadata']['name']}-istio", time.monotonic() + 60
+        while not any(found["metadata"]["name"] == deployment for found in lab.items("deployments", namespace)):
+            assert time.monotonic() < until, f"istiod does not deploy {deployment}"
+            time.sleep(0.5)
+        lab.kubectl("-n", namespace, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+
+
 def _judge_broken(one: Sample, results: Path) -> None:
     status, output, outcomes = judged(one.namespace, results)
     expected = {**dict.fromkeys(one.passes, PASS), **dict.fromkeys(one.fails, FAIL)}
@@ -324,6 +355,34 @@ def _judge_broken(one: Sample, results: Path) -> None:
     # A warning that names the cause has no bearing on the status.
     assert status == (0 if not one.fails and APPLICATIONS in one.names else 1), output
     assert one.names in output, output
+
+
+@contextmanager
+def without_the_labs_own_gateway() -> Iterator[None]:
+    """Sample bookinfo's own rules are for the same paths of all hosts, and older."""
+    file = str(lab.PROJECT / "samples/bookinfo/networking/bookinfo-gateway.yaml")
+    lab.kubectl("-n", "bookinfo", "delete", "--filename", file)
+    try:
+        yield
+    finally:
+        lab.kubectl("-n", "bookinfo", "apply", "--filename", file)
+
+
+def test_bookinfos_gateway_fails_beside_an_older_one_and_passes_without_it(
+    places: Callable[[str], None], tmp_path: Path
+) -> None:
+    places(BOOKINFO)
+    (route,) = by_gateway("bookinfo")
+    try:
+        apply(BOOKINFO, read(f"{NETWORKING}bookinfo-gateway.yaml"))
+        status, output, outcomes = judged(BOOKINFO, tmp_path)
+        assert (status, set(outcomes.values()), len(outcomes)) == (1, {FAIL}, 5), output
+        assert "VirtualService bookinfo/bookinfo: spec.http[0].match[0] takes them all" in output
+        with without_the_labs_own_gateway():
+            status, output, outcomes = judged(BOOKINFO, tmp_path)
+        assert (status, outcomes) == (0, {route: PASS}), output
+    finally:
+        lab.kubectl("-n", BOOKINFO, "delete", KINDS, "--all")
 
 
 def test_at_least_sixty_checks_are_compared() -> None:

@@ -8,14 +8,17 @@ import pytest
 
 from loadtests.judge.attached import INGRESS
 from loadtests.judge.checks import Check, Plan
+from loadtests.judge.guards import OUTSIDE
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import Settings
+from loadtests.judge.session import sender_of
 from loadtests.rules.calls import Caller
 from loadtests.rules.workloads import INGRESS_GATEWAY
 from loadtests.verdict import Outcome
 from tests.unit import gateways
-from tests.unit.judge.rules import AROUND, to, virtual_service
+from tests.unit.judge.rules import AROUND, service, to, virtual_service
 from tests.unit.judge.test_plan import GATEWAY
+from tests.unit.pods import pod
 from tests.unit.rules.test_ingress import gateway
 
 ENTRANCE = Caller("istio-system", INGRESS_GATEWAY.labels[0], all_labels=False)
@@ -81,6 +84,59 @@ def test_a_rule_gets_a_request_that_none_before_it_takes() -> None:
     assert [check.fate.shares for check in found.values()] == [
         {"reviews.shop:9080": 1.0}, *3 * [{"ratings.shop:9080": 1.0}], {"reviews.shop:9080": 1.0},
     ]  # fmt: skip
+
+
+OWN = {"gateway.networking.k8s.io/gateway-name": "own"}
+OF_OWN = [pod("own-istio-1", OWN, "shop"), {**service("own-istio", ("http", 81)), "spec": {"selector": OWN, "ports": [{"port": 81}]}}]
+SERVER = {"port": {"number": 81, "name": "http", "protocol": "HTTP"}}
+
+
+def own_gateway(*listeners: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    named = [{"name": f"l{n}", "port": 81, "protocol": "HTTP", **one} for n, one in enumerate(listeners or ({},))]
+    metadata = {"name": "own", "namespace": "shop", "uid": "own", "generation": 1}
+    spec = {"gatewayClassName": "istio", "listeners": named, **spec}
+    return {"kind": "Gateway", "apiVersion": "gateway.networking.k8s.io/v1", "metadata": metadata, "spec": spec}
+
+
+OF_IT = made("HTTPRoute", backends(reviews=1), parentRefs=[{"name": "own"}], hostnames=[])
+
+
+@pytest.mark.parametrize("entrance", [ENTRANCE, None], ids=["beside the lab's gateway", "without one"])
+def test_a_gateway_with_pods_of_its_own_is_asked_by_them(entrance: Caller | None) -> None:
+    plan = planned(own_gateway(), OF_IT, GATEWAY, virtual_service("front", to(), hosts=["*"], gateways=["door"]), *OF_OWN,
+                   entrance=entrance)  # fmt: skip
+    (check,) = [one for one in plan.checks if one.name == "HTTPRoute one: spec.rules[0]"]
+    (call,) = check.calls
+    assert (call.caller.gateway, call.caller.namespace, dict(call.caller.labels), call.port) == ("shop/own", "shop", OWN, 81)
+    assert check.fate.shares == {"reviews.shop:9080": 1.0}
+    assert (sender_of(call), [gap.where for gap in plan.gaps if "own" in gap.where]) == (OUTSIDE.caller, [])
+
+
+@pytest.mark.parametrize(
+    ("objects", "where", "why"),
+    [
+        ([own_gateway(), OF_IT], "HTTPRoute one: spec.parentRefs[0]", "Gateway shop/own has no running pods"),
+        ([own_gateway(), OF_IT, OF_OWN[0]], "HTTPRoute one: spec.parentRefs[0]", "or no Service is in front of them"),
+        (
+            [own_gateway(), OF_IT, *OF_OWN, pod("own-istio-2", {**OWN, "track": "2"}, "shop")], "HTTPRoute one: spec.parentRefs[0]",
+            "the pods of Gateway shop/own are not alike",
+        ),
+        (
+            [own_gateway(gatewayClassName="other"), OF_IT, *OF_OWN], "HTTPRoute one: spec.parentRefs[0]",
+            "not modelled: Gateway own: spec.gatewayClassName",
+        ),
+        ([own_gateway({}, {"protocol": "TLS", "port": 443}), OF_IT, *OF_OWN], "Gateway own: spec.listeners[1]", "TLS"),
+        ([own_gateway({}, {"port": 82}), OF_IT, *OF_OWN], "Gateway own: spec.listeners[1]", "no route is asked by it"),
+        (
+            [own_gateway(), OF_IT, *OF_OWN, {**GATEWAY, "spec": {"selector": OWN, "servers": [{**SERVER, "hosts": ["*"]}]}},
+             virtual_service("front", to(), hosts=["*"], gateways=["door"])],
+            "HTTPRoute one: spec.rules[0]", "VirtualService front: spec.hosts",
+        ),
+    ],
+    ids=["no pods", "no Service", "two kinds", "another class", "TLS", "another port", "a Gateway of Istio's beside it"],
+)  # fmt: skip
+def test_why_a_gateway_with_pods_of_its_own_is_not_asked(objects: list[dict[str, Any]], where: str, why: str) -> None:
+    assert why in gaps(*objects)[where][0]
 
 
 def test_a_rule_that_is_tried_first_is_avoided_by_the_one_behind_it() -> None:

@@ -220,8 +220,7 @@ def test_a_process_takes_its_leave_once_however_it_ends(sent: signal.Signals | N
     assert run.stdout.readline() == "begun\n"
     if sent:
         run.send_signal(sent)
-    told, _ = run.communicate(timeout=20)
-    assert (told, run.returncode) == ("gone\n", 2 if sent else 0)
+    assert (run.stdout.read(), run.wait(20)) == ("gone\n", 2 if sent else 0)
 
 
 def test_an_interrupt_cleans_up() -> None:

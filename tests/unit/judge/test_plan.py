@@ -238,6 +238,25 @@ def test_requests_enter_by_a_gateway_of_the_lab() -> None:
     assert plan.checks[0].by_gateway
 
 
+@pytest.mark.parametrize(
+    ("earlier", "why", "outcome"),
+    [
+        ({"uri": {"prefix": "/a"}}, "no request reaches it: VirtualService old: spec.http[0].match[0] takes them all", Outcome.FAIL),
+        ({"uri": {"exact": "/a/b"}}, None, None),
+        ({"headers": {"x": {"exact": "1"}}}, None, None),
+    ],
+    ids=["all", "one of them", "others"],
+)
+def test_an_older_rule_of_a_gateway_for_the_same_host_may_take_all(
+    earlier: dict[str, Any], why: str | None, outcome: Outcome | None
+) -> None:
+    older = virtual_service("old", {"match": [earlier], **to()}, hosts=["*"], gateways=["door"])
+    younger = virtual_service("new", {"match": [{"uri": {"prefix": "/a/b"}}], **to()}, hosts=["*"], gateways=["door"], age=9)
+    plan = planned(older, younger, GATEWAY, entrance=PODS_OF_GATEWAY)
+    found = {gap.where: (gap.why, gap.outcome) for gap in plan.gaps}
+    assert found.get("VirtualService new: spec.http[0] by Gateway shop/door") == ((why, outcome) if why else None)
+
+
 def test_a_delegate_is_asked_within_the_route_that_leads_to_it() -> None:
     root = virtual_service("reviews", {"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "part"}}, to(("v1", 1)))
     part = virtual_service("part", {"match": [{"uri": {"prefix": "/a/b"}}], **to(("v2", 1))}, hosts=[])

@@ -406,10 +406,11 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
 def reaching(call: Call) -> list[str]:
     """Options by which the lab is reached."""
     try:
-        gateway = str(json.loads((call.state / "gateway.json").read_text()).get("http", ""))
+        gateway = dict(json.loads((call.state / "gateway.json").read_text()))
     except (OSError, ValueError):
-        gateway = ""
-    return [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway}"]
+        gateway = {}
+    found = [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway.get('http', '')}"]
+    return [*found, f"--gateway-https={gateway.get('https', '')}"]
 
 
 def judge(call: Call) -> int:

@@ -74,6 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--total", default="", help="requests in all, at the most")
     parser.add_argument("--seconds", default="", help="seconds of sending, at the most")
     parser.add_argument("--gateway", default="", help="URL of the ingress gateway")
+    parser.add_argument("--gateway-https", default="", help="HOST:PORT of its port for HTTPS")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder for reports")
     return parser.parse_args()
 
@@ -153,7 +154,9 @@ def _judge(options: argparse.Namespace) -> int:
     _need_sidecars(cluster, objects)
     door = _door(cluster, options.gateway)
     accounts = _accounts(cluster) if options.identities == "1" else None
-    settings = Settings(options.namespace, methods, _entrance() if door is not None else None, accounts)
+    secure = _door(cluster, f"//{options.gateway_https}") if options.gateway_https else None
+    entrance = _entrance() if door is not None else None
+    settings = Settings(options.namespace, methods, entrance, accounts, secure=secure is not None)
     plan = _plan_for(objects, settings)
     if options.plan:
         print("\n".join(shown.lines_of(plan, bounds)))
@@ -163,20 +166,30 @@ def _judge(options: argparse.Namespace) -> int:
         raise RefusedError(f"CONFIRM: {given}; accepted: CONFIRM={options.namespace}, once you have seen the plan (PLAN=1)")
     _ready_to_send(cluster, plan, door, objects)
     injecting = {name: str(labels[name]) for name in probes.INJECTING if name in labels}
+    world = _world(cluster, settings, objects, injecting)
+    doors = _doors(plan, objects)
+    used = door if any(sender_of(call) is None for check in plan.checks for call in check.calls) else None
+    waited_for = (*world.waited_for, *((question.GATEWAY,) if used is not None else ()))
+    world = replace(world, door=used, secure=secure, doors=doors, waited_for=waited_for)
+    return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
+
+
+def _world(
+    cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], injecting: Mapping[str, str]
+) -> World:
+    """What a run needs to know of the cluster, but for gateways."""
+    namespace = settings.namespace
 
     def look() -> Glimpse:
         now = _objects(cluster)
-        pods = [p for p in of_kind(now, "Pod") if namespace_of(p, options.namespace) == options.namespace and is_running(p)]
+        pods = [p for p in of_kind(now, "Pod") if namespace_of(p, namespace) == namespace and is_running(p)]
         addresses = {address: pod["metadata"].get("labels", {}) for pod in pods for address in addresses_of(pod)}
         ready = {str(pod["metadata"]["name"]): _ready(pod) for pod in pods}
-        return Glimpse(_state(now, plan_for(now, settings), options.namespace), addresses, ready)
+        return Glimpse(_state(now, plan_for(now, settings), namespace), addresses, ready)
 
-    used = door if any(sender_of(call) is None for check in plan.checks for call in check.calls) else None
     hidden = frozenset(namespace_of(one) for one in of_kind(objects, "Sidecar"))
-    near = hidden & {options.namespace, ROOT_NAMESPACE}
-    waited_for = (*(() if near else ((options.namespace, ""),)), *((question.GATEWAY,) if used is not None else ()))
-    world = World(cluster, Mesh().domain, injecting, used, waited_for, look, hidden, _doors(plan, objects))
-    return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
+    near = hidden & {namespace, ROOT_NAMESPACE}
+    return World(cluster, Mesh().domain, injecting, None, () if near else ((namespace, ""),), look, hidden)
 
 
 def _need_sidecars(cluster: Cluster, objects: list[dict[str, Any]]) -> None:

@@ -52,6 +52,9 @@ def plan_for(objects: Objects, settings: Settings) -> Plan:
     gaps += _delegates_without_root(seen)
     unseen = [path for check in checks for path in check.fate.unseen]
     unseen += policies_unseen(views, settings.namespace) if checks else ()
+    # Whatever certificate the gateway shows is accepted.
+    secure = {str(c.caller.gateway) for check in checks for c in check.calls if c.scheme == "https"}
+    unseen += [f"Gateway {name}: spec.servers.tls" for name in sorted(secure)]
     apart = [
         o
         for o in views

@@ -3,15 +3,17 @@
 It reads one batch a line from standard input, and writes one line for each: the answers in the order of the requests. It ends
 with its input.
 
-A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}], ...]}``, an answer
-``[status, location, text, {header: value}]``, with names in lower case; without an answer, the status is 0, and the text says
-why.
+A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}, server name], ...]}``; with a server name,
+the request is sent over TLS, and whatever certificate comes is accepted. An answer is ``[status, location, text, {header: value}]``,
+with names in lower case; without an answer, the status is 0, and the text says why.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import socket
+import ssl
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +24,20 @@ SECONDS = 40
 CHARACTERS = 500
 """How much of an answer is read."""
 AT_ONCE = 64
+TRUSTING = ssl.create_default_context()
+TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
+"""What is asked is who answers, and not whose certificate that is."""
 
 
 def ask(due: float, request: list[Any]) -> list[Any]:
     """One request on a connection of its own."""
-    address, port, method, path, headers = request
+    address, port, method, path, headers, server_name = request
     time.sleep(max(0.0, due - time.monotonic()))
     connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
     try:
+        if server_name:
+            plain = socket.create_connection((address, port), SECONDS)
+            connection.sock = TRUSTING.wrap_socket(plain, server_hostname=server_name)
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)

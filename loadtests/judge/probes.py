@@ -33,8 +33,8 @@ PROGRAM = f"{Path(probe.__file__).read_text()}\n\nmain()\n"
 """What sends, wherever it runs."""
 PREFIX = "istio-lab-probe-"
 """What names of pods begin with."""
-Request = tuple[str, int, str, str, dict[str, str]]
-"""Address, port, method, path with query, headers."""
+Request = tuple[str, int, str, str, dict[str, str], str]
+"""Address, port, method, path with query, headers, and the server name of TLS; '' for plain text."""
 
 
 def callers_of(callers: Sequence[Caller]) -> dict[str, Caller]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,9 @@ MARKED_OUTSIDE = frozenset(("user-agent",))
 PROBING = Caller(PROBES, {"app": PROBE, **PART_OF})
 """Who sends from the mesh, unless settings name somebody else."""
 SAFE = ("GET", "HEAD")
-PLAIN = ("HTTP", "HTTP2")
+PLAIN, SECURE = ("HTTP", "HTTP2"), "HTTPS"
+SECURE_PORT = 443
+"""Of the Service in front of the lab's gateway."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Settings:
     :param entrance: the pods of the gateway that requests may enter by; None if there is none
     :param accounts: ServiceAccounts under which probes may run, as ``namespace/name``; None if under none but their own
     :param caller: the pod that sends from the mesh
+    :param secure: whether requests may enter by HTTPS as well
     """
 
     namespace: str
@@ -54,6 +57,7 @@ class Settings:
     entrance: Caller | None = None
     accounts: frozenset[str] | None = None
     caller: Caller = PROBING
+    secure: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,16 +149,28 @@ def _from_outside(rule: Rule, gateway: str, seen: Seen) -> Entrance:
     if entrance is None or entrance.has(spec.get("selector") or {}) is not True:
         raise NotModelledError(f"the lab has no way in by the pods that Gateway {gateway} selects")
     ports = pod_ports(viewed(seen.objects), entrance.namespace, entrance.labels)
-    plain = [int(s["port"]["number"]) for s in spec.get("servers") or [] if str(s["port"].get("protocol")).upper() in PLAIN]
-    servers = [number for number in plain if ports.get(number, number) == ports.get(PORT, PORT)]
-    if not servers:
-        raise NotModelledError(f"Gateway {gateway} has no server for plain HTTP on port {PORT}, by which requests enter")
+    found = list(dict.fromkeys(_schemes(spec.get("servers") or [], ports, seen.settings.secure)))
+    if not found:
+        ways = f"plain HTTP on port {PORT}" + (f", nor for HTTPS on port {SECURE_PORT}" if seen.settings.secure else "")
+        raise NotModelledError(f"Gateway {gateway} has no server for {ways}, by which requests enter")
     caller = replace(entrance, gateway=gateway)
 
-    def start(name: str, port: int) -> Start:
-        return Start(Call(one_of(name), port, caller, varied=MARKED_OUTSIDE), (one_of(name),))
+    def start(name: str, scheme: str, port: int) -> Start:
+        return Start(Call(one_of(name), port, caller, scheme=scheme, varied=MARKED_OUTSIDE), (one_of(name),))
 
-    return Entrance(gateway, {name: tuple(start(name, port) for port in servers) for name in rule.names})
+    return Entrance(gateway, {name: tuple(start(name, *one) for one in found) for name in rule.names})
+
+
+def _schemes(servers: Sequence[Mapping[str, Any]], ports: Mapping[int, int], secure: bool) -> Iterator[tuple[str, int]]:
+    """Scheme and port by which requests may enter by one of a Gateway's servers, plain HTTP first."""
+    for scheme, way in (("http", PORT), ("https", SECURE_PORT)):
+        for one in servers:
+            number, protocol = int(one["port"]["number"]), str(one["port"].get("protocol")).upper()
+            # Clients without a certificate are admitted by no other mode.
+            plain = scheme == "http" and protocol in PLAIN
+            tls = scheme == "https" and secure and protocol == SECURE and (one.get("tls") or {}).get("mode") == "SIMPLE"
+            if (plain or tls) and ports.get(number, number) == ports.get(way, way):
+                yield scheme, number
 
 
 def pods_of_gateway(namespace: str, name: str, seen: Seen) -> Caller | str:

@@ -110,8 +110,9 @@ def request_of(call: Call, mark: str, door: Door | None) -> Request:
     if door is None:
         # Whatever the address, the proxy goes by the host; those outside need not have one.
         address = call.name if call.name.endswith(f".svc.{Mesh().domain}") else NOWHERE
-        return address, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}
-    return door.address, door.port or call.port, call.method, path, {"Host": call.host, **call.headers, "user-agent": mark}
+        return address, call.port, call.method, path, {"Host": call.host, **call.headers, "x-request-id": mark}, ""
+    headers = {"Host": call.host, **call.headers, "user-agent": mark}
+    return door.address, door.port or call.port, call.method, path, headers, call.name if call.scheme == "https" else ""
 
 
 def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, int]], left: int) -> list[tuple[Check, Call]]:
@@ -177,6 +178,7 @@ class World:
 
     :param injecting: labels by which pods of the namespace get a sidecar
     :param door: of the lab's gateway; None if no request enters by it
+    :param secure: the same for HTTPS
     :param doors: of Gateways with pods of their own, by ``namespace/name``, as pods in the cluster reach them
     :param waited_for: (namespace, label ``app``) of the pods besides the probes whose proxies must have the rules
     :param look: what is there now
@@ -191,11 +193,14 @@ class World:
     look: Callable[[], Glimpse]
     hidden: frozenset[str] = frozenset()
     doors: Mapping[str, Door] = field(default_factory=dict)
+    secure: Door | None = None
 
     def door_of(self, call: Call) -> Door | None:
         """By what a call enters; None for one from the mesh."""
         gateway = call.caller.gateway
-        return None if gateway is None else self.doors[gateway] if enters_by_own_pods(call) else self.door
+        if gateway is None or enters_by_own_pods(call):
+            return self.doors[gateway] if gateway is not None else None
+        return self.secure if call.scheme == "https" else self.door
 
 
 def sender_of(call: Call) -> Caller | None:

@@ -59,4 +59,4 @@ def _words(call: Call) -> str:
     account = f" under ServiceAccount {call.caller.account}" if call.caller.account else ""
     inside = f"from a pod {labels} in namespace {call.caller.namespace}{account}"
     source = f"by Gateway {call.caller.gateway}" if call.caller.gateway else inside
-    return ", ".join((f"{call.method} http://{call.host}{call.uri}{query}", *headers, source))
+    return ", ".join((f"{call.method} {call.scheme}://{call.host}{call.uri}{query}", *headers, source))

@@ -89,6 +89,7 @@ def _is_asked(check: Check, namespace: str, titles: Sequence[str]) -> bool:
     """Whether the entry may send a check's calls: a pod with labels of others would be taken for one of theirs."""
     sender = guest_of(namespace, ACCOUNT).caller
     mine = all(call.caller == sender or (call.caller.gateway and not enters_by_own_pods(call)) for call in check.calls)
+    mine = mine and not any(call.scheme == "https" for call in check.calls)
     return mine and not check.guard and _is_of(check.name, titles)
 
 

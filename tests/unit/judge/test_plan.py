@@ -10,11 +10,14 @@ import pytest
 from loadtests.judge.checks import Check, Gap, Plan, needed
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import PROBES, Settings
+from loadtests.judge.session import Door, request_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.routing import find_route
 from loadtests.rules.view import viewed
+from loadtests.rules.workloads import INGRESS_GATEWAY
 from loadtests.verdict import Outcome
 from tests.unit import pods
+from tests.unit.gateways import INGRESS
 from tests.unit.judge.rules import AROUND, JASON, SUBSETS, service, to, virtual_service
 
 GATEWAY: dict[str, Any] = {
@@ -25,6 +28,7 @@ GATEWAY: dict[str, Any] = {
     },
 }  # fmt: skip
 PODS_OF_GATEWAY = Caller("istio-system", {"istio": "ingressgateway"}, all_labels=False)
+INGRESS_PODS = Caller("istio-system", INGRESS_GATEWAY.labels[0], all_labels=False)
 ROUTE = "VirtualService reviews: spec.http"
 
 
@@ -236,6 +240,35 @@ def test_requests_enter_by_a_gateway_of_the_lab() -> None:
     (call,) = plan.checks[0].calls
     assert (call.caller.gateway, call.port, call.host) == ("shop/door", 80, "judge.istio-lab.internal")
     assert plan.checks[0].by_gateway
+
+
+def secured(mode: str = "SIMPLE", number: int = 8443) -> dict[str, Any]:
+    server = {"port": {"number": number, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"], "tls": {"mode": mode}}
+    return {**GATEWAY, "spec": {**GATEWAY["spec"], "servers": [server]}}
+
+
+def test_requests_enter_by_https_where_a_gateway_has_nothing_else() -> None:
+    rule = virtual_service("page", to(), hosts=["shop.example"], gateways=["door"])
+    plan = planned(rule, secured(), INGRESS, entrance=INGRESS_PODS, secure=True)
+    assert plan.gaps == ()
+    (call,) = plan.checks[0].calls
+    assert (call.scheme, call.port, call.host) == ("https", 8443, "shop.example")
+    assert request_of(call, "m", Door("127.0.0.1", 1)) == (
+        "127.0.0.1", 1, "GET", "/", {"Host": "shop.example", "user-agent": "m"}, "shop.example",
+    )  # fmt: skip
+    assert "Gateway shop/door: spec.servers.tls" in plan.unseen
+    both = {**GATEWAY, "spec": {**GATEWAY["spec"], "servers": GATEWAY["spec"]["servers"] + secured()["spec"]["servers"]}}
+    assert planned(rule, both, INGRESS, entrance=INGRESS_PODS, secure=True).checks[0].calls[0].scheme == "http"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "secure"), [(secured(), False), (secured("MUTUAL"), True), (secured(number=9443), True)],
+    ids=["no way in", "a client's certificate", "another port"],
+)  # fmt: skip
+def test_a_server_for_https_that_the_lab_cannot_enter_by_is_unknown(gateway: dict[str, Any], secure: bool) -> None:
+    rule = virtual_service("page", to(), hosts=["shop.example"], gateways=["door"])
+    (gap,) = planned(rule, gateway, INGRESS, entrance=INGRESS_PODS, secure=secure).gaps
+    assert (gap.outcome, "has no server for plain HTTP on port 80" in gap.why) == (Outcome.UNKNOWN, True)
 
 
 @pytest.mark.parametrize(

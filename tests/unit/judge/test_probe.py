@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from loadtests.judge.lines import Answer
 from loadtests.judge.probes import Sender
 from loadtests.mesh.cluster import ClusterError
+from loadtests.mesh.credentials import Authority
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -44,7 +47,7 @@ def sender() -> Iterator[Sender]:
 
 
 def test_answers_come_in_the_order_of_the_requests_with_the_headers_that_were_given(port: int, sender: Sender) -> None:
-    asked = [("127.0.0.1", port, "GET", path, {"Host": "a:1", "x-request-id": "m"}) for path in ("/b?c=d", "/away")]
+    asked = [("127.0.0.1", port, "GET", path, {"Host": "a:1", "x-request-id": "m"}, "") for path in ("/b?c=d", "/away")]
     told = sender.send(asked, 100.0)
     assert told[1].headers["location"] == "http://else.where/"
     assert [replace(one, headers={}) for one in told] == [
@@ -54,19 +57,33 @@ def test_answers_come_in_the_order_of_the_requests_with_the_headers_that_were_gi
 
 
 def test_a_request_without_an_answer_says_why(sender: Sender) -> None:
-    (answer,) = sender.send([("127.0.0.1", 1, "GET", "/", {})], 100.0)
+    (answer,) = sender.send([("127.0.0.1", 1, "GET", "/", {}, "")], 100.0)
     assert answer.status == 0
     assert answer.text.startswith("ConnectionRefusedError")
 
 
+def test_a_request_with_a_server_name_is_sent_over_tls_whatever_the_certificate(sender: Sender, tmp_path: Path) -> None:
+    made = Authority.new("nobody's").issue("other.example", "server")
+    (tmp_path / "pem").write_bytes(made["tls.key"] + made["tls.crt"])
+    context, asked = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[str | None]()
+    context.load_cert_chain(tmp_path / "pem")
+    context.sni_callback = lambda connection, name, context: asked.append(name)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (answer,) = sender.send([("127.0.0.1", server.server_port, "GET", "/a", {"Host": "shop.example"}, "shop.example")], 100.0)
+    server.shutdown()
+    assert (answer.status, answer.text, asked) == (200, "/a Host: shop.example", ["shop.example"])
+
+
 def test_requests_are_sent_at_the_rate(port: int, sender: Sender) -> None:
-    sender.send([("127.0.0.1", port, "GET", "/", {"Host": "a"})], 100.0)
+    sender.send([("127.0.0.1", port, "GET", "/", {"Host": "a"}, "")], 100.0)
     begun = time.monotonic()
-    sender.send([("127.0.0.1", port, "GET", "/", {"Host": "a"})] * 11, 20.0)
+    sender.send([("127.0.0.1", port, "GET", "/", {"Host": "a"}, "")] * 11, 20.0)
     assert 0.5 <= time.monotonic() - begun < 2
 
 
 def test_a_sender_that_has_ended_is_an_error(port: int, sender: Sender) -> None:
     sender.stop()
     with pytest.raises(ClusterError, match="the probe has ended"):
-        sender.send([("127.0.0.1", port, "GET", "/", {})], 1.0)
+        sender.send([("127.0.0.1", port, "GET", "/", {}, "")], 1.0)

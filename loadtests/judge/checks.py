@@ -9,6 +9,8 @@ from loadtests.rules.calls import Call
 from loadtests.rules.fates import Fate
 from loadtests.verdict import MARGIN, Expected, Outcome, judge_class
 
+SCHEME = "tcp"
+"""Of calls that are connections."""
 MOST = 100_000
 """Requests above which nobody estimates."""
 
@@ -32,6 +34,11 @@ class Check:
     def by_gateway(self) -> bool:
         """Whether its requests enter by a gateway."""
         return self.calls[0].caller.gateway is not None
+
+    @property
+    def connects(self) -> bool:
+        """Whether it is about connections, of which no proxy reads the content."""
+        return self.calls[0].scheme == SCHEME
 
     @property
     def requests(self) -> int:

@@ -14,11 +14,13 @@ from loadtests.verdict import ERROR
 
 LINE = re.compile(
     r'^\[\S+\] "\S+ \S+ \S+" (?P<status>\d+) (?P<flags>\S+) (?P<details>.+?) \S+ "[^"]*" \S+ \S+ (?P<milliseconds>\d+) \S+ '
-    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ \S+ \S+ \S+$'
+    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ (?P<peer>\S+) \S+ \S+$'
 )
 """A line of Istio's default format."""
 ANSWERED = ("via_upstream", "response_timeout", "upstream_per_try_timeout")
 """What is logged where a request has reached its destination, whatever came of it there."""
+UNCONNECTED = frozenset(("UF", "UH", "UO", "NR", "NC", "URX"))
+"""Flags of connections that did not reach a destination."""
 BY_POLICY = "RBAC: access denied"
 """The text of a proxy that denies a request."""
 BY_ISSUER = "Jwt issuer is not configured"
@@ -70,11 +72,27 @@ def lines_by_mark(log: str, prefix: str) -> dict[str, Line]:
     for text in log.splitlines():
         if prefix in text and (line := LINE.match(text)):
             mark = next((line[name] for name in ("id", "agent") if line[name].startswith(prefix)), "")
-            found[mark] = Line(
-                int(line["status"]), frozenset(line["flags"].split(",")), line["details"], int(line["milliseconds"]) / 1000,
-                line["cluster"], line["host"], line["authority"],
-            )  # fmt: skip
+            found[mark] = _line(line)
     found.pop("", None)
+    return found
+
+
+def _line(line: re.Match[str]) -> Line:
+    return Line(
+        int(line["status"]), frozenset(line["flags"].split(",")), line["details"], int(line["milliseconds"]) / 1000,
+        line["cluster"], line["host"], line["authority"],
+    )  # fmt: skip
+
+
+def lines_by_peer(log: str, peers: Mapping[str, str]) -> dict[str, Line]:
+    """The lines of connections, by the mark of each.
+
+    :param peers: a client's address with its port, as the proxy sees it -> mark
+    """
+    found = {}
+    for text in log.splitlines():
+        if (line := LINE.match(text)) and line["agent"] == "-" and (mark := peers.get(line["peer"])):
+            found[mark] = _line(line)
     return found
 
 
@@ -108,6 +126,8 @@ def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) 
         return _let_in(answer, line, any(WITHOUT.items() <= call.caller.labels.items() for call in check.calls))
     if line is None:
         return ERROR, answer.text if not answer.status else f"HTTP {answer.status}, of which the proxy logged nothing"
+    if check.connects:
+        return _connected(check, line, ground)
     if answer.status != line.status:
         return ERROR, f"{f'HTTP {answer.status}' if answer.status else answer.text}, where the proxy logged HTTP {line.status}"
     outcome = _as_changed(_outcome(check, answer, line, ground), check, answer, line)
@@ -117,6 +137,13 @@ def outcome_of(check: Check, answer: Answer, line: Line | None, ground: Ground) 
         return outcome, ""
     late = check.fate.delay if line.seconds >= check.fate.delay - EARLY else line.seconds
     return delayed_outcome(outcome, late), ""
+
+
+def _connected(check: Check, line: Line, ground: Ground) -> tuple[str, str]:
+    """Where a connection went: the proxy accepts it before it knows whether anybody answers."""
+    if line.host == "-" or line.flags & UNCONNECTED:
+        return ERROR, f"connection to {line.cluster} failed ({','.join(sorted(line.flags))})"
+    return _arrived(check, line, ground), ""
 
 
 def _let_in(answer: Answer, line: Line | None, plain: bool) -> tuple[str, str]:
@@ -140,8 +167,11 @@ def _outcome(check: Check, answer: Answer, line: Line, ground: Ground) -> str:
         return redirect_outcome(line.status, answer.location) if answer.location else direct_outcome(line.status, answer.text)
     if line.details == "route_not_found":
         return "HTTP 404 without a route"
-    if line.details.partition("{")[0] not in ANSWERED:
-        return ERROR
+    return _arrived(check, line, ground) if line.details.partition("{")[0] in ANSWERED else ERROR
+
+
+def _arrived(check: Check, line: Line, ground: Ground) -> str:
+    """The destination that was reached; in other words, if it was at a pod that is none of its."""
     name = destination_of(line.cluster, ground.domain)
     place, address = check.fate.places.get(name), line.host.rpartition(":")[0].strip("[]")
     # Of pods of other namespaces, nothing is known but the destination.

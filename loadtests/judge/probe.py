@@ -5,7 +5,8 @@ with its input.
 
 A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}, server name], ...]}``; with a server name,
 the request is sent over TLS, and whatever certificate comes is accepted. An answer is ``[status, location, text, {header: value}]``,
-with names in lower case; without an answer, the status is 0, and the text says why.
+with names in lower case; without an answer, the status is 0, and the text says why. Instead of a method, TCP stands for a
+connection without a request: the text is then this side's address.
 """
 
 from __future__ import annotations
@@ -24,15 +25,29 @@ SECONDS = 40
 CHARACTERS = 500
 """How much of an answer is read."""
 AT_ONCE = 64
+CONNECTION, HELD_SECONDS = "TCP", 0.5
 TRUSTING = ssl.create_default_context()
 TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
 """What is asked is who answers, and not whose certificate that is."""
+
+
+def connect(address: str, port: int) -> list[Any]:
+    """A connection that is held for a moment: its proxy connects to a destination meanwhile, or fails to."""
+    try:
+        with socket.create_connection((address, port), SECONDS) as made:
+            host, number = made.getsockname()[:2]
+            time.sleep(HELD_SECONDS)
+            return [200, "", f"[{host}]:{number}" if ":" in host else f"{host}:{number}", {}]
+    except OSError as error:
+        return [0, "", f"{type(error).__name__}: {error}"]
 
 
 def ask(due: float, request: list[Any]) -> list[Any]:
     """One request on a connection of its own."""
     address, port, method, path, headers, server_name = request
     time.sleep(max(0.0, due - time.monotonic()))
+    if method == CONNECTION:
+        return connect(address, port)
     connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
     try:
         if server_name:

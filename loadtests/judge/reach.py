@@ -112,14 +112,14 @@ def _from_mesh(rule: Rule, seen: Seen) -> Entrance:
         raise NotModelledError(f"spec.exportTo does not include namespace {caller.namespace}, where requests are sent from")
     starts: dict[str, tuple[Start, ...]] = {}
     for name in rule.names:
-        for service in _services_for(name, seen):
+        for service in services_for(name, seen):
             starts[service.host] = _to_service(service, caller)
         if not hosts.is_wildcard(name):
             starts.setdefault(name, ())
     return Entrance(MESH, starts)
 
 
-def _services_for(name: str, seen: Seen) -> list[Service]:
+def services_for(name: str, seen: Seen) -> list[Service]:
     """The services of the cluster that a host of a rule stands for; of a wildcard, those of the namespace."""
     of_cluster = [s for s in seen.services if s.of_kubernetes]
     if not hosts.is_wildcard(name):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from loadtests.judge import connections
 from loadtests.judge.checks import Check, Gap, Idle, grouped
 from loadtests.judge.foreseen import foreseen
 from loadtests.judge.reach import Entrance, Seen, Start, entrance_of
@@ -28,17 +29,15 @@ TRIED = 20
 
 def checks_of(rule: Rule, seen: Seen) -> Iterator[Check | Gap | Idle]:
     """A check for each route that requests are found for, by each way in; for everything else, what it is."""
-    for kind in ("tcp", "tls"):
-        for number, _ in enumerate(rule.item.data["spec"].get(kind) or []):
-            yield Gap(
-                f"{_title(rule.item, seen)}: spec.{kind}[{number}]", "no connections are planned for routes without HTTP yet"
-            )
+    for number, _ in enumerate(rule.item.data["spec"].get("tls") or []):
+        yield Gap(f"{_title(rule.item, seen)}: spec.tls[{number}]", "no connections are planned for TLS routes yet")
+    yield from connections.checks_of(rule, _title(rule.item, seen), seen)
     try:
         branches = list(branches_of(rule, seen.rules))
     except NotModelledError as reason:
         yield Gap(f"{_title(rule.item, seen)}: spec.http", f"not modelled: {reason}")
         return
-    for gateway in sorted(rule.gateways):
+    for gateway in sorted(rule.gateways) if branches else ():
         suffix = "" if rule.gateways == {MESH} else " by sidecars" if gateway == MESH else f" by Gateway {gateway}"
         try:
             entrance = entrance_of(rule, gateway, seen)

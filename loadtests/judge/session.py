@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from loadtests.judge import probes
-from loadtests.judge.checks import Check, Gap, Plan
+from loadtests.judge.checks import SCHEME, Check, Gap, Plan
 from loadtests.judge.guards import OUTSIDE, WITHOUT
-from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, outcome_of
+from loadtests.judge.lines import ANSWERED, Answer, Ground, Line, destination_of, lines_by_mark, lines_by_peer, outcome_of
+from loadtests.judge.probe import CONNECTION
 from loadtests.judge.probes import Request, Sender
 from loadtests.judge.reach import PROBES, enters_by_own_pods
 from loadtests.mesh import observed, propagation
@@ -86,7 +87,7 @@ class Tally:
         self.counts.setdefault(check.name, Counter())[outcome] += 1
         if why:
             self.errors.setdefault(check.name, Counter())[why] += 1
-        if line is None or line.details.partition("{")[0] not in ANSWERED:
+        if check.connects or line is None or line.details.partition("{")[0] not in ANSWERED:
             return
         if not check.guard:
             self.statuses.setdefault(check.name, Counter())[line.status] += 1
@@ -106,6 +107,8 @@ class Tally:
 
 def request_of(call: Call, mark: str, door: Door | None) -> Request:
     """A call as it is sent, with its mark."""
+    if call.scheme == SCHEME:
+        return call.name, call.port, CONNECTION, "", {}, ""
     path = f"{call.uri}?{urlencode(call.query)}" if call.query else call.uri
     if door is None:
         # Whatever the address, the proxy goes by the host; those outside need not have one.
@@ -132,7 +135,12 @@ def next_round(plan: Plan, verdict: Verdict, counts: Mapping[str, Mapping[str, i
 
 
 def logged_by(
-    cluster: Cluster, pods: Sequence[tuple[str, str]], prefix: str, wanted: Set[str], since: float
+    cluster: Cluster,
+    pods: Sequence[tuple[str, str]],
+    prefix: str,
+    wanted: Set[str],
+    since: float,
+    peers: Mapping[str, str] | None = None,
 ) -> dict[str, Line]:
     """The lines of requests in the access logs of some pods' proxies, by mark, once all of them are there or late.
 
@@ -140,6 +148,7 @@ def logged_by(
     :param prefix: what marks begin with
     :param wanted: marks
     :param since: when the first one was sent, in seconds of the epoch
+    :param peers: addresses from which connections were made -> marks, for connections carry none
     :raises ClusterError: if the cluster does not answer, or refuses
     """
     # The nodes' clocks may differ from this machine's.
@@ -148,7 +157,8 @@ def logged_by(
     while not wanted <= found.keys() and time.monotonic() < until:
         time.sleep(observed.LOG_FLUSH_SECONDS)
         for namespace, pod in pods:
-            found |= lines_by_mark(probes.log_of(cluster, namespace, pod, begin), prefix)
+            log = probes.log_of(cluster, namespace, pod, begin)
+            found |= {**lines_by_mark(log, prefix), **(lines_by_peer(log, peers) if peers else {})}
     return found
 
 
@@ -224,6 +234,7 @@ class Session:
         self._pods: dict[str, Mapping[str, str]] = {}
         self._ready: Mapping[str, str] | None = None
         self._unsteady: set[str] = set()
+        self._peers: set[str] = set()
         self._run = f"lab-{uuid.uuid4().hex[:12]}"
         self._callers = probes.callers_of(senders_of(plan))
         self._senders: dict[str, Sender] = {}
@@ -323,19 +334,23 @@ class Session:
                 answers |= zip((mark for mark, _ in ours), sender.send(requests, self.bounds.rate), strict=True)
         proxied = {"", *self._proxied}
         logged = {mark for mark, _, call in marked if call.caller.gateway is not None or self._sender_of(call) in proxied}
-        lines = self._lines({mark for mark, answer in answers.items() if answer.status and mark in logged})
+        peers = {answers[mark].text: mark for mark, check, _ in marked if check.connects and answers[mark].status}
+        if self._peers & peers.keys():
+            self.void.append("two connections were made from one port, so the log does not tell them apart")
+        self._peers |= peers.keys()
+        lines = self._lines({mark for mark, answer in answers.items() if answer.status and mark in logged}, peers)
         ground = Ground(self.plan.namespace, self.world.domain, self._pods)
         for mark, check, _ in marked:
             self.tally.add(check, answers[mark], lines.get(mark), ground)
         if unlogged := [mark for mark in logged if answers[mark].status and mark not in lines]:
             self.void.append(f"the proxies have logged nothing of {len(unlogged)} requests that were answered")
 
-    def _lines(self, wanted: set[str]) -> dict[str, Line]:
+    def _lines(self, wanted: set[str], peers: Mapping[str, str]) -> dict[str, Line]:
         """The lines of a round's requests, once all of them are there or late."""
         doors = [*([self.world.door] if self.world.door is not None else []), *self.world.doors.values()]
         pods = [(self._callers[name].namespace, name) for name in self._proxied]
         pods += [(door.namespace, pod) for door in doors for pod in door.pods]
-        return logged_by(self.world.cluster, pods, self._run, wanted, self.started)
+        return logged_by(self.world.cluster, pods, self._run, wanted, self.started, peers)
 
     def _counters(self) -> dict[str, int]:
         """First tries of requests to each destination, as the probes' proxies count them."""

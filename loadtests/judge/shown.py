@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-from loadtests.judge.checks import Check, Plan
+from loadtests.judge.checks import SCHEME, Check, Plan
 from loadtests.judge.reach import AGENT
 from loadtests.judge.session import Bounds
 from loadtests.judge.written import Written
@@ -59,4 +59,6 @@ def _words(call: Call) -> str:
     account = f" under ServiceAccount {call.caller.account}" if call.caller.account else ""
     inside = f"from a pod {labels} in namespace {call.caller.namespace}{account}"
     source = f"by Gateway {call.caller.gateway}" if call.caller.gateway else inside
+    if call.scheme == SCHEME:
+        return f"a connection to {call.host}:{call.port}, {source}"
     return ", ".join((f"{call.method} {call.scheme}://{call.host}{call.uri}{query}", *headers, source))

@@ -85,12 +85,20 @@ def _is_of(where: str, titles: Sequence[str]) -> bool:
     return where.partition(":")[0] in titles
 
 
-def _is_asked(check: Check, namespace: str, titles: Sequence[str]) -> bool:
-    """Whether the entry may send a check's calls: a pod with labels of others would be taken for one of theirs."""
+def _why_not(check: Check, namespace: str) -> str:
+    """Why the entry may not send a check's calls; '' if it may. A pod with labels of others would be taken for one of theirs."""
     sender = guest_of(namespace, ACCOUNT).caller
-    mine = all(call.caller == sender or (call.caller.gateway and not enters_by_own_pods(call)) for call in check.calls)
-    mine = mine and not any(call.scheme == "https" for call in check.calls)
-    return mine and not check.guard and _is_of(check.name, titles)
+    if any(enters_by_own_pods(call) for call in check.calls):
+        return "it is for a Gateway with pods of its own"
+    if others := [call.scheme for call in check.calls if call.scheme != "http"]:
+        return f"an entry that was written sends no {others[0].upper()}"
+    if any(call.caller.gateway is None and call.caller != sender for call in check.calls):
+        return "it is for callers with labels of other pods"
+    return ""
+
+
+def _is_asked(check: Check, namespace: str, titles: Sequence[str]) -> bool:
+    return _is_of(check.name, titles) and not check.guard and not _why_not(check, namespace)
 
 
 def _calls(namespace: str, checks: Sequence[Check], titles: Sequence[str]) -> dict[str, Asked]:
@@ -111,9 +119,8 @@ def _calls(namespace: str, checks: Sequence[Check], titles: Sequence[str]) -> di
 def _left_out(plan: Plan, chosen: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Iterator[str]:
     """The parts of the rules that the entry does not ask about."""
     for check in plan.checks:
-        if _is_of(check.name, titles) and not check.guard and not _is_asked(check, plan.namespace, titles):
-            by_own_pods = any(enters_by_own_pods(call) for call in check.calls)
-            yield f"{check.name}: it is for {'a Gateway with pods of its own' if by_own_pods else 'callers with labels of other pods'}"
+        if _is_of(check.name, titles) and not check.guard and (why := _why_not(check, plan.namespace)):
+            yield f"{check.name}: {why}"
     for gap in plan.gaps:
         # Of rules for callers, all is left out.
         if _is_of(gap.where, titles) and not gap.where.startswith(GUARDING):

@@ -113,16 +113,29 @@ def fate_of(objects: Sequence[View], call: Call) -> Fate:
     rewrite, response = rewrite_of(asked.route, asked.condition, call), _response_of(asked.route)
     unseen, domain = _unseen(asked, response), asked.taken.world.mesh.domain
     copied = frozenset(destination_outcome(m.host, m.port, m.subset, domain) for m in send(asked.taken).mirrors)
-    outcomes: Shares = {}
+    outcomes, places = _reached(sent, domain)
+    shares = _with_fault(outcomes, fault)
+    authority = rewrite.authority if rewrite is not None else None
+    return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen, authority, response)
+
+
+def fate_connected(objects: Sequence[View], call: Call) -> Fate:
+    """What becomes of a connection that a TCP route of a VirtualService takes; errors are those of :func:`fate_of`."""
+    asked = route_of(objects, call)
+    shares, places = _reached(_answered_by(asked), asked.taken.world.mesh.domain)
+    return Fate(shares, places=places)
+
+
+def _reached(sent: Sent, domain: str) -> tuple[Shares, dict[str, Place]]:
+    """The share of each destination, and where its pods are, by outcome."""
+    shares: Shares = {}
     places: dict[str, Place] = {}
     for to in sent.destinations:
         if to.share:
             name = destination_outcome(to.host, to.port, to.subset, domain)
-            outcomes[name] = outcomes.get(name, 0.0) + to.share
+            shares[name] = shares.get(name, 0.0) + to.share
             places[name] = _place(sent, to)
-    shares = _with_fault(outcomes, fault)
-    authority = rewrite.authority if rewrite is not None else None
-    return Fate(shares, fault.delay if fault.delay_share else 0.0, places, copied, unseen, authority, response)
+    return shares, places
 
 
 def _aborted(asked: Asked, fault: Fault) -> Fate:

@@ -215,7 +215,9 @@ def test_fields_that_outcomes_do_not_show_are_listed() -> None:
         ),
         (virtual_service("reviews", to(), gateways=["shop/door"]), "the lab has no way in by the pods that Gateway shop/door"),
         (virtual_service("reviews", to(), gateways=["shop/none"]), "there is no Gateway shop/none"),
-        (virtual_service("reviews", tcp=[to()], http=[]), "no connections are planned for routes without HTTP yet"),
+        (virtual_service("reviews", tcp=[to()], http=[]), "no service of the cluster has a port for TCP that it is for"),
+        (virtual_service("reviews", tls=[to()], http=[]), "no connections are planned for TLS routes yet"),
+        (virtual_service("reviews", tcp=[to()], http=[], gateways=["door"]), "no connections are planned by gateways yet"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
 )

@@ -76,6 +76,13 @@ def test_a_request_with_a_server_name_is_sent_over_tls_whatever_the_certificate(
     assert (answer.status, answer.text, asked) == (200, "/a Host: shop.example", ["shop.example"])
 
 
+def test_a_connection_tells_this_sides_address(port: int, sender: Sender) -> None:
+    first, second = sender.send([("127.0.0.1", port, "TCP", "", {}, ""), ("127.0.0.1", 1, "TCP", "", {}, "")], 100.0)
+    host, number = first.text.rsplit(":", 1)
+    assert (first.status, host, number.isdecimal(), number != str(port)) == (200, "127.0.0.1", True, True)
+    assert (second.status, second.text[:22]) == (0, "ConnectionRefusedError")
+
+
 def test_requests_are_sent_at_the_rate(port: int, sender: Sender) -> None:
     sender.send([("127.0.0.1", port, "GET", "/", {"Host": "a"}, "")], 100.0)
     begun = time.monotonic()

@@ -236,6 +236,33 @@ def test_identities_and_tokens_pass_and_fail_once_no_proxy_checks_them(tmp_path:
     ), output  # fmt: skip
 
 
+def line(name: str, app: str) -> dict[str, Any]:
+    ports = [{"name": "tcp", "port": 9000, "targetPort": 8000}]
+    return named("Service", name, "v1", {"selector": {"app": app}, "ports": ports})
+
+
+LINES = [line("line", "web"), line("other", "new")]
+TCP = named(
+    "VirtualService", "line", "networking.istio.io/v1",
+    {"hosts": ["line"], "tcp": [{"route": [
+        {"destination": {"host": "line"}, "weight": 70}, {"destination": {"host": "other"}, "weight": 30},
+    ]}]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", [[*LINES, TCP]], indirect=True, ids=["lines"])
+@pytest.mark.usefixtures("rules")
+def test_connections_pass_and_fail_once_pods_are_of_another_service(tmp_path: Path) -> None:
+    status, output, outcomes = judged(tmp_path)
+    assert (status, outcomes) == (0, {"VirtualService line: spec.tcp[0]": "PASS"}), output
+    relabelled("new", "web")
+    try:
+        status, output, outcomes = judged(tmp_path)
+    finally:
+        relabelled("new", "new")
+    assert (status, outcomes) == (1, {"VirtualService line: spec.tcp[0]": "FAIL"}), output
+
+
 @pytest.mark.parametrize("rules", [[ENTRY, ONLY]], indirect=True, ids=["outside"])
 @pytest.mark.usefixtures("rules")
 def test_hosts_outside_pass_and_fail_once_nothing_answers(tmp_path: Path) -> None:

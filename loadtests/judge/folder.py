@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,5 +35,6 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
             (new / name).write_text(text, encoding="utf-8")
         if all((new / name).exists() for name in entry.NEEDED):
             entry.load(str(new))
+            shutil.rmtree(new / "__pycache__", ignore_errors=True)  # its program has run
         # Of two that write it at once, the second one finds a folder that is not empty, and fails.
         new.rename(folder)

@@ -174,9 +174,7 @@ def _judge(options: argparse.Namespace) -> int:
     return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
 
 
-def _world(
-    cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], injecting: Mapping[str, str]
-) -> World:
+def _world(cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], injecting: Mapping[str, str]) -> World:
     """What a run needs to know of the cluster, but for gateways."""
     namespace = settings.namespace
 
@@ -229,7 +227,8 @@ def _new(options: argparse.Namespace) -> int:
         raise RefusedError(f"ENTRY: {options.entry}: {error.strerror}; accepted: a folder that can be created") from error
     print("\n".join(shown.lines_of_entry(options.entry, made)))
     if not PART_OF.items() <= labels.items():
-        print(f"  make load needs the lab's label on the namespace: kubectl label namespace {namespace} {'='.join(*PART_OF.items())}")
+        label = "=".join(*PART_OF.items())
+        print(f"  make load needs the lab's label on the namespace: kubectl label namespace {namespace} {label}")
     foreign = [" ".join(writes.key(rule)) for rule in rules if not policy.owner(rule)]
     if kept := [one for one in foreign if one not in made.others]:
         print(f"  make load does not replace what it did not apply: delete {', '.join(kept)} first")

@@ -28,7 +28,15 @@ from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.entered import fate_entered
 from loadtests.rules.expectations import (
-    BrokenPromiseError, NotModelledError, Objects, Shares, addresses_of, is_running, namespace_of, of_kind, placed,
+    BrokenPromiseError,
+    NotModelledError,
+    Objects,
+    Shares,
+    addresses_of,
+    is_running,
+    namespace_of,
+    of_kind,
+    placed,
 )  # fmt: skip
 from loadtests.rules.fates import Fate, fate_of, fate_outside, fate_unregistered
 from loadtests.rules.view import View, viewed
@@ -134,7 +142,7 @@ class Asking:
         """
         post: Post = client.post
         found = post.outcomes(client.check)
-        for outcome, seconds in found:
+        for _, seconds in found:
             client.environment.events.request.fire(
                 request_type=self.asked.method, name=self.name, response_time=seconds * 1000, response_length=0,
                 exception=None, context={}, response=None, start_time=time.time(),
@@ -152,7 +160,7 @@ class Post:
         """Nothing is started yet."""
         self.cluster, self.namespace, self.run = cluster, cluster.namespace, f"lab-{uuid.uuid4().hex[:12]}"
         self._objects: Objects = placed(rules_in(cluster, KINDS).objects, self.namespace)
-        parts, (namespace, app) = urlsplit(address), GATEWAY
+        parts, namespace = urlsplit(address), GATEWAY[0]
         pods = [pod for spot, pod in propagation.proxies_of(cluster, [GATEWAY]) if spot == namespace]
         self._door = Door(parts.hostname or "", parts.port or 80, namespace, tuple(pods))
         self._pods: dict[str, Mapping[str, str]] = {}

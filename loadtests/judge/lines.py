@@ -14,7 +14,8 @@ from loadtests.verdict import ERROR
 
 LINE = re.compile(
     r'^\[\S+\] "\S+ \S+ \S+" (?P<status>\d+) (?P<flags>\S+) (?P<details>.+?) \S+ "[^"]*" \S+ \S+ (?P<milliseconds>\d+) \S+ '
-    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<host>[^"]*)" (?P<cluster>\S+) \S+ \S+ (?P<peer>\S+) \S+ \S+$'
+    r'"[^"]*" "(?P<agent>[^"]*)" "(?P<id>[^"]*)" "(?P<authority>[^"]*)" "(?P<host>[^"]*)" '
+    r"(?P<cluster>\S+) \S+ \S+ (?P<peer>\S+) \S+ \S+$"
 )
 """A line of Istio's default format."""
 ANSWERED = ("via_upstream", "response_timeout", "upstream_per_try_timeout")

@@ -3,10 +3,10 @@
 It reads one batch a line from standard input, and writes one line for each: the answers in the order of the requests. It ends
 with its input.
 
-A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}, server name], ...]}``; with a server name,
-the request is sent over TLS, and whatever certificate comes is accepted. An answer is ``[status, location, text, {header: value}]``,
-with names in lower case; without an answer, the status is 0, and the text says why. Instead of a method, TCP stands for a
-connection without a request: the text is then this side's address.
+A batch is ``{"rate": 50, "requests": [[address, port, method, path, {header: value}, server name], ...]}``; with a server
+name, the request is sent over TLS, and whatever certificate comes is accepted. An answer is
+``[status, location, text, {header: value}]``, with names in lower case; without one, the status is 0, and the text says why.
+Instead of a method, TCP stands for a connection without a request: the text is then this side's address.
 """
 
 from __future__ import annotations

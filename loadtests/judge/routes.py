@@ -22,7 +22,6 @@ from loadtests.rules.view import View, viewed
 from loadtests.rules.virtual import Branch, Rule, branches_of, first_taken
 from loadtests.verdict import Outcome
 
-
 TRIED = 20
 """Requests for one condition of which the whole of the rules is asked, where another rule takes those before."""
 

@@ -61,13 +61,17 @@ def entry_of(name: str, namespace: str, rules: Sequence[Mapping[str, Any]], plan
         raise NotWrittenError(f"the rules in force cannot pass: {'; '.join(failed)}")
     calls, left_out = _calls(namespace, plan.checks, titles), list(_left_out(plan, chosen, titles))
     if not calls:
-        raise NotWrittenError(f"nothing of the rules of {namespace} can be asked: {'; '.join(left_out) or 'they route nothing'}")
+        raise NotWrittenError(
+            f"nothing of the rules of {namespace} can be asked: {'; '.join(left_out) or 'they route nothing'}"
+        )
     policy = [_manifest(rule) for rule in sorted(chosen, key=_place)]
     control = _control(name, [check for check in plan.checks if _is_asked(check, namespace, titles)], namespace)
     files = {"policy.yaml": _yaml(policy), "traffic.py": _traffic(namespace, calls)}
     by_hand = ""
     if control is None:
-        by_hand = f"control.yaml: {namespace} has no rule that changes what the gateway itself answers; write a copy that must FAIL"
+        by_hand = (
+            f"control.yaml: {namespace} has no rule that changes what the gateway itself answers; write a copy that must FAIL"
+        )
     else:
         files["control.yaml"] = f"# Broken on purpose: {control.does}.\n{_yaml([control.filter, *policy])}"
     others = tuple(f"{rule['kind']} {rule['metadata']['name']}" for rule in rules if rule not in chosen)
@@ -86,7 +90,10 @@ def _is_of(where: str, titles: Sequence[str]) -> bool:
 
 
 def _why_not(check: Check, namespace: str) -> str:
-    """Why the entry may not send a check's calls; '' if it may. A pod with labels of others would be taken for one of theirs."""
+    """Why the entry may not send a check's calls; '' if it may.
+
+    A pod with labels of others would be taken for one of theirs.
+    """
     sender = guest_of(namespace, ACCOUNT).caller
     if any(enters_by_own_pods(call) for call in check.calls):
         return "it is for a Gateway with pods of its own"
@@ -167,7 +174,9 @@ def _control(name: str, checks: Sequence[Check], namespace: str) -> _Control | N
         status = next(one for one in TEAPOTS if not any(outcome.startswith(f"HTTP {one}") for outcome in own))
         does.append(f"the proxy of the pod that sends answers every call itself, with HTTP {status}")
         patches.append((GUEST, _answering(status)))
-    elif any(check.by_gateway and any(p.namespace == namespace and p.labels for p in check.fate.places.values()) for check in checks):
+    elif any(
+        check.by_gateway and any(p.namespace == namespace and p.labels for p in check.fate.places.values()) for check in checks
+    ):
         does.append("the proxies of the namespace's pods close every connection")
         patches.append(("", _closing()))
     if not patches:
@@ -183,7 +192,8 @@ def _answering(status: int) -> dict[str, Any]:
     """A route before all those that istiod made of rules."""
     value = {"match": {"prefix": "/"}, "direct_response": {"status": status}}
     return {
-        "applyTo": "HTTP_ROUTE", "match": {"context": "SIDECAR_OUTBOUND"}, "patch": {"operation": "INSERT_FIRST", "value": value},
+        "applyTo": "HTTP_ROUTE", "match": {"context": "SIDECAR_OUTBOUND"},
+        "patch": {"operation": "INSERT_FIRST", "value": value},
     }  # fmt: skip
 
 
@@ -241,8 +251,9 @@ def _readme(name: str, calls: Mapping[str, Asked], control: _Control | None, lef
     routes = "\n".join(f"- {call}" for call in calls)
     broken = f"{control.does}, in `control.yaml`" if control else "write `control.yaml`: the same rules, broken on purpose"
     open_still = "\n".join(("", "**Not asked.**", "", *(f"- {one}" for one in left_out), "")) if left_out else ""
-    return textwrap.dedent(
-        """\
+    return (
+        textwrap.dedent(
+            """\
         # {name}
 
         **Aim.** Each of these routes leads where the rules say:
@@ -255,4 +266,6 @@ def _readme(name: str, calls: Mapping[str, Asked], control: _Control | None, lef
 
         **Break it.** `make load ENTRY=./{name} VARIANT=control`: {broken}. The same check must then report FAIL.
         """
-    ).format(name=name, routes=routes, broken=broken) + open_still
+        ).format(name=name, routes=routes, broken=broken)
+        + open_still
+    )

@@ -59,7 +59,7 @@ def refuse_beside_ingress(objects: Objects, host: str, domain: str) -> None:
 def _refuse(
     seen: Sequence[View], port: int, host: str, domain: str, of_http: bool, holder: Parent | None, pods: Caller
 ) -> None:  # fmt: skip
-    """Make sure that no route of a Gateway or ListenerSet besides ``holder``, and no VirtualService, may take what is for a host.
+    """Make sure that no route of a Gateway or ListenerSet but ``holder``, and no VirtualService, may take what is for a host.
 
     :param of_http: whether the request is one
     """

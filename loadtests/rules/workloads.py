@@ -26,7 +26,7 @@ SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMES
 PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 """The lab's label."""
 GUEST = "istio-lab-guest"
-"""Label ``app`` of pods of the lab's that send requests in a namespace of services, and name of what makes their proxies log."""
+"""Label ``app`` of pods that send requests in a namespace of services, and name of what makes their proxies log."""
 
 
 def is_guest(item: Mapping[str, Any]) -> bool:

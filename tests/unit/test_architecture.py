@@ -13,7 +13,9 @@ FLOORS = (
     "verdict", "ending", "rules", "mesh", "clients", "entries", "samples", "reports", "judge", "latency", "console", "run",
 )  # fmt: skip
 PURE = {"verdict", "rules"}
-PURE_NAMES = ("attached", "checks", "connections", "guards", "lines", "outside", "plan", "reach", "requests", "routes", "shadows")
+PURE_NAMES = (
+    "attached", "checks", "connections", "guards", "lines", "outside", "plan", "reach", "requests", "routes", "shadows",
+)  # fmt: skip
 PURE_FILES = {Path("loadtests/judge", f"{name}.py") for name in PURE_NAMES}
 IMPURE = {"loadtests.mesh", "kubernetes", "requests", "urllib3", "locust", "gevent", "subprocess", "socket", "time"}
 MODULES = sorted(f.relative_to(PROJECT) for f in (PROJECT / "loadtests").rglob("*.py") if f.name != "__init__.py")

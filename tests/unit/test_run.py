@@ -271,7 +271,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
         (["explain", "POD=x", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
         (["latency", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
         (["judge"], "NAMESPACE: '' was given; accepted: a namespace in the mesh, as in NAMESPACE=shop; nothing was changed"),
-        (["new"], "ENTRY: 'reviews-80-20' was given; accepted: a folder that does not exist yet, as in ENTRY=./mesh/my-canary;"),
+        (["new"], "ENTRY: 'reviews-80-20' was given; accepted: a folder that does not exist yet, as in ENTRY=./mesh/my-"),
         (["new", "ENTRY=./mine", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz; nothing was changed"),
         (["judge", "NAMESPACE=shop", "PLAN=1", "LAB=zz"], "LAB: lab zz does not exist; create it: make lab LAB=zz"),
     ],

@@ -1,7 +1,7 @@
-"""``make judge`` on rules that others have written: samples of Istio's own, unmodified, read from its module when the test runs.
+"""``make judge`` on rules that others have written: Istio's samples, unmodified, read from its module when the test runs.
 
-Each is judged as it is, and once more when the cluster no longer fits it: a mechanical change that leaves the rules alone. Every
-check and gap of a report is compared by name, so none may be missing, and none may be wrong.
+Each is judged as it is, and once more when the cluster no longer fits it: a mechanical change that leaves the rules alone.
+Every check and gap of a report is compared by name, so none may be missing, and none may be wrong.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def conflicting(host: str, subset: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def istio(file: str, passes: Sequence[str], twin: Twin | dict[str, Any], fails: Sequence[str], names: str, **more: Any) -> Sample:
+def istio(
+    file: str, passes: Sequence[str], twin: Twin | dict[str, Any], fails: Sequence[str], names: str, **more: Any
+) -> Sample:
     """A sample of Bookinfo's VirtualServices, with its subsets."""
     older = {"older": twin} if isinstance(twin, dict) else {}
     files = (more.pop("subsets", SUBSETS), f"{NETWORKING}virtual-service-{file}.yaml")
@@ -294,7 +296,8 @@ CASES: dict[str, Sample] = {
         HTTPBIN, ["httpbin/gateway-api/httpbin-gateway.yaml"], relabelled("httpbin", label="app")
     ),
     "httpbin-gateway": Sample(
-        HTTPBIN, ("httpbin/httpbin-gateway.yaml",), by_gateway("httpbin"), relabelled("httpbin", label="app"), by_gateway("httpbin"),
+        HTTPBIN, ("httpbin/httpbin-gateway.yaml",), by_gateway("httpbin"), relabelled("httpbin", label="app"),
+        by_gateway("httpbin"),
         "httpbin",
     ),
 }  # fmt: skip

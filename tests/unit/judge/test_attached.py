@@ -87,7 +87,10 @@ def test_a_rule_gets_a_request_that_none_before_it_takes() -> None:
 
 
 OWN = {"gateway.networking.k8s.io/gateway-name": "own"}
-OF_OWN = [pod("own-istio-1", OWN, "shop"), {**service("own-istio", ("http", 81)), "spec": {"selector": OWN, "ports": [{"port": 81}]}}]
+OF_OWN = [
+    pod("own-istio-1", OWN, "shop"),
+    {**service("own-istio", ("http", 81)), "spec": {"selector": OWN, "ports": [{"port": 81}]}},
+]
 SERVER = {"port": {"number": 81, "name": "http", "protocol": "HTTP"}}
 
 
@@ -118,7 +121,8 @@ def test_a_gateway_with_pods_of_its_own_is_asked_by_them(entrance: Caller | None
         ([own_gateway(), OF_IT], "HTTPRoute one: spec.parentRefs[0]", "Gateway shop/own has no running pods"),
         ([own_gateway(), OF_IT, OF_OWN[0]], "HTTPRoute one: spec.parentRefs[0]", "or no Service is in front of them"),
         (
-            [own_gateway(), OF_IT, *OF_OWN, pod("own-istio-2", {**OWN, "track": "2"}, "shop")], "HTTPRoute one: spec.parentRefs[0]",
+            [own_gateway(), OF_IT, *OF_OWN, pod("own-istio-2", {**OWN, "track": "2"}, "shop")],
+            "HTTPRoute one: spec.parentRefs[0]",
             "the pods of Gateway shop/own are not alike",
         ),
         (

@@ -151,7 +151,11 @@ def test_rules_that_contradict_each_other_fail_without_a_request(
 
 
 def entry(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], namespace: str = "shop", name: str = "mine"
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    namespace: str = "shop",
+    name: str = "mine",
 ) -> tuple[int, str, str]:
     status = ended(monkeypatch, tmp_path, f"--entry={tmp_path / name}", namespace=namespace)
     return status, *capsys.readouterr()
@@ -178,7 +182,7 @@ def test_an_entry_is_written_of_the_rules_in_force_and_nothing_is_sent(
         ({}, "shop", "Mine", "accepted: a folder whose name has up to 50 lower-case letters, digits and inner hyphens"),
         ({}, "shop", ".", "accepted: a folder whose name has"),
         ({}, "kube-system", "mine", f"NAMESPACE: 'kube-system' was given; {ACCEPTED}"),
-        ({"objects": AROUND}, "shop", "mine", "NAMESPACE: there are no rules for shop; accepted: a namespace with rules of Istio"),
+        ({"objects": AROUND}, "shop", "mine", "NAMESPACE: there are no rules for shop; accepted: a namespace with rules"),
         (
             {"objects": [virtual_service("reviews", to(("v9", 1))), *AROUND]}, "shop", "mine",
             "the rules in force cannot pass: VirtualService reviews: spec.http[0]: ",

@@ -53,7 +53,12 @@ def test_each_route_gets_connections_of_the_callers_that_it_is_for() -> None:
     [
         ([routed(SPLIT, to(("v2", 1)))], "tcp[1]", "spec.tcp[0] takes the connection", Outcome.UNKNOWN),
         ([routed({"match": [{"port": 9080}], **SPLIT})], "tcp[0]", "do not come to it", Outcome.UNKNOWN),
-        ([routed({"match": [{"destinationSubnets": ["10.0.0.0/8"]}], **SPLIT})], "tcp[0]", "destinationSubnets", Outcome.UNKNOWN),
+        (
+            [routed({"match": [{"destinationSubnets": ["10.0.0.0/8"]}], **SPLIT})],
+            "tcp[0]",
+            "destinationSubnets",
+            Outcome.UNKNOWN,
+        ),
         ([routed(to(("v9", 1)))], "tcp[0]", "v9", Outcome.FAIL),
         ([routed(SPLIT), routed(SPLIT, name="later", hosts=["reviews"], age=9)], "tcp[0]", "sidecars follow", Outcome.FAIL),
     ],

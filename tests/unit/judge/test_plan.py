@@ -276,7 +276,11 @@ def test_a_server_for_https_that_the_lab_cannot_enter_by_is_unknown(gateway: dic
 @pytest.mark.parametrize(
     ("earlier", "why", "outcome"),
     [
-        ({"uri": {"prefix": "/a"}}, "no request reaches it: VirtualService old: spec.http[0].match[0] takes them all", Outcome.FAIL),
+        (
+            {"uri": {"prefix": "/a"}},
+            "no request reaches it: VirtualService old: spec.http[0].match[0] takes them all",
+            Outcome.FAIL,
+        ),
         ({"uri": {"exact": "/a/b"}}, None, None),
         ({"headers": {"x": {"exact": "1"}}}, None, None),
     ],

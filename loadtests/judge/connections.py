@@ -52,11 +52,11 @@ def _of_route(where: str, number: int, calls: list[Call], rule: Rule, seen: Seen
     lost = Gap(where, "no service of the cluster has a port for TCP that it is for, and that a probe may connect to")
     for call in calls:
         missed = _missed(call, number, rule, seen)
-        fate = missed or foreseen(seen, partial(fate_connected, call=call))
-        if isinstance(fate, Fate):
-            found.append((call, fate))
-        else:
+        fate = missed if missed is not None else foreseen(seen, partial(fate_connected, call=call))
+        if isinstance(fate, Gap):
             lost = replace(fate, where=where)
+        else:
+            found.append((call, fate))
     yield from grouped(where, found) if found else [lost]
 
 

@@ -236,7 +236,9 @@ def _traffic(namespace: str, calls: Mapping[str, Asked]) -> str:
 def _constructor(one: Asked) -> str:
     """The call in Python, without what is as it is by default."""
     words = [json.dumps(one.kind), json.dumps(one.host), str(one.port)]
-    given = {"uri": one.uri, "method": one.method, "gateway": one.gateway, "headers": one.headers, "query": one.query}
+    given: dict[str, str | Mapping[str, str]] = {
+        "uri": one.uri, "method": one.method, "gateway": one.gateway, "headers": one.headers, "query": one.query,
+    }  # fmt: skip
     usual = Asked("", "", 0)
     words += [f"{key}={_literal(value)}" for key, value in given.items() if value != getattr(usual, key)]
     return f"Asked({', '.join(words)})"

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from loadtests import ending
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
 from loadtests.entries.question import ResponseCheck, enters
 from loadtests.judge import asking, folder, probes, session
 from loadtests.judge.asking import Asked, Post
+from loadtests.judge.checks import Check
 from loadtests.judge.guards import guest_of
 from loadtests.judge.lines import Answer
 from loadtests.judge.plan import plan_for
@@ -213,7 +215,7 @@ def post(monkeypatch: pytest.MonkeyPatch) -> Post:
     monkeypatch.setattr(probes, "Sender", Sender)
     monkeypatch.setattr(probes, "start", lambda cluster, callers, injecting: started.extend(callers))
     monkeypatch.setattr(probes, "log_of", lambda cluster, namespace, pod, since: "\n".join(Sender.log))
-    monkeypatch.setattr(asking.ending, "on_leaving", lambda do: started.append("goes"))
+    monkeypatch.setattr(ending, "on_leaving", lambda do: started.append("goes"))
     monkeypatch.setattr(observed, "LOG_FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(session, "LATE_SECONDS", 0.1)
     monkeypatch.setattr(propagation, "proxies_of", lambda cluster, wanted: [])
@@ -228,7 +230,7 @@ def post(monkeypatch: pytest.MonkeyPatch) -> Post:
 def checked(post: Post) -> list[str]:
     asked = Asked("VirtualService", "reviews.shop.svc.cluster.local:9080", 9080)
     fate = post.fate(asked)
-    check = asking.Check("it", (asked.call("shop"),), fate)
+    check = Check("it", (asked.call("shop"),), fate)
     return [outcome for outcome, _ in post.outcomes(check)]
 
 

@@ -100,3 +100,20 @@ def test_an_entry_and_a_sample_of_somebody_elses_are_judged_both_ways(team: Path
     verdict = json.loads((lab.STATE / f"results/control/{NAME}/verdict.json").read_text())
     outcomes = {one["name"]: one["outcome"] for one in verdict["classes"]}
     assert (verdict["facts"]["entry"], outcomes["shop"], outcomes["moved"] != "FAIL") == (NAME, "FAIL", True)
+
+
+def test_an_entry_that_is_written_from_rules_in_force_is_judged_both_ways(team: Path) -> None:
+    """Its calls enter by the gateway; with the control, the pods' proxies close every connection."""
+    ours, new = str(team / f"mesh/{NAME}"), team / "mesh/written"
+    assert lab.playbook("run_loadtest.yml", lab_own_sample=str(team / "deploy"), lab_entry=ours).returncode == 0
+    command = [lab.PROJECT / "scripts/run.py", "new", f"LAB={lab.NAME}", f"ENTRY={new}", f"NAMESPACE={SHOP}"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, ""), made.stdout
+    assert sorted(file.name for file in new.iterdir()) == ["README.md", "control.yaml", "policy.yaml", "traffic.py"]
+    passed = lab.playbook("run_loadtest.yml", lab_entry=str(new))
+    assert passed.returncode == 0, passed.stdout[-3000:]
+    failed = lab.playbook("run_loadtest.yml", lab_variant="control", lab_entry=str(new))
+    assert failed.returncode == 1, failed.stdout[-3000:]
+    verdict = json.loads((lab.STATE / "results/control/written/verdict.json").read_text())
+    outcomes = {one["name"].partition(" by ")[0]: one["outcome"] for one in verdict["classes"]}
+    assert outcomes["VirtualService checkout: spec.http[1]"] == "FAIL"

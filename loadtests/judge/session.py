@@ -23,7 +23,7 @@ from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call, Caller, Mesh
 from loadtests.rules.expectations import differences
 from loadtests.rules.workloads import GUEST
-from loadtests.verdict import ClassVerdict, Observed, Outcome, Verdict, judge
+from loadtests.verdict import ERROR, ClassVerdict, Observed, Outcome, Verdict, judge
 
 ROUND = 400
 """Requests of one route in one round, at the most."""
@@ -87,9 +87,9 @@ class Tally:
         self.counts.setdefault(check.name, Counter())[outcome] += 1
         if why:
             self.errors.setdefault(check.name, Counter())[why] += 1
-        if check.connects or line is None or line.details.partition("{")[0] not in ANSWERED:
+        if line is None or not (outcome != ERROR if check.connects else line.details.partition("{")[0] in ANSWERED):
             return
-        if not check.guard:
+        if not (check.guard or check.connects):
             self.statuses.setdefault(check.name, Counter())[line.status] += 1
         if not check.by_gateway:
             self.reached[destination_of(line.cluster, ground.domain)] += 1

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def connection_line(port: int, *, host: str, cluster: str) -> str:
+    """The line of a connection from a port of 10.0.0.9."""
+    return (
+        f'[2026-11-27T05:00:00.000Z] "- - -" 0 - - - "-" 0 0 501 - "-" "-" "-" "-" "{host}" '
+        f"{cluster} 10.0.0.9:1 10.96.0.1:9000 10.0.0.9:{port} - -"
+    )
+
+
 def log_line(
     identifier: str, *, status: int = 200, flags: str = "-", details: str = "via_upstream", milliseconds: int = 3,
     agent: str = "istio-lab-judge", host: str = "-", cluster: str = "-",

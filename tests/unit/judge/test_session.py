@@ -22,8 +22,9 @@ from loadtests.mesh import observed, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.workloads import GUEST, PART_OF
 from loadtests.verdict import Outcome, Verdict
-from tests.unit.judge.logged import log_line
-from tests.unit.judge.rules import AROUND, JASON, to, virtual_service
+from tests.unit.judge.logged import connection_line, log_line
+from tests.unit.judge.rules import AROUND, JASON, SUBSETS, service, to, virtual_service
+from tests.unit.judge.rules import PODS as SHOP_PODS
 
 PODS = {f"10.0.0.{n}": {"app": "reviews", "version": f"v{n}"} for n in (1, 2, 3)}
 RULE = virtual_service("reviews", {**JASON, **to(("v2", 1))}, to(("v1", 80), ("v3", 20)))
@@ -38,6 +39,7 @@ class Mesh(Cluster):
     :param uncounted: how many the counters leave out
     :param lost: every how many of them gets no valid response; 0 for none
     :param flapping: whether a pod is not ready for a while
+    :param repeated: whether all connections come from one port
     """
 
     share: float = 0.8
@@ -46,6 +48,7 @@ class Mesh(Cluster):
     edited: bool = False
     lost: int = 0
     flapping: bool = False
+    repeated: bool = False
     log: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
@@ -54,6 +57,8 @@ class Mesh(Cluster):
 
     def answer(self, request: Request) -> Answer:
         headers = request[4]
+        if request[2] == "TCP":
+            return self.connect(request[1])
         version = "v2" if "end-user" in headers else "v1" if self.draw.random() < self.share else "v3"
         cluster = f"outbound|9080|{version}|reviews.shop.svc.cluster.local"
         if self.lost and (len(self.log) + 1) % self.lost == 0:
@@ -63,6 +68,15 @@ class Mesh(Cluster):
         if sum(self.counts.values()) > self.hidden:
             self.log.append(log_line(headers["x-request-id"], cluster=cluster, host=f"10.0.0.{version[1]}:9080"))
         return Answer(200, "", "")
+
+    def connect(self, port: int) -> Answer:
+        """A connection; each comes from a port of its own, unless ``port`` says otherwise."""
+        version = "v1" if self.draw.random() < self.share else "v3"
+        cluster = f"outbound|{port}|{version}|reviews.shop.svc.cluster.local"
+        own = 40_000 + (len(self.log) if not self.repeated else 0)
+        self.log.append(connection_line(own, host=f"10.0.0.{version[1]}:{port}", cluster=cluster))
+        self.counts[cluster] += 1
+        return Answer(200, "", f"10.0.0.9:{own}")
 
     def look(self) -> Glimpse:
         state = f"VirtualService shop/reviews u {2 if self.edited and self.log else 1}"
@@ -117,6 +131,20 @@ def test_a_mesh_that_does_what_its_rules_say_passes_and_nothing_is_left() -> Non
     assert mesh.done == ["started", "stopped", "removed"]
     assert one.sent < 3000
     assert mesh.said[-1] == f"{one.sent} requests: 2 of 2 checks are decided"
+
+
+LINE = virtual_service("reviews", tcp=[to(("v1", 80), ("v3", 20))], http=[])
+
+
+@pytest.mark.parametrize(
+    ("share", "repeated", "outcome"),
+    [(0.8, False, Outcome.PASS), (0.5, False, Outcome.FAIL), (0.8, True, Outcome.VOID)],
+    ids=["as the rule says", "other shares", "not told apart"],
+)
+def test_connections_are_judged_by_what_the_log_says_of_their_ports(share: float, repeated: bool, outcome: Outcome) -> None:
+    plan = plan_for([LINE, SUBSETS, service("reviews", ("tcp", 9000)), *SHOP_PODS], Settings("shop"))
+    verdict, _ = run(Mesh("", "shop", share=share, repeated=repeated), plan)
+    assert verdict.outcome is outcome, verdict.reasons
 
 
 def test_other_shares_fail() -> None:

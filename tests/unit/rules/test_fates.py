@@ -53,7 +53,12 @@ def test_a_route_says_what_becomes_of_a_call(route: dict[str, Any], shares: dict
 def test_who_would_answer_calls_that_are_all_aborted_has_no_bearing() -> None:
     aborted = {"route": [{"destination": {"host": "ratings", "subset": "v9"}}], "timeout": "1s"}
     every = {"abort": {"httpStatus": 500, "percentage": {"value": 100}}}
-    found = fate({**aborted, "fault": every})
+    spec = {
+        "hosts": ["msgd.example"], "location": "MESH_EXTERNAL", "resolution": "DNS",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+    }  # fmt: skip
+    entry = {"kind": "ServiceEntry", "metadata": {"name": "msgd", "namespace": "billing", "uid": "e"}, "spec": spec}
+    found = fate({**aborted, "fault": every}, around=(SUBSETS, *SERVICES, *PODS, entry))
     assert (found.shares, found.places, len(found.unseen)) == ({"HTTP 500 injected": 1.0}, {}, 1)
     with pytest.raises(BrokenPromiseError, match="v9"):
         fate({**aborted, "fault": {"abort": {"httpStatus": 500, "percentage": {"value": 99}}}})

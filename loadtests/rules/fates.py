@@ -7,7 +7,6 @@ outcome says where a request went, or what the proxy did instead: ``reviews.shop
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -140,9 +139,10 @@ def _reached(sent: Sent, domain: str) -> tuple[Shares, dict[str, Place]]:
 
 
 def _aborted(asked: Asked, fault: Fault) -> Fate:
-    """What becomes of calls that a fault aborts, all of them."""
-    with suppress(BrokenPromiseError):  # who would have answered has no bearing, so neither has it that nobody would
-        _answered_by(asked)
+    """What becomes of calls that a fault aborts, all of them: who would have answered has no bearing."""
+    for one in asked.taken.world.objects:
+        if one["kind"] in ("DestinationRule", "ServiceEntry"):
+            one["spec"].accept()
     accept_inert(asked.taken)
     asked.route.accept("route")
     return Fate(_with_fault({}, fault), unseen=_unseen(asked, {}))

@@ -106,7 +106,7 @@ def test_an_entry_that_is_written_from_rules_in_force_is_judged_both_ways(team: 
     """Its calls enter by the gateway; with the control, the pods' proxies close every connection."""
     ours, new = str(team / f"mesh/{NAME}"), team / "mesh/written"
     assert lab.playbook("run_loadtest.yml", lab_own_sample=str(team / "deploy"), lab_entry=ours).returncode == 0
-    command = [lab.PROJECT / "scripts/run.py", "new", f"LAB={lab.NAME}", f"ENTRY={new}", f"NAMESPACE={SHOP}"]
+    command = [str(lab.PROJECT / "scripts/run.py"), "new", f"LAB={lab.NAME}", f"ENTRY={new}", f"NAMESPACE={SHOP}"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (made.returncode, made.stderr) == (0, ""), made.stdout
     assert sorted(file.name for file in new.iterdir()) == ["README.md", "control.yaml", "policy.yaml", "traffic.py"]

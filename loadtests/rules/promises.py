@@ -193,10 +193,11 @@ def page_delayed(objects: Sequence[View], request: Request) -> Shares:
     :param request: ``reviews_seconds``: time-out of reviews for ratings; ``page_seconds``: time-out of productpage for
         reviews, which it asks ``page_attempts`` times
     """
-    wait = delay_for_all(route_of(objects, request["call"]))
-    if min(wait, request["reviews_seconds"]) > request["page_seconds"]:
+    asked = route_of(objects, request["call"])
+    wait, path = delay_for_all(asked), f"{asked.route.path_of('fault')}.delay.fixedDelay"
+    if _outlasts(min(wait, request["reviews_seconds"]), request["page_seconds"], path):
         return {f"no reviews after {request['page_seconds'] * request['page_attempts']:.0f} s": 1.0}
-    if wait > request["reviews_seconds"]:
+    if _outlasts(wait, request["reviews_seconds"], path):
         # An answer comes a little after the time-out, so half a second counts as a whole one.
         return {f"reviews without ratings after {math.floor(request['reviews_seconds'] + 0.5)} s": 1.0}
     return {f"reviews with stars after {wait:.0f} s": 1.0}

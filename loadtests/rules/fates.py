@@ -142,7 +142,7 @@ def _aborted(asked: Asked, fault: Fault) -> Fate:
     """What becomes of calls that a fault aborts, all of them: who would have answered has no bearing."""
     for one in asked.taken.world.objects:
         if one["kind"] in ("DestinationRule", "ServiceEntry"):
-            one["spec"].accept()
+            one["spec"].accept_all()
     accept_inert(asked.taken)
     asked.route.accept("route")
     return Fate(_with_fault({}, fault), unseen=_unseen(asked, {}))

@@ -19,7 +19,7 @@ from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, O
 from loadtests.rules.hosts import long_name
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
-from loadtests.rules.security import ANSWERED, admitted, check_entry
+from loadtests.rules.security import ANSWERED, check_entry, outcome_of_call
 from loadtests.rules.straight import call_of, read_route
 from loadtests.rules.view import View, title, viewed
 from loadtests.rules.workloads import applying, called_workload
@@ -122,7 +122,7 @@ def _refuse_closed(seen: Sequence[View], hop: Hop) -> None:
         hop = {**hop, "headers": {}}  # which of them arrive, the route decides
     if "gateway" in hop:
         check_entry(seen, "AuthorizationPolicy", hop)
-    if admitted(seen, hop) != {ANSWERED: 1.0}:
+    if outcome_of_call(seen, hop) != ANSWERED:
         apart = viewed(seen)
         rules = [rule for kind in SECURITY for rule in applying(apart, kind, called_workload(apart, hop))]
         named = ", ".join(f"{title(rule)}: spec" for rule in rules)

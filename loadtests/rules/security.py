@@ -104,8 +104,8 @@ def _connected(objects: Objects, request: Request) -> tuple[bool, bool]:
     return {"STRICT": encrypted_call, "DISABLE": not encrypted_call}.get(modes[1], True), encrypted_call
 
 
-def _refused(request: Request) -> Shares:
-    return {NOT_SENT if request.get("sidecar", request.get("principal", "")) else REFUSED: 1.0}
+def _refused(request: Request) -> str:
+    return NOT_SENT if request.get("sidecar", request.get("principal", "")) else REFUSED
 
 
 def identified(objects: Objects, request: Request) -> Shares:
@@ -163,11 +163,11 @@ def permitted(objects: Objects, request: Request) -> Shares:
     """
     refuse_detours(objects, request)
     check_entry(objects, "AuthorizationPolicy", request)
-    return admitted(objects, request)
+    return {outcome_of_call(objects, request): 1.0}
 
 
-def admitted(objects: Objects, request: Request) -> Shares:
-    """As :func:`permitted`, of a call that is known to come to the called proxy as it was made.
+def outcome_of_call(objects: Objects, request: Request) -> str:
+    """As :func:`permitted`, the outcome of a call that is known to come to the called proxy as it was made.
 
     :param request: ``subset``: by which it is sent; '' for the whole service
     """
@@ -186,7 +186,7 @@ def admitted(objects: Objects, request: Request) -> Shares:
     principal = request["principal"] if encrypted_call else ""
     seen = {**request, "principal": principal, "addresses": addresses, "authorizers": authorizers}
     # What may be refused for a reason that is not modelled stays unread, and the verdict is UNKNOWN.
-    return {f"HTTP {decided(policies, seen) or OK}": 1.0}
+    return f"HTTP {decided(policies, seen) or OK}"
 
 
 def _settle(objects: Sequence[View], request: Request) -> Straight:

@@ -165,19 +165,21 @@ def guarded(
     main: Callable[[], int],
     state: Callable[[], str] = lambda: "nothing more was done",
     clean: Callable[[], None] = lambda: None,
+    status: int = 2,
 ) -> int:
-    """Exit status of a program's ``main``: 2 if it is interrupted or ends with an unexpected error.
+    """Exit status of a program's ``main``: 2 if it ends with an unexpected error.
 
     Python's own status would be 1, which means FAIL or refused.
 
     :param state: describes what has been done so far
     :param clean: removes what must not stay if it is interrupted; called in the guard's thread
+    :param status: if it is interrupted; 0 for what serves until then
     """
 
     def last_word(reason: str) -> int:
         os.write(2, f"interrupted {reason}; {state()}\n".encode())
         clean()
-        return 2
+        return status
 
     Guard(last_word).start()
     try:

@@ -11,6 +11,8 @@ It uses only Python's standard library, because it also creates the virtual envi
 from __future__ import annotations
 
 import configparser
+import contextlib
+import ctypes
 import difflib
 import fcntl
 import fnmatch
@@ -34,6 +36,8 @@ from urllib.parse import urlsplit
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = PROJECT / ".venv/bin"
 DONE, REFUSED, FAILED = 0, 1, 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They end a command, unless its caller ignores them."""
 
 PASSED = {
     "where this user's files are": "HOME USER LOGNAME TMPDIR XDG_*",
@@ -91,6 +95,14 @@ PATHS = ("ENTRY", "SAMPLE")
 """Settings that may be, or are, the path of a folder."""
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 LOCAL = ("127.0.0.1", "::1", "localhost")
+SPARED = ("aardvark-dns", "apt-get", "catatonit", "conmon", "dpkg", "netavark")
+"""Programs that go on after a command: engines serve containers through them, and packages are installed as a whole."""
+FORWARD = str(PROJECT / "scripts/forward.py")
+"""What forwards the gateway's ports goes on as well; `make destroy` ends it."""
+END_SECONDS, TICK_SECONDS = 1.6, 0.02
+"""How long what a command has left behind may take to end by itself: that is a little more than ending.PATIENCE_SECONDS."""
+ADOPT_ORPHANS = 36
+"""PR_SET_CHILD_SUBREAPER; see prctl(2)."""
 EARLIER = "earlier"
 """Folder beside the reports of each last run that holds those of the run before it; see loadtests/reports/report.py."""
 
@@ -176,20 +188,8 @@ def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
     :raises RefusedError: if another command holds the lock; the message names it
     """
     path = folder / f"{lab}.lock"
-    while True:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(lock, 1000).decode(errors="replace").strip() or "another command"
-            os.close(lock)
-            raise RefusedError(
-                f"LAB: {lab} is in use by {holder}; accepted: another lab, or this one afterwards; nothing was changed"
-            ) from error
-        if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
-            break
-        os.close(lock)  # its holder has just removed it
+    while (lock := take(path)) is None:
+        pass
     os.ftruncate(lock, 0)
     os.write(lock, f"{command} (process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})\n".encode())
     try:
@@ -197,8 +197,117 @@ def locked(folder: Path, lab: str, command: str) -> Iterator[int]:
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)
-        if not any(folder.iterdir()):
+        with contextlib.suppress(OSError):  # not empty, or a command of another lab has just removed it
             folder.rmdir()
+
+
+def take(path: Path) -> int | None:
+    """Lock a file, which is created: its descriptor, or None if it was removed meanwhile, with its folder perhaps.
+
+    :raises RefusedError: if another command holds the lock; the message names it
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700, parents=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_nlink:
+            return lock
+    except BlockingIOError as error:
+        holder = os.read(lock, 1000).decode(errors="replace").strip() or "another command"
+        words = f"LAB: {path.stem} is in use by {holder}; accepted: another lab, or this one afterwards; nothing was changed"
+        os.close(lock)
+        raise RefusedError(words) from error
+    os.close(lock)  # its holder has just removed it
+    return None
+
+
+# -- processes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is running.
+
+    :param name: of its program
+    :param parent: the id of its parent
+    :param words: its command line
+    """
+
+    name: str
+    parent: int
+    words: tuple[str, ...]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is meant to outlive its command."""
+        return self.name in SPARED or (FORWARD in self.words and "run" in self.words)
+
+
+def processes() -> dict[int, Process]:
+    """Every running process by its id, without zombies."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended
+            continue
+        state, parent, *_ = rest.split()
+        if state not in "ZX":
+            found[int(folder.name)] = Process(name, int(parent), tuple(words))
+    return found
+
+
+def left_behind(running: Mapping[int, Process], ancestor: int) -> list[int]:
+    """Descendants of a process, but for those that are meant to go on and what these have started."""
+    children = [pid for pid, process in running.items() if process.parent == ancestor and not process.goes_on]
+    return [*children, *(pid for child in children for pid in left_behind(running, child))]
+
+
+def end_processes() -> None:
+    """End what a command has left behind.
+
+    The tasks of a playbook have sessions of their own, so neither a terminal's signal nor the end of Ansible ends them.
+    """
+    asked: set[int] = set()
+    began = time.monotonic()
+    while (left := left_behind(processes(), os.getpid())) and (waited := time.monotonic() - began) < 2 * END_SECONDS:
+        late = waited > END_SECONDS
+        for pid in left if late else {*left} - asked:
+            send(pid, signal.SIGKILL if late else signal.SIGTERM)
+        asked |= {*left}
+        time.sleep(TICK_SECONDS)
+        reap()
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def reap() -> None:
+    """Forget the children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def status_of(child: int) -> int:
+    """Wait for a child, and for others that end before it; its exit status, negative if it was a signal."""
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+def adopt_orphans() -> None:
+    """Make descendants whose parent has ended children of this process, not of the system's first."""
+    ctypes.CDLL(None).prctl(ADOPT_ORPHANS, 1, 0, 0, 0)
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
@@ -239,24 +348,36 @@ class Call:
     def run(self, *command: str | Path, held: int | None = None, more: Mapping[str, str | Path] | None = None) -> int:
         """Run a program to its end, regardless of signals, and return its exit status.
 
+        Unless it is done, what it has started ends with it.
+
         :param held: the lock that the program inherits
         :param more: extra variables for its environment
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
-        started: list[subprocess.Popen[bytes]] = []
+        started: list[int] = []
+        received: list[int] = []
 
-        def forward(number: int, frame: FrameType | None) -> None:
+        def forward() -> None:
+            while started and received:
+                send(started[0], received.pop())
+
+        def receive(number: int, frame: FrameType | None) -> None:
             # Ctrl-C reaches the whole foreground process group; other signals reach only this process.
             if number != signal.SIGINT:
-                for process in started:
-                    process.send_signal(number)
+                received.append(number)
+            forward()
 
         # Ignored signals, as under nohup, stay ignored.
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
         for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
-            signal.signal(number, forward)
-        started.append(subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else []))
-        status = started[0].wait()
+            signal.signal(number, receive)
+        process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else [])
+        started.append(process.pid)
+        forward()
+        status = process.returncode = status_of(process.pid)
+        started.clear()
+        if status != DONE:
+            end_processes()
         for number, handler in before.items():
             signal.signal(number, handler)
         return status if status in (DONE, REFUSED) else FAILED
@@ -385,7 +506,9 @@ def verify(call: Call) -> int:
     results = call.state / "results"
     with call.lock() as held:
         for folder in (results, results / "control"):  # ARGS may ask for either
-            call.set_aside([*judged(folder), *folder.glob("catalogue.*")])
+            # Entries of the user's own are not judged here, and keep theirs.
+            entries = (one for one in judged(folder) if (PROJECT / "loadtests/catalogue" / one.name).is_dir())
+            call.set_aside([*entries, *folder.glob("catalogue.*")])
         return install_packages(call) or call.play("verify_catalogue.yml", held)
 
 
@@ -668,6 +791,19 @@ def read_settings(words: Sequence[str], environment: Mapping[str, str]) -> dict[
     return settings
 
 
+def interrupted(number: int, frame: FrameType | None) -> None:
+    """:raises KeyboardInterrupt: where no program is running that receives the signal."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def set_up() -> None:
+    """Make this process one that ends in an orderly way on any signal, and finds what its programs have started."""
+    adopt_orphans()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupted)
+
+
 def main(arguments: Sequence[str]) -> int:
     """The exit status of the command."""
     os.umask(0o022)  # image files must be world-readable; secrets are written with an explicit mode
@@ -685,7 +821,11 @@ def main(arguments: Sequence[str]) -> int:
     except RefusedError as refused:
         print(refused, file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt as signalled:
+        print(f"interrupted by {signalled}; nothing more was done", file=sys.stderr)
+        return FAILED
 
 
 if __name__ == "__main__":
+    set_up()
     sys.exit(main(sys.argv[1:]))

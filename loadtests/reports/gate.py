@@ -228,4 +228,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(ending.guarded(main, lambda: "the gate is closed, and a run that it had started has ended"))
+    sys.exit(ending.guarded(main, lambda: "the gate is closed, and a run that it had started has ended", status=0))

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -74,6 +74,14 @@ def read_last(results: Path, name: str) -> dict[str, Any] | None:
     return read(results, name, 0.0) or read(results / EARLIER, name, 0.0)
 
 
+def last_line_of(results: Path, name: str) -> Line:
+    """An entry with its last verdict: an earlier one if a command has begun since that was to judge it, and left none."""
+    if verdict := read(results, name, 0.0):
+        return line_of(name, verdict)
+    line = line_of(name, read_last(results, name))
+    return line if line.outcome == NEVER else replace(line, outcome=f"earlier {line.outcome}")
+
+
 def junit(lines: list[Line]) -> str:
     """One test case per entry; any outcome other than PASS and FAIL is an error."""
     bad = [line for line in lines if line.outcome != "PASS"]
@@ -104,7 +112,8 @@ def write(results: Path, lines: list[Line]) -> None:
 def table(lines: list[Line]) -> list[str]:
     """One line per entry: name, last verdict, aim."""
     width = max((len(line.entry) for line in lines), default=0)
-    return [f"{line.entry:<{width}}  {line.outcome:<12}  {line.aim}" for line in lines]
+    outcomes = max((12, *(len(line.outcome) for line in lines)))
+    return [f"{line.entry:<{width}}  {line.outcome:<{outcomes}}  {line.aim}" for line in lines]
 
 
 def main() -> int:
@@ -116,7 +125,7 @@ def main() -> int:
     options = parser.parse_args()
     wanted = [name for name in entry.names() if name in options.entries.split(",") or not options.entries]
     if options.since is None:
-        print("\n".join(table([line_of(name, read_last(options.results, name)) for name in wanted])))
+        print("\n".join(table([last_line_of(options.results, name) for name in wanted])))
         return 0
     lines = [line_of(name, read(options.results, name, options.since)) for name in wanted]
     print("\n".join(table(lines)))

@@ -64,6 +64,26 @@ def test_an_upward_import_is_detected() -> None:
     assert set(MODULES) >= PURE_FILES
 
 
+WRITERS = {
+    "loadtests/mesh/writes.py": "rules: of entries, their controls, and the console",
+    "loadtests/mesh/propagation.py": "the sentinel, which is no rule of a user's",
+    "loadtests/judge/rights.py": "asks for a review of rights, which the API server does not keep",
+}
+"""Modules that may send the API server an object, and which."""
+
+
+def written(tree: ast.AST) -> list[str]:
+    """HTTP methods with which a module has the API server write."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    first = [c.args[0].value for c in calls if c.func.attr == "write" and c.args and isinstance(c.args[0], ast.Constant)]  # type: ignore[attr-defined] # chosen above
+    return [str(method) for method in first if method in ("POST", "PUT", "PATCH", "DELETE")]
+
+
+def test_rules_are_written_in_one_place() -> None:
+    found = {str(m) for m in MODULES if written(ast.parse((PROJECT / m).read_text(encoding="utf-8")))}
+    assert found == set(WRITERS)
+
+
 def test_unit_tests_mirror_the_packages() -> None:
     rooms = {p.name for p in (PROJECT / "tests/unit").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert rooms <= set(FLOORS), "a folder of unit tests is named after the package that it tests"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -427,12 +428,18 @@ esac
     assert (host.folder / "images").read_text() == "busy:1 aa\n"
 
 
-def test_artifacts_in_use_by_another_lab_are_kept(host: Host) -> None:
-    for name in ("dev", "staging"):
-        (host.home / "istio-lab" / name).mkdir(parents=True)
-        (host.home / "istio-lab" / name / "cluster.json").write_text('{"engine": "podman"}')
-    done = host.play("destroy_lab.yml", lab_destroy_cache=True)
-    assert done.returncode != 0
-    assert "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;" in done.stderr
-    assert host.state.exists()
-    assert host.asked == []
+@pytest.mark.parametrize("other", ["made", "being made", "gone"])
+def test_artifacts_in_use_by_another_lab_are_kept(host: Host, other: str) -> None:
+    labs = host.home / "istio-lab"
+    for name in ("dev", "staging") if other == "made" else ("dev",):
+        (labs / name).mkdir(parents=True)
+        (labs / name / "cluster.json").write_text('{"engine": "podman"}')
+    with open(labs / "dev.lock", "w") as own, open(labs / "staging.lock", "w") as lock:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        if other == "being made":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        done = host.play("destroy_lab.yml", lab_destroy_cache=True)
+    words = "lab_destroy_cache: true was given (CACHE=1), but other labs run on the same artefacts: staging;"
+    assert (done.returncode != 0, words in done.stderr) == (other != "gone",) * 2, done.stderr
+    assert host.state.exists() is (other != "gone")
+    assert (host.asked == []) is (other != "gone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_it_serves_on_this_machine_judges_and_says_when_it_is_closed(tmp_path: Path) -> None:
+def test_it_serves_on_this_machine_and_judges(tmp_path: Path) -> None:
     file, port = tmp_path / "judged/shop/verdict.json", free_port()
     file.parent.mkdir(parents=True)
     judging = ["sh", "-c", 'echo \'{"outcome": "PASS"}\' >"$1"', "judge", str(file)]
@@ -220,9 +221,18 @@ def test_it_serves_on_this_machine_judges_and_says_when_it_is_closed(tmp_path: P
         assert words.startswith(f"HOST, UI_PORT: 127.0.0.1:{port} was given: ")
     finally:
         served.terminate()
-        _, words = served.communicate(timeout=10)
-        assert served.returncode == 2
-        assert words.startswith("interrupted by SIGTERM; the gate is closed")
+        served.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_how_it_is_meant_to_end(tmp_path: Path, sent: signal.Signals) -> None:
+    served = start(tmp_path, free_port())
+    assert served.stdout is not None
+    served.stdout.readline()
+    served.send_signal(sent)
+    _, words = served.communicate(timeout=10)
+    assert (served.returncode, words.count("\n")) == (0, 1), "as for the other pages of make open"
+    assert words.startswith(f"interrupted by {sent.name}; the gate is closed")
 
 
 def test_an_empty_token_lets_nobody_in(tmp_path: Path) -> None:

@@ -382,5 +382,8 @@ else:
         question.PACE = int(pace)
 
     events.init_command_line_parser.add_listener(lambda parser: parser.set_defaults(host=f"http://127.0.0.1:{serve()}"))
+    if seconds := os.environ.get("PLAYED_LINGER"):
+        # After the verdict: Locust asks the last listener first.
+        events.quitting.add_listener(lambda **_: gevent.sleep(float(seconds)))
 
     hooks.install(events)

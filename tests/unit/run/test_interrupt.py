@@ -177,8 +177,9 @@ def test_a_run_ends_with_whoever_asked_for_it(results: Path, group: list[subproc
 
 
 def test_a_verdict_that_was_there_before_the_signal_stays(results: Path, group: list[subprocess.Popen[str]]) -> None:
-    run = start(group, locust(results, "--headless"))
+    run = start(group, locust(results, "--headless"), PLAYED_LINGER="20")
     wait_for(lambda: verdict(results)["outcome"] == "PASS" and verdict(results) != STALE)
+    assert run.poll() is None, "it would end by itself"
     interrupt(run, "once")
     run.communicate(timeout=10)
     assert (run.returncode, verdict(results)["outcome"]) == (0, "PASS")

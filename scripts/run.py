@@ -305,9 +305,69 @@ def status_of(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
+def tidy_up(environment: Mapping[str, str], ended: int) -> None:
+    """Do what a playbook that was ended by a signal has not done: show the terminal's cursor, and remove Ansible's own folder.
+
+    :param ended: the id of its process
+    """
+    if sys.stdout.isatty() and environment.get("TERM", "dumb") != "dumb":
+        print("\r\x1b[2K\x1b[?25h", end="", flush=True)
+    for folder in (home(environment) / ".ansible/tmp").glob(f"ansible-local-{ended}{'?' * 8}"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def adopt_orphans() -> None:
     """Make descendants whose parent has ended children of this process, not of the system's first."""
     ctypes.CDLL(None).prctl(ADOPT_ORPHANS, 1, 0, 0, 0)
+
+
+class Signals:
+    """Hands signals on to a program; those that the caller ignores, as under nohup, stay ignored.
+
+    :param shielded: whether Ctrl-C reaches the program as SIGTERM. By itself it reaches the whole foreground process group. With
+        SIGTERM Ansible ends; with SIGINT it raises an exception, which may be lost in what happens to run, and goes on.
+    """
+
+    def __init__(self, shielded: bool) -> None:
+        self.shielded = shielded
+        self.received: list[int] = []
+        """By this process, in their order."""
+        self.waiting: list[int] = []
+        self.pid = 0
+
+    def __enter__(self) -> Signals:
+        """Receive them; a program that is started now is shielded, if that is asked for."""
+        self.before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in (number for number, handler in self.before.items() if handler != signal.SIG_IGN):
+            signal.signal(number, self.receive)
+        if self.shielded:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave them to whoever had them."""
+        self.unblock()
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def unblock(self) -> None:
+        """Receive what has been blocked."""
+        if self.shielded:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Hand one on, as soon as there is a program."""
+        self.received.append(number)
+        if number != signal.SIGINT or self.shielded:
+            self.waiting.append(signal.SIGTERM if number == signal.SIGINT else number)
+        self.reach(self.pid)
+
+    def reach(self, pid: int) -> None:
+        """Hand on to this process from now on; 0 for none."""
+        self.pid = pid
+        self.unblock()
+        while pid and self.waiting:
+            send(pid, self.waiting.pop())
 
 
 # -- commands ------------------------------------------------------------------------------------------------------------
@@ -345,41 +405,33 @@ class Call:
         """The lab's lock."""
         return locked(state_home(self.environment), self.lab, f"make {self.verb}")
 
-    def run(self, *command: str | Path, held: int | None = None, more: Mapping[str, str | Path] | None = None) -> int:
+    def run(
+        self,
+        *command: str | Path,
+        held: int | None = None,
+        more: Mapping[str, str | Path] | None = None,
+        shielded: bool = False,
+    ) -> int:
         """Run a program to its end, regardless of signals, and return its exit status.
 
         Unless it is done, what it has started ends with it.
 
         :param held: the lock that the program inherits
         :param more: extra variables for its environment
+        :param shielded: whether Ctrl-C reaches it as SIGTERM
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
-        started: list[int] = []
-        received: list[int] = []
-
-        def forward() -> None:
-            while started and received:
-                send(started[0], received.pop())
-
-        def receive(number: int, frame: FrameType | None) -> None:
-            # Ctrl-C reaches the whole foreground process group; other signals reach only this process.
-            if number != signal.SIGINT:
-                received.append(number)
-            forward()
-
-        # Ignored signals, as under nohup, stay ignored.
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        for number in (number for number, handler in before.items() if handler != signal.SIG_IGN):
-            signal.signal(number, receive)
-        process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else [])
-        started.append(process.pid)
-        forward()
-        status = process.returncode = status_of(process.pid)
-        started.clear()
-        if status != DONE:
-            end_processes()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with Signals(shielded) as signals:
+            process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else [])
+            signals.reach(process.pid)
+            status = process.returncode = status_of(process.pid)
+            signals.reach(0)
+            if status != DONE:
+                end_processes()
+        if status < 0:
+            name = signal.Signals(signals.received[0] if signals.received else -status).name
+            tidy_up(environment, process.pid)
+            print(f"interrupted by {name}; what was running has ended", file=sys.stderr)
         return status if status in (DONE, REFUSED) else FAILED
 
     def python(self, *arguments: str | Path) -> int:
@@ -392,8 +444,8 @@ class Call:
         command: list[str | Path] = [BIN / "ansible-playbook", "--inventory", f"inventories/{self.given['INVENTORY']}"]
         command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *shlex.split(self.given["ARGS"])]
         command += ["--extra-vars", json.dumps(variables)] if variables else []
-        shown = {} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"}
-        return self.run(*command, f"playbooks/{playbook}", held=held, more={"LAB_LOG": self.state / "log/ansible.log", **shown})
+        more = {"LAB_LOG": self.state / "log/ansible.log", **({} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"})}
+        return self.run(*command, f"playbooks/{playbook}", held=held, shielded=True, more=more)
 
     def set_aside(self, reports: Iterable[Path]) -> None:
         """Move what an earlier run reported to ``earlier``, so that it is not taken for this run's, however this one ends.

@@ -324,8 +324,8 @@ def adopt_orphans() -> None:
 class Signals:
     """Hands signals on to a program; those that the caller ignores, as under nohup, stay ignored.
 
-    :param shielded: whether Ctrl-C reaches the program as SIGTERM. By itself it reaches the whole foreground process group. With
-        SIGTERM Ansible ends; with SIGINT it raises an exception, which may be lost in what happens to run, and goes on.
+    :param shielded: whether Ctrl-C, which by itself reaches the whole foreground process group, reaches the program as SIGTERM.
+        With that Ansible ends; with SIGINT it raises an exception, which may be lost in what happens to run, and goes on.
     """
 
     def __init__(self, shielded: bool) -> None:
@@ -419,6 +419,7 @@ class Call:
         :param held: the lock that the program inherits
         :param more: extra variables for its environment
         :param shielded: whether Ctrl-C reaches it as SIGTERM
+        :raises KeyboardInterrupt: if it was ended by a signal that this process has received
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
         with Signals(shielded) as signals:
@@ -429,9 +430,10 @@ class Call:
             if status != DONE:
                 end_processes()
         if status < 0:
-            name = signal.Signals(signals.received[0] if signals.received else -status).name
             tidy_up(environment, process.pid)
-            print(f"interrupted by {name}; what was running has ended", file=sys.stderr)
+            if signals.received:
+                raise KeyboardInterrupt(signal.Signals(signals.received[0]).name)
+            print(f"{Path(command[0]).name} was ended by {signal.Signals(-status).name}", file=sys.stderr)
         return status if status in (DONE, REFUSED) else FAILED
 
     def python(self, *arguments: str | Path) -> int:
@@ -444,7 +446,8 @@ class Call:
         command: list[str | Path] = [BIN / "ansible-playbook", "--inventory", f"inventories/{self.given['INVENTORY']}"]
         command += ["--extra-vars", json.dumps({"lab_name": self.lab}), *shlex.split(self.given["ARGS"])]
         command += ["--extra-vars", json.dumps(variables)] if variables else []
-        more = {"LAB_LOG": self.state / "log/ansible.log", **({} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"})}
+        more: dict[str, str | Path] = {"LAB_LOG": self.state / "log/ansible.log"}
+        more |= {} if self.given["VERBOSE"] else {"LAB_OUTPUT": "brief"}
         return self.run(*command, f"playbooks/{playbook}", held=held, shielded=True, more=more)
 
     def set_aside(self, reports: Iterable[Path]) -> None:
@@ -874,7 +877,7 @@ def main(arguments: Sequence[str]) -> int:
         print(refused, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt as signalled:
-        print(f"interrupted by {signalled}; nothing more was done", file=sys.stderr)
+        print(f"interrupted by {signalled}; what was running has ended", file=sys.stderr)
         return FAILED
 
 

@@ -371,6 +371,19 @@ def test_a_signal_ends_the_command_and_releases_the_lock(
     (probed / "began").unlink()
 
 
+def test_what_ended_a_program_that_nobody_has_interrupted_is_named(
+    task: Callable[[], psutil.Process | None], probed: Path, tmp_path: Path
+) -> None:
+    (probed / "how").write_text("heeds waits")
+    command = [sys.executable, "-I", "scripts/run.py", "verify", "LAB=zz"]
+    launcher = subprocess.Popen(command, cwd=probed, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
+    wait_for(probed / "began")
+    (ansible_,) = psutil.Process(launcher.pid).children()
+    ansible_.kill()
+    _, said = launcher.communicate(timeout=20)
+    assert (launcher.returncode, said, task()) == (2, "ansible-playbook was ended by SIGKILL\n", None)
+
+
 # A stand-in whose task goes on in a session of its own, as those of a playbook do. The file "how" says whether the task heeds
 # signals or is one that is meant to go on, and how the stand-in itself ends.
 STARTS = f"""#!{sys.executable}
@@ -455,7 +468,7 @@ def test_an_interrupt_between_two_programs_is_one_line(probed: Path, tmp_path: P
         _, said = launcher.communicate(timeout=20)
     finally:
         os.close(project)
-    assert (launcher.returncode, said) == (2, "interrupted by SIGINT; nothing more was done\n")
+    assert (launcher.returncode, said) == (2, "interrupted by SIGINT; what was running has ended\n")
     assert not (tmp_path / ".local/state/istio-lab").exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -238,6 +240,24 @@ def test_outcomes_are_those_of_the_sending_proxys_log(post: Post) -> None:
     assert checked(post) == ["reviews.shop:9080 v1"] * asking.BATCH
     assert checked(post) == ["reviews.shop:9080 v1"] * asking.BATCH
     assert vars(post)["started"] == ["goes", "istio-lab-probe-0"]
+
+
+def test_the_sending_pod_and_what_makes_it_log_go_without_anybody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    probes.dismiss("config", "shop")
+    wanted, until = "--kubeconfig config --namespace shop delete --ignore-not-found --wait=false", time.monotonic() + 10
+    asked: set[str] = set()
+    while len(asked) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+        asked = set((tmp_path / "asked").read_text().splitlines()) if (tmp_path / "asked").exists() else set()
+    assert asked == {
+        f"{wanted} pods --selector app=istio-lab-guest,app.kubernetes.io/part-of=istio-lab",
+        f"{wanted} telemetries.telemetry.istio.io istio-lab-guest",
+    }
 
 
 def test_a_request_without_an_answer_is_an_error(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ import yaml
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
 from plugins.action.check_host import host_errors, look
+from scripts import pictures
 from tests import lab, leftovers, tiers
 
 BUILD = lab.PROJECT / "build"
@@ -31,8 +32,7 @@ KIND_SETTINGS = lab.PROJECT / "inventories/kind/group_vars/lab.yml"
 # The full tier runs two labs at once, and stores registries and a bundle.
 MORE = {"core": (0, 0), "full": (15, 4)}
 """Tier -> GiB of disk and memory needed in addition to one lab's."""
-CHINESE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
-PACKAGES = {"chromium": "chromium", "docker-registry": "docker-registry", CHINESE: "fonts-noto-cjk"}
+PACKAGES = {**pictures.NEEDED, "docker-registry": "docker-registry"}
 """Command, or file -> Debian package that provides it."""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STEP = re.compile(r"\[?([a-z_]+) (?:➜|>) ([a-z_]+)\]?")

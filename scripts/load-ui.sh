@@ -19,4 +19,5 @@ fi
 export KUBECONFIG="$state/console-kubeconfig"
 exec .venv/bin/python -m loadtests.run --locustfile loadtests/run/locustfile.py --web-host 127.0.0.1 --web-port "$port" --web-login --build-path "$page" \
     --host "$(gateway http)" --gateway-https "$(gateway https)" --gateway-tcp "$(gateway tcp)" --users 20 --spawn-rate 20 --kubeconfig "$KUBECONFIG" \
+    --judge ".venv/bin/python -I scripts/run.py judge LAB=${LAB:-istio-lab}" --judged "${NAMESPACE:-}" \
     --results "$state/results" --secret-file "$secret" --entry "${ENTRY:-reviews-80-20}"

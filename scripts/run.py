@@ -91,6 +91,9 @@ FROM_ENVIRONMENT = ("LAB", "UI_PORT")
 """Settings that may come from the environment. Other programs use the other names too, such as HOST and CACHE."""
 JUDGING = ("CONFIRM", "METHODS", "IDENTITIES", "RATE", "TOTAL", "SECONDS")
 """Settings of a run that judges a namespace."""
+ACCESS = ("-m", "loadtests.console.access", "--kubeconfig")
+JUDGING_ENDS_SECONDS = 10.0
+"""How long a run that the console has started may take to end with it."""
 PATHS = ("ENTRY", "SAMPLE")
 """Settings that may be, or are, the path of a folder."""
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -576,9 +579,29 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
         else:
             # The console has a separate account, and its process sees no other kubeconfig.
             account = call.state / "console-kubeconfig"
-            status = call.python("-m", "loadtests.console.access", "--kubeconfig", call.kubeconfig, "--write", account)
-    variables = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT")}
-    return status or call.run("scripts/load-ui.sh", more=variables)
+            status = call.python(*ACCESS, call.kubeconfig, "--write", account, f"--judged={call.given['NAMESPACE']}")
+    variables = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT", "NAMESPACE")}
+    status = status or call.run("scripts/load-ui.sh", more=variables)
+    if call.given["WHERE"] == "local":
+        end_judging(call)
+    return status
+
+
+def end_judging(call: Call) -> None:
+    """Remove what the console judged namespaces with; a run that it has started may have been killed with it."""
+    for file in call.state.glob("judge-*-kubeconfig*"):
+        file.unlink()
+    until = time.monotonic() + JUDGING_ENDS_SECONDS
+    while True:
+        try:
+            with call.lock():
+                call.python(*ACCESS, call.kubeconfig, "--end-judging")
+            return
+        except RefusedError as refused:
+            if time.monotonic() > until:
+                print(f"the account that judges for the console is left: {refused}", file=sys.stderr)
+                return
+        time.sleep(0.5)
 
 
 def reaching(call: Call) -> list[str]:
@@ -587,7 +610,9 @@ def reaching(call: Call) -> list[str]:
         gateway = dict(json.loads((call.state / "gateway.json").read_text()))
     except (OSError, ValueError):
         gateway = {}
-    found = [f"--kubeconfig={call.kubeconfig}", f"--gateway={gateway.get('http', '')}"]
+    # The console judges with an account of its own.
+    account = call.environment.get("LAB_JUDGE_KUBECONFIG") or call.kubeconfig
+    found = [f"--kubeconfig={account}", f"--gateway={gateway.get('http', '')}"]
     return [*found, f"--gateway-https={gateway.get('https', '')}"]
 
 
@@ -600,6 +625,8 @@ def judge(call: Call) -> int:
     options = {name: given[name] for name in ("NAMESPACE", *JUDGING) if given[name]}
     words = [f"--{name.lower()}={value}" for name, value in options.items()]
     words += ["--plan"] if given["PLAN"] else []
+    words += [f"--only={given['ONLY']}"] if given["ONLY"] else []
+    words += ["--json"] if given["JSON"] else []
     words += [*reaching(call), f"--results={call.state / 'judged'}"]
     if given["PLAN"]:
         return install_packages(call) or call.python("-m", "loadtests.judge", *words)
@@ -708,8 +735,12 @@ def explain(call: Call) -> int:
 
 
 def write_docs(call: Call) -> int:
-    """Build the documentation site."""
-    return call.python("-m", "scripts.docs", "build/site")
+    """Build the documentation site, after its pictures were taken if there is a lab for that."""
+    if not call.given["UI"]:
+        return install_packages(call, "docs") or call.python("-m", "scripts.docs", "build/site")
+    call.need_lab()
+    pictures = ("-m", "scripts.pictures", "--lab", call.lab, "--state", call.state)
+    return install_packages(call, "dev") or call.python(*pictures) or call.python("-m", "scripts.docs", "build/site")
 
 
 def test(tier: str) -> Callable[[Call], int]:
@@ -770,7 +801,9 @@ TASKS = {
         ),
         "verify": Verb("Judge every entry and write one report", verify, ""),
         "judge": Verb(
-            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; IDENTITIES=1 CONFIRM=)", judge, ""
+            "Judge the rules of any namespace (NAMESPACE=shop, PLAN=1: show the plan; ONLY=check IDENTITIES=1 CONFIRM=)",
+            judge,
+            "",
         ),
         "new": Verb("Write an entry of rules that are in force (ENTRY=./folder NAMESPACE=shop)", write_entry, ""),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
@@ -801,7 +834,11 @@ TASKS = {
         ),
         "lint": Verb("Run ansible-lint, yamllint, ruff, mypy", program("scripts/lint.sh"), "dev"),
         "unit": Verb("Run the unit tests only", program(".venv/bin/pytest", "-q", "tests/unit"), "dev"),
-        "docs": Verb("Build the documentation site, which needs no server: build/site/index.html", write_docs, "docs"),
+        "docs": Verb(
+            "Build the documentation site, which needs no server: build/site/index.html (UI=1: with new pictures of a lab)",
+            write_docs,
+            "",
+        ),
         "bench": Verb("Time the lab against the same steps by hand", program(".venv/bin/python", "scripts/bench.py"), "dev"),
         "lock": Verb("Update the requirements lock files", program("scripts/lock.sh"), "dev"),
     },

@@ -10,52 +10,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loadtests import ending
 from loadtests.clients import traced
-from loadtests.console import account, changes, topology
+from loadtests.console import account, changes, judges, topology
+from loadtests.console.rights import NAMESPACE, PART_OF, Right, binding, kubeconfig, manifest, role, table_of, write_private
 from loadtests.entries import entry, policy, question
+from loadtests.judge.reach import PROBES
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules import gateway_api
 from loadtests.samples import billing, machine
 
-NAMESPACE = "istio-lab-load"
 ACCOUNT = "locust"
 NAME = "istio-lab-load"
 """The role for namespaces with rules; in read-only namespaces it is NAME-reader."""
-PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
-RBAC = "rbac.authorization.k8s.io"
 READ_ONLY = ("istio-system", "telemetry")
 VALID = "24h"
 """How long a kubeconfig of the account is valid."""
 
 READ = ("get", "list")
-
-
-@dataclass(frozen=True)
-class Right:
-    """One rule of a role, and why the account needs it."""
-
-    resources: tuple[str, ...]
-    verbs: tuple[str, ...]
-    why: str
-    group: str = ""
-    names: tuple[str, ...] = ()
-    """The objects that it covers; empty for all in the namespace."""
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """The rule in a role's format."""
-        only = {"resourceNames": list(self.names)} if self.names else {}
-        return {"apiGroups": [self.group], "resources": list(self.resources), "verbs": list(self.verbs), **only}
-
 
 LOOK = (
     Right(("pods", "services"), READ, "pod versions, the gateway's address, and the hosts that rules may name"),
@@ -130,19 +109,12 @@ def namespaces_of(entries: Iterable[entry.Entry]) -> list[str]:
     return sorted({e.question.namespace for e in entries})
 
 
-def _object(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str, Any]:
-    where = {"namespace": namespace} if namespace else {}
-    version = f"{RBAC}/v1" if "Role" in kind else "v1"
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **where, "labels": PART_OF}, **parts}
+def ruled(namespaces: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Those of the lab's namespaces that have rules.
 
-
-def _role(name: str, rights: Iterable[Right]) -> dict[str, Any]:
-    return _object("ClusterRole", name, rules=[right.rule for right in rights])
-
-
-def _binding(kind: str, role: str, namespace: str = "") -> dict[str, Any]:
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
-    return _object(kind, role, namespace, roleRef={"apiGroup": RBAC, "kind": "ClusterRole", "name": role}, subjects=[subject])
+    :param namespaces: name -> labels
+    """
+    return [name for name, labels in namespaces.items() if labels.get("istio-injection") == "enabled" and name != PROBES]
 
 
 def manifests(
@@ -154,20 +126,17 @@ def manifests(
     :param known: namespaces that entries belong to
     :param secrets: the Secrets that entries send with
     """
-    with_rules = [name for name, labels in namespaces.items() if labels.get("istio-injection") == "enabled"]
+    with_rules = ruled(namespaces)
     return [
         # No sidecar: traffic must reach the mesh from outside.
-        {
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": {"istio-injection": "disabled", **PART_OF}},
-        },
-        _object("ServiceAccount", ACCOUNT, NAMESPACE),
-        _role(NAME, judge(secrets)),
-        _role(f"{NAME}-reader", (*LOOK, *MESH)),
-        _role(f"{NAME}-namespaces", everywhere(known)),
-        _binding("ClusterRoleBinding", f"{NAME}-namespaces"),
-        *(_binding("RoleBinding", f"{NAME}-reader", n) for n in READ_ONLY if n in namespaces),
-        *(_binding("RoleBinding", NAME, n) for n in with_rules),
+        manifest("Namespace", NAMESPACE, labels={"istio-injection": "disabled", **PART_OF}),
+        manifest("ServiceAccount", ACCOUNT, NAMESPACE),
+        role(NAME, judge(secrets)),
+        role(f"{NAME}-reader", (*LOOK, *MESH)),
+        role(f"{NAME}-namespaces", everywhere(known)),
+        binding(f"{NAME}-namespaces", ACCOUNT),
+        *(binding(f"{NAME}-reader", ACCOUNT, n) for n in READ_ONLY if n in namespaces),
+        *(binding(NAME, ACCOUNT, n) for n in with_rules),
         *(o for n in with_rules for o in account.manifests(n)),
     ]  # fmt: skip
 
@@ -181,30 +150,14 @@ def table() -> str:
         *((right, "lab namespaces with rules") for right in judge(secrets_of(entries))[len(LOOK) :]),
         *((right, "the whole cluster") for right in everywhere(namespaces_of(entries))),
     ]
-    lines = ["| Namespaces | Right | Why |", "|---|---|---|"]
-    for right, place in where:
-        objects = ", ".join(f"`{r}{'.' + right.group if right.group else ''}`" for r in right.resources)
-        only = f" named {', '.join(f'`{name}`' for name in right.names)}" if right.names else ""
-        lines.append(f"| {place} | {', '.join(right.verbs)} {objects}{only} | {right.why} |")
-    return "\n".join(lines) + "\n"
+    return table_of(where)
 
 
-def kubeconfig(own: Mapping[str, Any], token: str) -> dict[str, Any]:
-    """A kubeconfig for the same cluster with the token.
-
-    :param own: a flattened kubeconfig with one context
-    """
-    clusters = list(own["clusters"])
-    return {
-        "apiVersion": "v1", "kind": "Config", "clusters": clusters, "current-context": ACCOUNT,
-        "users": [{"name": ACCOUNT, "user": {"token": token}}],
-        "contexts": [{"name": ACCOUNT, "context": {"cluster": clusters[0]["name"], "user": ACCOUNT, "namespace": NAMESPACE}}],
-    }  # fmt: skip
-
-
-def give(cluster: Cluster) -> list[str]:
+def give(cluster: Cluster, judged: Sequence[str] | None = None) -> list[str]:
     """Create the account with its rights in all current namespaces, and the other objects that entries need.
 
+    :param judged: namespaces besides the lab's in which the account of :mod:`loadtests.console.judges` may judge; None for no
+        such account
     :return: one line per change
     :raises ClusterError: if the cluster does not respond or refuses
     """
@@ -223,6 +176,11 @@ def give(cluster: Cluster) -> list[str]:
         )
     entries = [entry.load(name) for name in entry.names()]
     wanted = manifests(ours, namespaces_of(entries), secrets_of(entries))
+    if judged is not None:
+        judges.check(judged, {o["metadata"]["name"]: o["metadata"].get("labels", {}) for o in found})
+        if any("deletionTimestamp" in o["metadata"] for o in found if o["metadata"]["name"] == PROBES):
+            judges.await_end(cluster)
+        wanted += judges.manifests([*ruled(ours), *judged], ACCOUNT)
     # The objects belong to several namespaces, and each names its own.
     output = replace(cluster, namespace="").kubectl(
         "apply", "--filename", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
@@ -238,12 +196,8 @@ def give(cluster: Cluster) -> list[str]:
 def written(cluster: Cluster, file: Path) -> None:
     """Write a kubeconfig of the account, readable by its owner only."""
     own = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output", "json"))
-    content = json.dumps(kubeconfig(own, cluster.kubectl("create", "token", ACCOUNT, "--duration", VALID).strip()))
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(content)
-    new.replace(file)
+    token = cluster.kubectl("create", "token", ACCOUNT, "--duration", VALID).strip()
+    write_private(file, json.dumps(kubeconfig(own, token, ACCOUNT)))
 
 
 def main() -> int:
@@ -251,10 +205,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.console.access", description=__doc__)
     parser.add_argument("--kubeconfig", required=True, help="kubeconfig of a user who may grant these rights")
     parser.add_argument("--write", type=Path, help="where to write a kubeconfig of the account")
+    parser.add_argument("--judged", help="namespaces besides the lab's that the page may judge, with commas between")
+    parser.add_argument("--end-judging", action="store_true", help="remove the account that judges, and do nothing else")
     options = parser.parse_args()
     cluster = Cluster(options.kubeconfig, NAMESPACE)
+    judged = None if options.judged is None else [name.strip() for name in options.judged.split(",") if name.strip()]
     try:
-        for line in give(cluster):
+        for line in judges.remove(cluster) if options.end_judging else give(cluster, judged):
             print(line)
         if options.write:
             written(cluster, options.write)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from loadtests.console import account, series, settings_page, topology
+from loadtests.console import account, judging, series, settings_page, topology
 from loadtests.console.series import IDLE, Series
 from loadtests.console.topology import Graph
 from loadtests.entries import entry, policy
@@ -55,6 +55,14 @@ def namespace_of(name: str) -> str:
 def namespaces() -> tuple[str, ...]:
     """The namespaces that entries belong to."""
     return tuple(sorted({namespace_of(name) for name in entry.names()}))
+
+
+def others(judged: str) -> list[str]:
+    """Namespaces besides the lab's that may be judged.
+
+    :param judged: with commas between
+    """
+    return [name for one in judged.split(",") if (name := one.strip()) and name not in namespaces()]
 
 
 def graph_of(cluster: Cluster) -> Graph:
@@ -116,7 +124,20 @@ def add(blueprint: Blueprint, ui: WebUI, environment: Environment, progress: Cal
         except ClusterError as error:
             return jsonify(error=str(error)), 409
 
+    @blueprint.get("/topology/rates")
+    @ui.auth_required_if_enabled
+    def rates() -> Any:
+        """How many requests one edge had lately; 409 with the reason if that cannot be read."""
+        namespace, source, target = (request.args.get(name, "") for name in ("namespace", "source", "target"))
+        if namespace not in namespaces():
+            return jsonify(error=f"namespace: {namespace} was given; accepted: one of {', '.join(namespaces())}"), 409
+        try:
+            return jsonify(asdict(topology.read_rates(Cluster(options.kubeconfig, namespace), source, target)))
+        except ClusterError as error:
+            return jsonify(error=str(error)), 409
+
     settings_page.add(blueprint, ui, environment, namespaces)
+    judging.add(blueprint, ui, judging.of(options.judge, options.kubeconfig), (*namespaces(), *others(options.judged)))
 
     @blueprint.post("/entry")
     @ui.auth_required_if_enabled

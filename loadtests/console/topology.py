@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from loadtests.rules.view import View, viewed
 
 PROMETHEUS_SERVICE = "prometheus:9090"
 PROMETHEUS = f"/api/v1/namespaces/telemetry/services/{PROMETHEUS_SERVICE}/proxy/api/v1/query"
+PAST_SECONDS, STEP_SECONDS = 1800, 30
+"""How far an edge's rates reach back, and how far they are apart."""
 BLOCKED = "BlackHoleCluster"
 WINDOW = "30s"
 ENDS = "source_canonical_service, source_version, source_workload_namespace, destination_service_name, destination_version"
@@ -86,6 +89,18 @@ class Graph:
     """Why there are no metrics; empty if there are."""
 
 
+@dataclass(frozen=True)
+class Rates:
+    """An edge's requests over time; connections if blocked below HTTP."""
+
+    times: tuple[float, ...]
+    """Seconds of the epoch, ``STEP_SECONDS`` apart."""
+    rates: tuple[float, ...]
+    """Per second."""
+    errors: tuple[float, ...]
+    """Those of them that failed (5xx or no response)."""
+
+
 def name_of(service: str, version: str) -> str:
     """A node's name."""
     return f"{service} {version}".strip()
@@ -133,20 +148,20 @@ def edges(rates: Series, quantiles: Series, expected: Mapping[tuple[str, str], f
     found: dict[tuple[str, ...], Edge] = {}
     for series in rates:
         labels, rate = series["metric"], float(series["value"][1])
-        if namespace not in (labels.get("source_workload_namespace"), labels.get("destination_service_namespace")):
+        if not _concerns(labels, namespace):
             continue
         ends = _ends(labels)
         service, version = labels.get("destination_service_name", ""), labels.get("destination_version", "")
         blocked = service == BLOCKED
         p99 = slow.get(ends)
+        source, target = _names(labels)
         made = found.get(ends) or Edge(
-            source=name_of(labels.get("source_canonical_service", "unknown"), labels.get("source_version", "")),
-            target=labels.get("destination_service", "?") if blocked else name_of(service, version),
-            service=service, version=version, rate=0.0, share=0.0, expected=expected.get((service, version)), errors=0.0,
+            source=source, target=target, service=service, version=version, rate=0.0, share=0.0,
+            expected=expected.get((service, version)), errors=0.0,
             p99=p99 if p99 is not None and not math.isnan(p99) else None,
             mtls=False, blocked=blocked,
         )  # fmt: skip
-        failed = blocked or labels.get("response_code", "").startswith(("0", "5"))
+        failed = _failed(labels)
         mtls = made.mtls or labels.get("destination_principal", "").startswith("spiffe://")
         found[ends] = replace(made, rate=made.rate + rate, errors=made.errors + (rate if failed else 0.0), mtls=mtls)
     totals: dict[tuple[str, str], float] = {}
@@ -154,6 +169,43 @@ def edges(rates: Series, quantiles: Series, expected: Mapping[tuple[str, str], f
         totals[(edge.source, edge.service)] = totals.get((edge.source, edge.service), 0.0) + edge.rate
     done = [replace(e, share=e.rate / totals[(e.source, e.service)], errors=e.errors / e.rate) for e in found.values()]
     return sorted(done, key=lambda e: (-e.rate, e.source, e.target))
+
+
+def rates_of(series: Series, source: str, target: str, namespace: str, end: float) -> Rates:
+    """The rates of one edge; 0 where the mesh has measured nothing.
+
+    :param series: answers to ``RATE`` and ``CONNECTIONS`` over time: ``metric`` and ``values`` (time, number as text)
+    :param end: the latest time, in seconds of the epoch
+    """
+    times = [end - PAST_SECONDS + number * STEP_SECONDS for number in range(PAST_SECONDS // STEP_SECONDS + 1)]
+    rates, errors = [0.0] * len(times), [0.0] * len(times)
+    for one in series:
+        labels = one["metric"]
+        if not _concerns(labels, namespace) or _names(labels) != (source, target):
+            continue
+        for time_, value in one["values"]:
+            number = round((float(time_) - times[0]) / STEP_SECONDS)
+            if 0 <= number < len(times):
+                rates[number] += float(value)
+                errors[number] += float(value) if _failed(labels) else 0.0
+    return Rates(tuple(times), tuple(rates), tuple(errors))
+
+
+def _concerns(labels: Mapping[str, str], namespace: str) -> bool:
+    return namespace in (labels.get("source_workload_namespace"), labels.get("destination_service_namespace"))
+
+
+def _names(labels: Mapping[str, str]) -> tuple[str, str]:
+    """An edge's ``source`` and ``target``."""
+    service, version = labels.get("destination_service_name", ""), labels.get("destination_version", "")
+    return (
+        name_of(labels.get("source_canonical_service", "unknown"), labels.get("source_version", "")),
+        labels.get("destination_service", "?") if service == BLOCKED else name_of(service, version),
+    )
+
+
+def _failed(labels: Mapping[str, str]) -> bool:
+    return labels.get("destination_service_name") == BLOCKED or labels.get("response_code", "").startswith(("0", "5"))
 
 
 def _ends(labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -190,3 +242,19 @@ def read(cluster: Cluster) -> Graph:
     except ClusterError as error:
         return Graph(versions, (), f"no metrics ({error}); run: make telemetry")
     return Graph(versions, tuple(edges([*rates, *refused], quantiles, expected, cluster.namespace)))
+
+
+def read_rates(cluster: Cluster, source: str, target: str) -> Rates:
+    """The rates of one edge of the cluster's namespace until now.
+
+    :raises ClusterError: if the cluster does not respond, or has no metrics
+    """
+    end = float(int(time.time()))
+    span = {"start": str(end - PAST_SECONDS), "end": str(end), "step": str(STEP_SECONDS)}
+    found: list[Mapping[str, Any]] = []
+    try:
+        for expression in (RATE, CONNECTIONS):
+            found += cluster.ask(f"{PROMETHEUS}_range", query=expression, **span)["data"]["result"]
+    except ClusterError as error:
+        raise ClusterError(f"no metrics ({error}); run: make telemetry") from error
+    return rates_of(found, source, target, cluster.namespace, end)

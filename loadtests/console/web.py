@@ -86,7 +86,10 @@ def extend(environment: Environment, progress: Callable[[], Progress]) -> None:
     """
     ui = environment.web_ui
     options = environment.parsed_options
-    ui.template_args["console"] = {"namespaces": pages.namespaces(), "fields": settings_page.fields(), "login": ui.web_login}
+    ui.template_args["console"] = {
+        "namespaces": pages.namespaces(), "others": pages.others(options.judged), "fields": settings_page.fields(),
+        "login": ui.web_login,
+    }  # fmt: skip
     target = options.host or ""
     ui.app.before_request(refused)
     ui.app.before_request(lambda: elsewhere(target))

@@ -12,8 +12,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from rich.console import Console
 from loadtests import ending
 from loadtests.entries import policy, question
 from loadtests.judge import asking, folder, probes, rights, shown, written
-from loadtests.judge.checks import Plan
+from loadtests.judge.checks import Plan, narrowed
 from loadtests.judge.guards import guest_of
 from loadtests.judge.plan import plan_for
 from loadtests.judge.reach import PROBES, SAFE, SYSTEM, Settings, address_of_gateway, enters_by_own_pods
@@ -40,8 +40,6 @@ from loadtests.rules.view import viewed
 from loadtests.rules.workloads import PART_OF, ROOT_NAMESPACE
 from loadtests.verdict import MARGIN, Outcome, Verdict
 
-KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
-"""All kinds that a plan looks at."""
 WIDE = 160
 """Columns of the table where nobody says how wide the terminal is, as in CI: names of routes are long."""
 MOST_RATE, MOST_REQUESTS, MOST_SECONDS = 200.0, 50_000, 1800
@@ -67,6 +65,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--namespace", default="", help="for an entry, it may be left out if one entry's rules are in force")
     parser.add_argument("--entry", type=Path, help="write an entry to this folder")
     parser.add_argument("--plan", action="store_true", help="print the plan, and send nothing")
+    parser.add_argument("--only", default="", help="name of the one check to judge, as the plan has it")
+    parser.add_argument("--json", action="store_true", help="print the plan, or how far the run has come, as lines of JSON")
     parser.add_argument("--confirm", default="", help="the namespace once more, if the lab did not create it")
     parser.add_argument("--methods", default=",".join(SAFE), help="methods that may be sent, with commas between")
     parser.add_argument("--identities", default="", help="1: run probes under the ServiceAccounts that policies name")
@@ -132,15 +132,14 @@ def _objects(cluster: Cluster) -> list[dict[str, Any]]:
     :raises RefusedError: naming the rights that this account lacks
     """
     try:
-        found = question.rules_in(cluster, KINDS)
+        found = question.rules_in(cluster, rights.KINDS)
     except RefusedByServerError as error:
         if error.code != 403:
             raise
     else:
         if not found.remarks:
             return found.objects
-    own = {kind: cluster.namespace for kind in KINDS if kind in question.WORKLOADS}
-    _need(cluster, [rights.Right("list", kind, own.get(kind, "")) for kind in (*KINDS, question.PROXY_SETTINGS)])
+    _need(cluster, rights.to_look(cluster.namespace))
     raise RefusedError("the cluster refuses to list rules, and does not say which; accepted: an account that may list them")
 
 
@@ -157,24 +156,27 @@ def _judge(options: argparse.Namespace) -> int:
     secure = _door(cluster, f"//{options.gateway_https}") if options.gateway_https else None
     entrance = _entrance() if door is not None else None
     settings = Settings(options.namespace, methods, entrance, accounts, secure=secure is not None)
-    plan = _plan_for(objects, settings)
+    plan = _only(_plan_for(objects, settings), options.only)
     if options.plan:
-        print("\n".join(shown.lines_of(plan, bounds)))
+        print(json.dumps(shown.values_of(plan, bounds)) if options.json else "\n".join(shown.lines_of(plan, bounds)))
         return 0
     if not PART_OF.items() <= labels.items() and options.confirm != options.namespace:
         given = f"{options.confirm!r} was given" if options.confirm else f"{options.namespace} is not the lab's"
         raise RefusedError(f"CONFIRM: {given}; accepted: CONFIRM={options.namespace}, once you have seen the plan (PLAN=1)")
     _ready_to_send(cluster, plan, door, objects)
     injecting = {name: str(labels[name]) for name in probes.INJECTING if name in labels}
-    world = _world(cluster, settings, objects, injecting)
+    world = _world(cluster, settings, objects, injecting, options.only)
     doors = _doors(plan, objects)
     used = door if any(sender_of(call) is None for check in plan.checks for call in check.calls) else None
     waited_for = (*world.waited_for, *((question.GATEWAY,) if used is not None else ()))
     world = replace(world, door=used, secure=secure, doors=doors, waited_for=waited_for)
-    return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), _say), options)
+    tell = _tell_programs if options.json else _tell
+    return _run(Session(world, plan, bounds, _state(objects, plan, options.namespace), tell), options)
 
 
-def _world(cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], injecting: Mapping[str, str]) -> World:
+def _world(
+    cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], injecting: Mapping[str, str], only: str
+) -> World:
     """What a run needs to know of the cluster, but for gateways."""
     namespace = settings.namespace
 
@@ -183,7 +185,7 @@ def _world(cluster: Cluster, settings: Settings, objects: list[dict[str, Any]], 
         pods = [p for p in of_kind(now, "Pod") if namespace_of(p, namespace) == namespace and is_running(p)]
         addresses = {address: pod["metadata"].get("labels", {}) for pod in pods for address in addresses_of(pod)}
         ready = {str(pod["metadata"]["name"]): _ready(pod) for pod in pods}
-        return Glimpse(_state(now, plan_for(now, settings), namespace), addresses, ready)
+        return Glimpse(_state(now, narrowed(plan_for(now, settings), only), namespace), addresses, ready)
 
     hidden = frozenset(namespace_of(one) for one in of_kind(objects, "Sidecar"))
     near = hidden & {namespace, ROOT_NAMESPACE}
@@ -253,8 +255,22 @@ def _selects(service: Mapping[str, Any], caller: Caller) -> bool:
     return bool(selector) and selector.items() <= caller.labels.items()
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _only(whole: Plan, only: str) -> Plan:
+    """:raises RefusedError: if the plan has no check of the name ``only``."""
+    plan = narrowed(whole, only)
+    if only and not plan.checks:
+        names = ", ".join(check.name for check in whole.checks) or "none, for nothing can be asked"
+        raise RefusedError(f"ONLY: {only!r} was given; accepted: one of the plan's checks: {names}")
+    return plan
+
+
+def _tell(sent: int, verdict: Verdict) -> None:
+    decided = sum(one.outcome is not Outcome.INCONCLUSIVE for one in verdict.classes)
+    print(f"{sent} requests: {decided} of {len(verdict.classes)} checks are decided", flush=True)
+
+
+def _tell_programs(sent: int, verdict: Verdict) -> None:
+    print(json.dumps({"sent": sent, "verdict": report.jsonable(asdict(verdict))}), flush=True)
 
 
 def _state(objects: list[dict[str, Any]], plan: Plan, namespace: str) -> str:
@@ -314,7 +330,7 @@ def _ready_to_send(cluster: Cluster, plan: Plan, door: Door | None, objects: lis
         return
     hosts = probes.hosts_of(probes.callers_of(senders_of(plan)))
     doors = {one.namespace for one in (*([door] if door is not None else []), *_doors(plan, objects).values())}
-    _need(cluster, rights.to_send(plan.namespace, sorted(doors), hosts))
+    _need(cluster, rights.to_send(plan.namespace, sorted(doors), hosts, kept=probes.is_kept(cluster)))
     if probes.is_ours(cluster) is False:
         label = "=".join(*PART_OF.items())
         raise RefusedError(f"namespace {PROBES}: it exists without the lab's label {label}; accepted: no such namespace")
@@ -328,7 +344,8 @@ def _run(session: Session, options: argparse.Namespace) -> int:
     reports, plan = options.results / options.namespace, session.plan
     report.write_void(reports, options.namespace, report.UNFINISHED)
     total = sum(check.requests for check in plan.checks)
-    _say(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s")
+    if not options.json:
+        print(f"{len(plan.checks)} checks, about {total} requests at {session.bounds.rate:g}/s", flush=True)
     _cleaning.append(session.clean)
     running: Mapping[str, str] = {}
     try:
@@ -343,7 +360,8 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         verdict = replace(verdict, outcome=Outcome.VOID, reasons=reasons)
     _cleaning.clear()
     verdict = with_gaps(verdict, plan.gaps)
-    unseen = (f"not part of the verdict: {', '.join(plan.unseen)}",) if plan.unseen else ()
+    unseen = [f"not part of the verdict: {', '.join(plan.unseen)}"] if plan.unseen else []
+    unseen += [f"only {options.only} was judged: the verdict is about no other rule"] if options.only else []
     facts = report.facts_of(
         options.namespace,
         session.started or time.time(),
@@ -354,12 +372,20 @@ def _run(session: Session, options: argparse.Namespace) -> int:
         (*plan.warnings, *session.tally.remarks, *unseen),
     )
     report.write(reports, verdict, facts)
+    if options.json:
+        print(json.dumps({"sent": session.sent, "verdict": report.plain(verdict, facts)}), flush=True)
+    else:
+        _show(verdict, facts.remarks, reports)
+    return verdict.outcome.exit_code
+
+
+def _show(verdict: Verdict, remarks: Sequence[str], reports: Path) -> None:
+    """The verdict on the terminal."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     terminal.show(console, json.loads((reports / "verdict.json").read_text()), reports / "verdict.html")
     passed = {one.reason for one in verdict.classes if one.outcome is Outcome.PASS}
-    for reason in (*(reason for reason in verdict.reasons if reason not in passed), *facts.remarks):
+    for reason in (*(reason for reason in verdict.reasons if reason not in passed), *remarks):
         print(f"  {reason}")
-    return verdict.outcome.exit_code
 
 
 def _clean() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadtests.rules.calls import Call
 from loadtests.rules.fates import Fate
@@ -88,6 +88,15 @@ class Plan:
     def expected(self) -> Expected:
         """The expectation of all checks; gaps are no part of it."""
         return Expected({check.name: check.fate.shares for check in self.checks})
+
+
+def narrowed(plan: Plan, only: str) -> Plan:
+    """The plan for one of its checks alone: gaps and warnings, which are about others, are left out.
+
+    :param only: the check's name; '' for all of them
+    :return: without checks if it has none of that name
+    """
+    return replace(plan, checks=tuple(one for one in plan.checks if one.name == only), gaps=(), warnings=()) if only else plan
 
 
 def grouped(name: str, found: Sequence[tuple[Call, Fate]]) -> Iterator[Check]:

@@ -16,7 +16,7 @@ from loadtests import ending
 from loadtests.judge import probe
 from loadtests.judge.guards import WITHOUT
 from loadtests.judge.lines import Answer
-from loadtests.judge.reach import ACCOUNT, PROBES
+from loadtests.judge.reach import ACCOUNT, KEPT, PROBES
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, path_of
 from loadtests.rules.calls import Caller
@@ -29,6 +29,8 @@ LONGEST_SECONDS = 3600
 """A pod ends by then, whatever becomes of the run."""
 INJECTING = ("istio-injection", "istio.io/rev")
 """Labels of a namespace by which its pods get a sidecar."""
+ASKING = {"sidecar.istio.io/inject": "true"}
+"""The label of a pod that asks for a sidecar."""
 PROGRAM = f"{Path(probe.__file__).read_text()}\n\nmain()\n"
 """What sends, wherever it runs."""
 PREFIX = "istio-lab-probe-"
@@ -51,11 +53,12 @@ def hosts_of(callers: Mapping[str, Caller]) -> list[str]:
     return sorted({caller.namespace for caller in callers.values()} - {PROBES})
 
 
-def objects_for(callers: Mapping[str, Caller], injecting: Mapping[str, str]) -> list[dict[str, Any]]:
+def objects_for(callers: Mapping[str, Caller], injecting: Mapping[str, str], *, kept: bool = False) -> list[dict[str, Any]]:
     """The namespace, and all that is in it; and the pods that run in others, whose proxies log as well.
 
     :param callers: what each pod is, by its name
     :param injecting: labels by which pods get a sidecar
+    :param kept: whether the namespace is there already, without such labels
     """
     place = {"namespace": PROBES, "labels": PART_OF}
     logging = {"accessLogging": [{"providers": [{"name": "envoy"}]}]}
@@ -74,13 +77,14 @@ def objects_for(callers: Mapping[str, Caller], injecting: Mapping[str, str]) -> 
         "spec": logging,
     }  # fmt: skip
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, **place}}
-    pods = [_pod(name, caller, injecting) for name, caller in callers.items()]
-    return [namespace, account, telemetry, *guests, *pods]
+    pods = [_pod(name, caller, injecting, itself=kept or caller.namespace != PROBES) for name, caller in callers.items()]
+    return [*([] if kept else [namespace]), account, telemetry, *guests, *pods]
 
 
-def _pod(name: str, caller: Caller, injecting: Mapping[str, str]) -> dict[str, Any]:
+def _pod(name: str, caller: Caller, injecting: Mapping[str, str], *, itself: bool) -> dict[str, Any]:
     # A pod in a namespace whose pods get no sidecar asks for one itself, of the same revision.
-    revision = {label: value for label, value in injecting.items() if label == "istio.io/rev" and caller.namespace != PROBES}
+    revision = {label: value for label, value in injecting.items() if label == "istio.io/rev"} if itself else {}
+    asking = {**ASKING, **revision} if itself else {}
     container = {
         "name": "probe", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
         "securityContext": {
@@ -93,7 +97,7 @@ def _pod(name: str, caller: Caller, injecting: Mapping[str, str]) -> dict[str, A
     return {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": name, "namespace": caller.namespace, "labels": {**revision, **caller.labels}, "annotations": annotations,
+            "name": name, "namespace": caller.namespace, "labels": {**asking, **caller.labels}, "annotations": annotations,
         },
         "spec": {
             "serviceAccountName": caller.account or ACCOUNT,
@@ -103,13 +107,31 @@ def _pod(name: str, caller: Caller, injecting: Mapping[str, str]) -> dict[str, A
     }  # fmt: skip
 
 
+def labels_of(cluster: Cluster) -> Mapping[str, str] | None:
+    """The namespace's labels; None if there is no such namespace.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    told = cluster.kubectl("get", "namespace", PROBES, "--ignore-not-found", "--output", "json")
+    labels: Mapping[str, str] = json.loads(told)["metadata"].get("labels", {}) if told.strip() else {}
+    return labels if told.strip() else None
+
+
 def is_ours(cluster: Cluster) -> bool | None:
     """Whether the namespace is the lab's; None if there is none.
 
     :raises ClusterError: if the cluster does not answer
     """
-    told = cluster.kubectl("get", "namespace", PROBES, "--ignore-not-found", "--output", "json")
-    return PART_OF.items() <= json.loads(told)["metadata"].get("labels", {}).items() if told.strip() else None
+    labels = labels_of(cluster)
+    return None if labels is None else PART_OF.items() <= labels.items()
+
+
+def is_kept(cluster: Cluster) -> bool:
+    """Whether the namespace is the lab's, and outlives a run.
+
+    :raises ClusterError: if the cluster does not answer
+    """
+    return (PART_OF | KEPT).items() <= (labels_of(cluster) or {}).items()
 
 
 def start(cluster: Cluster, callers: Mapping[str, Caller], injecting: Mapping[str, str]) -> None:
@@ -118,7 +140,7 @@ def start(cluster: Cluster, callers: Mapping[str, Caller], injecting: Mapping[st
     :raises ClusterError: if the cluster refuses, or a pod does not start in time
     """
     remove(cluster, hosts_of(callers))  # of a run that was killed
-    made = objects_for(callers, injecting)
+    made = objects_for(callers, injecting, kept=is_kept(cluster))
     with ending.unbroken():  # or whoever cleans up might look before it is there
         for namespace in sorted({caller.namespace for caller in callers.values()}):
             items = [one for one in made if one["metadata"].get("namespace", PROBES) == namespace]
@@ -148,20 +170,26 @@ def why_not_ready(cluster: Cluster, namespace: str, names: Sequence[str]) -> str
 
 
 def remove(cluster: Cluster, hosts: Sequence[str] = ()) -> None:
-    """Delete the namespace, if it is the lab's, with all that is in it, and what runs in others.
+    """Delete the namespace, if it is the lab's, with all that is in it, and what runs in others; if it is kept, what is in it.
 
     :param hosts: those others
     :raises ClusterError: if the cluster does not answer, or it is not gone in time
     """
-    until = time.monotonic() + GONE_SECONDS
-    if is_ours(cluster):
+    until, kept = time.monotonic() + GONE_SECONDS, is_kept(cluster)
+    if kept:
+        inside = replace(cluster, namespace=PROBES)
+        lab = "=".join(*PART_OF.items())
+        inside.kubectl("delete", "pods,serviceaccounts,telemetries.telemetry.istio.io", "--selector", lab, "--ignore-not-found")
+        for kind in propagation.KINDS.values():
+            inside.kubectl("delete", kind, propagation.NAME, "--ignore-not-found")
+    elif is_ours(cluster):
         cluster.kubectl("delete", "namespace", PROBES, "--wait=false")
     ours = ",".join(f"{name}={value}" for name, value in {"app": GUEST, **PART_OF}.items())
     for namespace in hosts:
         there = replace(cluster, namespace=namespace)
         there.kubectl("delete", "pods", "--selector", ours, "--ignore-not-found")
         there.kubectl("delete", "telemetries.telemetry.istio.io", GUEST, "--ignore-not-found")
-    while is_ours(cluster):
+    while not kept and is_ours(cluster):
         if time.monotonic() > until:
             raise ClusterError(f"it is not gone after {GONE_SECONDS} s")
         time.sleep(1)

@@ -24,6 +24,8 @@ ACCOUNT = "probe"
 """The ServiceAccount of those pods."""
 SYSTEM = (*SYSTEM_NAMESPACES, PROBES)
 """Namespaces that are not judged, and in which no pods are started beside the probes."""
+KEPT = {"istio-lab/kept-for": "console"}
+"""A label of the probes' namespace where it outlives a run, because an account has its rights in it."""
 AGENT = "istio-lab-judge"
 """User agent of requests from the mesh, where no rule asks for another one."""
 ANY_HOST = "judge.istio-lab.internal"

@@ -220,16 +220,20 @@ def sender_of(call: Call) -> Caller | None:
     return OUTSIDE.caller if enters_by_own_pods(call) else None
 
 
+Tell = Callable[[int, Verdict], None]
+"""Receives how far a run has come: requests sent, and the verdict at this moment."""
+
+
 class Session:
     """A run for one plan."""
 
-    def __init__(self, world: World, plan: Plan, bounds: Bounds, state: str, say: Callable[[str], None]) -> None:
+    def __init__(self, world: World, plan: Plan, bounds: Bounds, state: str, tell: Tell) -> None:
         """Nothing is started or sent.
 
         :param state: of what the plan was made of
-        :param say: receives a line after each round
+        :param tell: receives the requests sent so far, and what has come of them, after each round
         """
-        self.world, self.plan, self.bounds, self.state, self._say = world, plan, bounds, state, say
+        self.world, self.plan, self.bounds, self.state, self._tell = world, plan, bounds, state, tell
         self.tally, self.void, self.stale, self.sent, self.started = Tally(), list[str](), tuple[str, ...](), 0, 0.0
         self._pods: dict[str, Mapping[str, str]] = {}
         self._ready: Mapping[str, str] | None = None
@@ -269,10 +273,7 @@ class Session:
         while (batch := next_round(self.plan, verdict, self.tally.counts, self._left())) and not self.void:
             self._send(batch)
             verdict = self.judge()
-            open_still = sum(one.outcome is Outcome.INCONCLUSIVE for one in verdict.classes)
-            self._say(
-                f"{self.sent} requests: {len(self.plan.checks) - open_still} of {len(self.plan.checks)} checks are decided"
-            )
+            self._tell(self.sent, verdict)
             self._look()
         counted = {name: n - before.get(name, 0) for name, n in self._counters().items() if n > before.get(name, 0)}
         verdict = self.judge({COUNTERS: self._comparable(counted)} if self._proxied else None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from loadtests.judge.checks import SCHEME, Check, Plan
@@ -39,6 +41,19 @@ def lines_of_entry(place: Path, made: Written) -> list[str]:
     found += [f"  not asked: {one}" for one in made.left_out]
     found += [f"  no part of it, for no entry has applied it: {one}" for one in made.others]
     return found
+
+
+def values_of(plan: Plan, bounds: Bounds) -> dict[str, Any]:
+    """The same as JSON values, for programs."""
+    checks = [
+        {"name": one.name, "calls": list(map(_words, one.calls)), "expected": dict(one.fate.shares), "requests": one.requests}
+        for one in plan.checks
+    ]
+    gaps = [{"where": gap.where, "why": gap.why, "outcome": str(gap.outcome)} for gap in plan.gaps]
+    return {
+        "namespace": plan.namespace, "checks": checks, "gaps": gaps, "warnings": list(plan.warnings),
+        "unseen": list(plan.unseen), "bounds": asdict(bounds),
+    }  # fmt: skip
 
 
 def _lines(check: Check) -> Iterator[str]:

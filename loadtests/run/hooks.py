@@ -130,6 +130,8 @@ def on_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--gateway-tcp", default="", help="HOST:PORT of the gateway's TCP port", **hidden)
     parser.add_argument("--results", default="results", help="Folder for reports", **hidden)
     parser.add_argument("--secret-file", default="", help="File with the password of the web UI", **hidden)
+    parser.add_argument("--judge", default="", help="Command that judges a namespace, for the web UI", **hidden)
+    parser.add_argument("--judged", default="", help="Namespaces besides the lab's that the web UI may judge", **hidden)
     parser.add_argument("--seed", type=int, default=1, help="Seed of the clients' random numbers", **hidden)
     parser.add_argument("--max-requests", type=int, default=8000, help="End the run after this many requests", **hidden)
     parser.add_argument("--max-seconds", type=int, default=180, help="End the run after this many seconds", **hidden)

@@ -25,7 +25,7 @@ def enter(page: Page, url: str, password: str) -> None:
     page.fill("input[name=username]", "operator")
     page.fill("input[name=password]", password)
     page.click("button[type=submit]")
-    page.locator("tr[data-name]").first.wait_for()
+    page.locator("[data-name]").first.wait_for()
 
 
 def overflow(page: Page) -> int:

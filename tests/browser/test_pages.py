@@ -48,7 +48,7 @@ def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> N
     lab.apply("reviews-by-user")  # different rules from those of the started entry
     log_in(page, locust_ui)
     page.get_by_label("Filter").fill("reviews-v1")
-    expect(page.locator("tr[data-name]")).to_have_count(1)
+    expect(page.locator("[data-name]")).to_have_count(1)
     shot(page, "catalogue-filtered")
     page.get_by_role("button", name="Start reviews-v1").press("Enter")
     expect(page.get_by_role("tab", name="Mesh verdict", selected=True)).to_be_visible(timeout=60_000)
@@ -59,7 +59,7 @@ def test_an_entry_is_started_from_the_catalogue(page: Page, locust_ui: str) -> N
         assert time.monotonic() < until
         time.sleep(0.5)
     page.goto(f"{locust_ui}/?tab=catalogue")
-    expect(page.locator("tr[data-name=reviews-v1] [data-last]")).to_contain_text("PASS")
+    expect(page.locator("[data-name=reviews-v1] [data-last]")).to_contain_text("PASS")
 
 
 def verdict_of(page: Page, url: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_the_page_is_guarded(locust_ui: str) -> None:
     answer = requests.get(f"{locust_ui}/mesh/verdict", allow_redirects=False, timeout=5)
     assert (answer.status_code, answer.json()) == (401, {"error": "the session has expired: log in again"})
     assert requests.get(f"{locust_ui}/login", headers={"Host": "evil.example"}, timeout=5).status_code == 403
-    for path in ("/swarm", "/login_submit", "/mesh/entry", "/mesh/settings/apply"):
+    for path in ("/swarm", "/login_submit", "/mesh/entry", "/mesh/settings/apply", "/mesh/judge", "/mesh/judge/stop"):
         crossed = requests.post(f"{locust_ui}{path}", headers={"Origin": "http://evil.example"}, timeout=5)
         assert crossed.status_code == 403
     answer = requests.get(f"{locust_ui}/login", headers={"Origin": "http://evil.example"}, timeout=5)

@@ -249,6 +249,60 @@ def test_the_gate_has_a_token_of_its_own_and_judges_what_was_given(tmp_path: Pat
     assert judging[2:] == [run.__file__, "judge", "LAB=zz", "NAMESPACE=shop", "SECONDS=60"]
 
 
+def test_the_console_judges_with_an_account_that_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def python(call: run.Call, *words: object) -> int:
+        done.append(" ".join(map(str, words[2:])))
+        return 0
+
+    def served(call: run.Call, *words: object, more: Mapping[str, object]) -> int:
+        done.append(f"{words[0]} {more['NAMESPACE']}")
+        (call.state / "judge-run-kubeconfig").touch()  # of a run that is killed with the console
+        return 0
+
+    monkeypatch.setattr(run.Call, "python", python)
+    monkeypatch.setattr(run.Call, "run", served)
+    call = run.Call("load", {**run.DEFAULTS, "LAB": "zz", "UI": "1", "NAMESPACE": "shop,pay"}, {"HOME": str(tmp_path)})
+    call.state.mkdir(parents=True)
+    call.kubeconfig.touch()
+    assert run.console(call, {}) == 0
+    account = f"--kubeconfig {call.kubeconfig}"
+    assert done == [
+        f"{account} --write {call.state}/console-kubeconfig --judged=shop,pay", "scripts/load-ui.sh shop,pay",
+        f"{account} --end-judging",
+    ]  # fmt: skip
+    assert not list(call.state.glob("judge-*"))
+    monkeypatch.setattr(run, "JUDGING_ENDS_SECONDS", 0.0)
+    with locked(call.state.parent, "zz", "make judge"):
+        run.end_judging(call)
+    assert capsys.readouterr().err.startswith(
+        "the account that judges for the console is left: LAB: zz is in use by make judge"
+    )
+
+
+def test_judging_for_the_console_is_make_judge_with_its_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def python(call: run.Call, *words: object) -> int:
+        asked.extend(map(str, words))
+        return 0
+
+    monkeypatch.setattr(run.Call, "python", python)
+    monkeypatch.setattr(run, "install_packages", lambda call: 0)
+    given = {**run.DEFAULTS, "LAB": "zz", "NAMESPACE": "shop", "ONLY": "VirtualService web: spec.http[0]", "JSON": "1"}
+    for environment in ({}, {"LAB_JUDGE_KUBECONFIG": "/its/own"}):
+        call = run.Call("judge", given, {"HOME": str(tmp_path), **environment})
+        call.state.mkdir(parents=True, exist_ok=True)
+        call.kubeconfig.touch()
+        assert run.judge(call) == 0
+        used = environment.get("LAB_JUDGE_KUBECONFIG", call.kubeconfig)
+        assert {f"--kubeconfig={used}", "--only=VirtualService web: spec.http[0]", "--json"} <= set(asked)
+        asked.clear()
+
+
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
     """The single line of a refused command, without make's own output."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]

@@ -17,7 +17,7 @@ from flask import jsonify, request
 from locust import HttpUser
 from locust.env import Environment
 
-from loadtests.console import changes, pages, settings_page, topology, web
+from loadtests.console import changes, judges, pages, settings_page, topology, web
 from loadtests.entries import entry
 from loadtests.entries.policy import LABEL
 from loadtests.mesh.cluster import Cluster, ClusterError
@@ -140,13 +140,23 @@ def main(port: int, page: str, folder: Path) -> None:
         graph = many() if scene.many else FEW
         return topology.Graph(graph.versions, (), scene.notice) if scene.notice else graph
 
+    def rates(cluster: Cluster, source: str, target: str) -> topology.Rates:
+        past = range(topology.PAST_SECONDS // topology.STEP_SECONDS + 1)
+        rate = [0.0 if n < 20 else 5.0 + n % 3 for n in past]
+        return topology.Rates(
+            tuple(1_800_000_000.0 + n * topology.STEP_SECONDS for n in past), tuple(rate), tuple(r / 20 for r in rate)
+        )
+
     for module, name, played_by in (
         (pages, "Cluster", cluster), (settings_page, "Cluster", cluster), (topology, "read", read),
-        (changes, "stale_proxies", lambda cluster: (4, [])),
+        (changes, "stale_proxies", lambda cluster: (4, [])), (judges, "token", lambda cluster: "played"),
+        (topology, "read_rates", rates),
     ):  # fmt: skip
         setattr(module, name, played_by)
+    (folder / "kubeconfig").write_text('{"clusters": [{"name": "played"}]}')
     options = Namespace(
-        web_base_path="", results=str(folder), num_users=20, spawn_rate=20.0, host="http://gateway", kubeconfig="none",
+        web_base_path="", results=str(folder), num_users=20, spawn_rate=20.0, host="http://gateway",
+        kubeconfig=str(folder / "kubeconfig"), judge=f"{sys.executable} -m tests.browser.console.judged", judged="shop",
         entry="reviews-80-20", secret_file=str(folder / "password"), stats_history_enabled=False, run_time=None,
     )  # fmt: skip
     visitor = type("Visitor", (HttpUser,), {"host": "http://gateway", "tasks": [lambda user: gevent.sleep(1)]})

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from loadtests.console import access, account
+from loadtests.console import access, account, judges
+from loadtests.console.rights import NAMESPACE, PART_OF
 from loadtests.entries import entry
+from loadtests.judge.reach import PROBES
 from loadtests.mesh import writes
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.samples import billing, shadow
@@ -81,10 +83,41 @@ def test_another_owners_namespace_of_that_name_is_refused() -> None:
     class Taken(Cluster):
         def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
             assert arguments[0] == "get", "something was written"
-            return json.dumps({"items": [{"metadata": {"name": access.NAMESPACE, "labels": {"team": "shop"}}}]})
+            return json.dumps({"items": [{"metadata": {"name": NAMESPACE, "labels": {"team": "shop"}}}]})
 
     with pytest.raises(ClusterError, match="namespace istio-lab-load: it exists in this cluster without the lab's label"):
-        access.give(Taken("kubeconfig", access.NAMESPACE))
+        access.give(Taken("kubeconfig", NAMESPACE))
+
+
+def test_the_account_that_judges_is_made_only_where_the_page_may_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied: list[list[dict[str, Any]]] = []
+    waited: list[tuple[str, ...]] = []
+    found = [
+        {"metadata": {"name": "echo", "labels": {**PART_OF, "istio-injection": "enabled"}}},
+        {"metadata": {"name": "shop", "labels": {}}},
+        {"metadata": {"name": PROBES, "labels": PART_OF, "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    ]
+
+    class Recording(Cluster):
+        def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+            if arguments[0] == "get":
+                return json.dumps({"items": found})
+            if arguments[0] == "wait":
+                waited.append(arguments)
+                return ""
+            applied.append(json.loads(stdin or "")["items"])
+            return ""
+
+    monkeypatch.setattr(entry, "names", list)
+    cluster = Recording("kubeconfig", NAMESPACE)
+    access.give(cluster)
+    assert not [o for o in applied[0] if o["metadata"]["name"].startswith(judges.NAME)]
+    access.give(cluster, ["shop"])
+    assert [o for o in applied[1] if o not in applied[0]] == judges.manifests(["echo", "shop"], access.ACCOUNT)
+    assert [words[1:3] for words in waited] == [("--for=delete", f"namespace/{PROBES}")], "nothing can be created in it"
+    with pytest.raises(ClusterError, match="NAMESPACE: 'kube-system' was given"):
+        access.give(cluster, ["kube-system"])
+    assert len(applied) == 2
 
 
 def test_no_rights_are_given_in_a_namespace_that_is_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +128,7 @@ def test_no_rights_are_given_in_a_namespace_that_is_being_deleted(monkeypatch: p
         def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
             if arguments[0] == "get":
                 gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
-                labels = {**access.PART_OF, "istio-injection": "enabled"}
+                labels = {**PART_OF, "istio-injection": "enabled"}
                 return json.dumps(
                     {
                         "items": [
@@ -108,7 +141,7 @@ def test_no_rights_are_given_in_a_namespace_that_is_being_deleted(monkeypatch: p
             return ""
 
     monkeypatch.setattr(entry, "names", list)  # what entries need beside their rights is another matter
-    access.give(Leaving("kubeconfig", access.NAMESPACE))
+    access.give(Leaving("kubeconfig", NAMESPACE))
     assert "echo" in given
     assert "books" not in given
 
@@ -178,7 +211,7 @@ def test_its_kubeconfig_is_private_and_holds_no_other_key(tmp_path: Path) -> Non
     file = tmp_path / "console-kubeconfig"
     file.write_text("an older one")
     file.chmod(0o644)
-    access.written(Played("kubeconfig", access.NAMESPACE), file)
+    access.written(Played("kubeconfig", NAMESPACE), file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     written = json.loads(file.read_text())
     assert written["users"] == [{"name": access.ACCOUNT, "user": {"token": "the token"}}]

@@ -32,7 +32,7 @@ def environment(tmp_path: Path) -> SimpleNamespace:
     ui = SimpleNamespace(app=app, template_args={}, auth_required_if_enabled=lambda view: view, web_login=False)
     options = SimpleNamespace(
         web_base_path="", results=str(tmp_path), num_users=7, spawn_rate=None, host="http://gateway", kubeconfig="none",
-        entry="reviews-v1",
+        entry="reviews-v1", judge="", judged="",
     )  # fmt: skip
     made = SimpleNamespace(web_ui=ui, parsed_options=options, runner=SimpleNamespace(state="ready"), progress=None)
     web.extend(made, lambda: made.progress)

@@ -52,6 +52,48 @@ def test_a_connection_that_is_blocked_below_http_is_a_blocked_edge() -> None:
     assert (edge.target, edge.blocked, edge.errors, edge.rate) == ("10.0.0.9:9997", True, 1.0, 2.0)
 
 
+def test_an_edges_rates_over_time_have_a_value_for_each_step() -> None:
+    end = 1_800_000_000.0
+
+    def past(values: list[tuple[int, str]], **labels: str) -> dict[str, Any]:
+        return {"metric": {**ENDS, **labels}, "values": [[end - ago, value] for ago, value in values]}
+
+    found = [
+        past([(60, "4"), (0, "6")], destination_version="v3", response_code="200"),
+        past([(0, "1.5")], destination_version="v3", response_code="503"),
+        past([(0, "9")], destination_version="v1", response_code="200"),
+        past([(0, "9")], destination_version="v3", response_code="200", source_canonical_service="other"),
+        past([(topology.PAST_SECONDS + 60, "9")], destination_version="v3", response_code="200"),
+    ]
+    rates = topology.rates_of(found, "productpage v1", "reviews v3", "bookinfo", end)
+    assert len(rates.times) == len(rates.rates) == len(rates.errors) == 61
+    assert (rates.times[0], rates.times[-1]) == (end - 1800, end)
+    assert (rates.rates[-3:], sum(rates.rates)) == ((4.0, 0.0, 7.5), 11.5)
+    assert (rates.errors[-3:], sum(rates.errors)) == ((0.0, 0.0, 1.5), 1.5)
+    assert sum(topology.rates_of(found, "productpage v1", "reviews v3", "elsewhere", end).rates) == 0
+
+
+def test_rates_are_asked_of_the_metrics_or_it_says_how_to_get_them() -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Metrics(Cluster):
+        def ask(self, path: str, **query: str) -> dict[str, Any]:
+            asked.append((path, query))
+            return {"data": {"result": []}}
+
+    rates = topology.read_rates(Metrics("kubeconfig", "bookinfo"), "productpage v1", "reviews v3")
+    assert [path for path, _ in asked] == [f"{topology.PROMETHEUS}_range"] * 2
+    assert {float(q["end"]) - float(q["start"]) for _, q in asked} == {topology.PAST_SECONDS}
+    assert float(asked[0][1]["end"]) == rates.times[-1]
+
+    class Without(Cluster):
+        def ask(self, path: str, **query: str) -> dict[str, Any]:
+            raise ClusterError("HTTP 404")
+
+    with pytest.raises(ClusterError, match=r"no metrics \(HTTP 404\); run: make telemetry"):
+        topology.read_rates(Without("kubeconfig", "bookinfo"), "productpage v1", "reviews v3")
+
+
 def test_other_namespaces_are_left_out() -> None:
     elsewhere = series("1", source_workload_namespace="echo", destination_service_namespace="echo", response_code="200")
     enters = series("1", source_workload_namespace="istio-system", destination_version="v1", response_code="200")

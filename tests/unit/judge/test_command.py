@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from loadtests.entries import question
 from loadtests.entries.policy import LABEL
 from loadtests.judge import __main__ as command
 from loadtests.judge import probes
+from loadtests.judge.reach import KEPT
 from loadtests.judge.session import Session
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.verdict import Verdict
-from tests.unit.judge.rules import AROUND, service, to, virtual_service
+from tests.unit.judge.rules import AROUND, JASON, service, to, virtual_service
 from tests.unit.test_inputs import PROJECT
 
 RULE = virtual_service("reviews", to(("v1", 80), ("v3", 20)))
@@ -36,6 +38,7 @@ class Given:
         self.sidecars = True
         self.in_force: list[str] = []
         self.started = 0
+        self.probes: dict[str, str] | None = None
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
     monkeypatch.setattr(Cluster, "ask", ask)
     monkeypatch.setattr(Cluster, "write", write)
     monkeypatch.setattr(question, "rules_in", rules_in)
-    monkeypatch.setattr(probes, "is_ours", lambda cluster: None)
+    monkeypatch.setattr(probes, "labels_of", lambda cluster: one.probes)
     monkeypatch.setattr(probes, "remove", lambda cluster, hosts: None)
     monkeypatch.setattr(Session, "conduct", start)
     return one
@@ -90,6 +93,51 @@ def test_the_plan_is_printed_and_nothing_is_sent(
     assert (given.started, list(tmp_path.iterdir())) == (0, [])
 
 
+TWO = virtual_service("reviews", {**JASON, **to(("v2", 1))}, to(("v1", 80), ("v3", 20)))
+
+
+def test_the_plan_is_printed_for_programs(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given.objects[0] = TWO
+    given.objects.append({"kind": "TLSRoute", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
+    assert ended(monkeypatch, tmp_path, "--plan", "--json", "--rate=100") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in plan["checks"]] == [f"VirtualService reviews: spec.http[{n}]" for n in (0, 1)]
+    assert plan["checks"][1]["expected"] == {"reviews.shop:9080 v1": 0.8, "reviews.shop:9080 v3": 0.2}
+    assert plan["checks"][0]["calls"][0].startswith("GET http://reviews.shop.svc.cluster.local:9080/, end-user: jason")
+    (gap,) = plan["gaps"]
+    assert (gap["where"], gap["outcome"]) == ("TLSRoute door: spec", "UNKNOWN")
+    assert plan["bounds"] == {"rate": 100, "total": 10000, "seconds": 300}
+
+
+def test_one_check_is_judged_alone(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given.objects[0] = TWO
+    given.labels = OURS
+    given.objects.append({"kind": "TLSRoute", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
+    only = "VirtualService reviews: spec.http[1]"
+    assert ended(monkeypatch, tmp_path, f"--only={only}", "--json") == 2
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["name"] for one in told["verdict"]["classes"]] == [only]
+    assert told["verdict"]["facts"]["remarks"][-1] == f"only {only} was judged: the verdict is about no other rule"
+    assert told["verdict"] == json.loads((tmp_path / "shop/verdict.json").read_text())
+
+
+def test_a_kept_namespace_of_probes_needs_no_right_to_create_one(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given.forbidden = {("create", "namespaces"), ("delete", "namespaces")}
+    assert ended(monkeypatch, tmp_path, "--confirm=shop") == 1
+    assert "this account may not create namespaces in all namespaces" in capsys.readouterr().err
+    given.probes = {**OURS, **KEPT}
+    assert ended(monkeypatch, tmp_path, "--confirm=shop") == 2
+    given.forbidden.add(("delete", "pods"))
+    assert ended(monkeypatch, tmp_path, "--confirm=shop") == 1
+    assert "this account may not delete pods in namespace istio-lab-judge" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "namespace", "change", "line"),
     [
@@ -99,6 +147,10 @@ def test_the_plan_is_printed_and_nothing_is_sent(
         ([], "none", {}, "NAMESPACE: there is no namespace none in this cluster; accepted: one that exists"),
         ([], "shop", {"sidecars": False}, "NAMESPACE: no running pod of shop has a sidecar; accepted: a namespace in the mesh"),
         ([], "shop", {"objects": AROUND}, "NAMESPACE: there are no rules for shop; accepted: a namespace with rules of Istio"),
+        (
+            ["--only=x"], "shop", {},
+            "ONLY: 'x' was given; accepted: one of the plan's checks: VirtualService reviews: spec.http[0]",
+        ),
         (["--rate=fast"], "shop", {}, "RATE: 'fast' was given; accepted: a number above 0, at most 200"),
         (["--rate=1000"], "shop", {}, "RATE: '1000' was given; accepted: a number above 0, at most 200"),
         (

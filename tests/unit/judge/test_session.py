@@ -52,7 +52,7 @@ class Mesh(Cluster):
     log: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    told: list[tuple[int, Verdict]] = field(default_factory=list)
     draw: random.Random = field(default_factory=lambda: random.Random(1))
 
     def answer(self, request: Request) -> Answer:
@@ -116,7 +116,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(mesh: Mesh, plan: Plan | None = None, **bounds: Any) -> tuple[Verdict, Session]:
     plan = plan or plan_for([RULE, *AROUND], Settings("shop"))
     world = World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, (("shop", ""),), mesh.look)
-    one = Session(world, plan, Bounds(**bounds), "VirtualService shop/reviews u 1", mesh.said.append)
+    one = Session(world, plan, Bounds(**bounds), "VirtualService shop/reviews u 1", lambda *told: mesh.told.append(told))
     verdict = one.conduct()
     one.clean()
     return verdict, one
@@ -130,7 +130,8 @@ def test_a_mesh_that_does_what_its_rules_say_passes_and_nothing_is_left() -> Non
     assert verdict.sources[COUNTERS] == verdict.sources["clients"]
     assert mesh.done == ["started", "stopped", "removed"]
     assert one.sent < 3000
-    assert mesh.said[-1] == f"{one.sent} requests: 2 of 2 checks are decided"
+    assert [sent for sent, _ in mesh.told][-1] == one.sent
+    assert [c.outcome for c in mesh.told[-1][1].classes] == [Outcome.PASS] * 2
 
 
 LINE = virtual_service("reviews", tcp=[to(("v1", 80), ("v3", 20))], http=[])

@@ -15,6 +15,7 @@ import { openTab, RunProvider } from "./run";
 import { Settings } from "./Settings";
 import { Topology } from "./Topology";
 import { Verdict } from "./Verdict";
+import { YourRules } from "./YourRules";
 
 const setDark = (dark: boolean) => locustStore.dispatch({ type: "theme/setIsDarkMode", payload: dark });
 
@@ -97,6 +98,7 @@ const OWN: Tab[] = [
   { key: "verdict", title: "verdict", component: Verdict },
   { key: "topology", title: "topology", component: Topology },
   { key: "settings", title: "settings", component: Settings },
+  { key: "judge", title: "your_rules", component: YourRules },
   { key: "start", title: "load_test", component: Start, shouldDisplayTab: idle },
 ];
 const LOCUSTS: Record<keyof typeof tabConfig, Word> = {

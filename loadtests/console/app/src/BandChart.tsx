@@ -1,18 +1,12 @@
 // The confidence sequence of each version's share over time: a band that narrows around the observed share, with the expected share as a
 // dashed line and the margin around it.
-import { useEffect, useMemo, useRef } from "react";
-import { Box, useTheme } from "@mui/material";
-import { LineChart, type LineSeriesOption } from "echarts/charts";
-import {
-  GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, type GridComponentOption,
-} from "echarts/components";
-import { init, use, type ECharts } from "echarts/core";
-import { SVGRenderer } from "echarts/renderers";
+import { useEffect, useMemo } from "react";
+import { Box } from "@mui/material";
+import type { LineSeriesOption } from "echarts/charts";
+import { GRID, useChart, useLook } from "./chart";
 import { useLanguage } from "./language";
 import { percent } from "./parts";
 import type { Moment } from "./run";
-
-use([LineChart, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TitleComponent, TooltipComponent, SVGRenderer]);
 
 type Line = (number | null)[];
 
@@ -62,31 +56,17 @@ function seriesOf(version: string, { expected, observed, low, width }: Shares, m
 
 export function BandChart({ history, name, margin }: { history: Moment[]; name: string; margin: number }) {
   const { word } = useLanguage();
-  const { palette } = useTheme();
-  const box = useRef<HTMLDivElement>(null);
-  const chart = useRef<ECharts>(null);
+  const { palette, ink, text, axis } = useLook();
+  const { box, chart } = useChart();
   const shares = useMemo(() => sharesOf(history, name), [history, name]);
 
   useEffect(() => {
-    const made = (chart.current = init(box.current!, null, { renderer: "svg" }));
-    const watcher = new ResizeObserver(() => made.resize());
-    watcher.observe(box.current!);
-    return () => {
-      watcher.disconnect();
-      made.dispose();
-    };
-  }, []);
-
-  useEffect(() => {
     const colors = [palette.info.main, palette.secondary.main, palette.success.main, palette.warning.main, palette.error.main];
-    const ink = { color: palette.text.secondary };
-    const grid: GridComponentOption = { left: 48, right: 16, top: 56, bottom: 40 };
-    const axis = { axisLabel: ink, nameTextStyle: ink, splitLine: { lineStyle: { color: palette.divider } } };
     const label = (version: string) => version || word("service");
     chart.current!.setOption(
       {
-        animation: false, grid, title: { text: name, textStyle: { color: palette.text.primary, fontSize: 14 } },
-        legend: { top: 22, textStyle: { color: palette.text.primary }, data: [...shares.keys()].map(label) },
+        animation: false, grid: GRID, title: { text: name, textStyle: { ...text, fontSize: 14 } },
+        legend: { top: 22, textStyle: text, data: [...shares.keys()].map(label) },
         tooltip: { trigger: "axis", valueFormatter: (value: unknown) => percent(Number(value), 2) },
         xAxis: {
           ...axis, type: "category", boundaryGap: false, data: history.map(({ seconds }) => seconds.toFixed(0)), name: word("seconds"), nameGap: 24,

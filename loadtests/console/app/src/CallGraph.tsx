@@ -85,7 +85,10 @@ export function CallGraph({ graph, chosen, choose }: Props) {
 
   const label = (edge: Edge) => {
     if (edge.blocked) return word("blocked");
-    const shares = [percent(edge.share), ...(edge.expected === null ? [] : [percent(edge.expected)])].join(" / ");
+    const digits = narrow ? 0 : 1;
+    const shares = [edge.share, ...(edge.expected === null ? [] : [edge.expected])].map((share) => percent(share, digits)).join(" / ");
+    // Side by side, longer ones would hide each other.
+    if (narrow) return shares;
     const errors = edge.errors > 0 ? ` · ${word("errors")} ${percent(edge.errors)}` : "";
     return `${shares} · ${edge.rate.toFixed(1)}/s${errors}`;
   };

@@ -1,8 +1,8 @@
 // Every entry with its aim and last verdict, by group; one click applies its rules and starts it, or several one after another.
 import { useCallback, useState } from "react";
 import {
-  Accordion, AccordionDetails, AccordionSummary, Alert, Box, Button, Checkbox, LinearProgress, Table, TableBody, TableCell, TableContainer, TableRow,
-  TextField, Typography,
+  Accordion, AccordionDetails, AccordionSummary, Alert, Box, Button, Checkbox, LinearProgress, Paper, Table, TableBody, TableCell, TableContainer,
+  TableRow, TextField, Typography, useMediaQuery, useTheme,
 } from "@mui/material";
 import ExpandMore from "@mui/icons-material/ExpandMore";
 import { ask, usePolled } from "./api";
@@ -102,41 +102,117 @@ interface RowProps {
   start: () => void;
 }
 
-function EntryRow({ entry, busy, chosen, choose, start }: RowProps) {
+function Choice({ entry, chosen, choose }: RowProps) {
+  const { word } = useLanguage();
+  return <Checkbox checked={chosen} onChange={choose} size="small" slotProps={{ input: { "aria-label": `${word("choose")} ${entry.name}` } }} />;
+}
+
+function Name({ entry }: RowProps) {
+  return (
+    <>
+      {entry.name}
+      <Typography color="text.secondary" component="div" variant="body2">
+        {entry.namespace}
+      </Typography>
+    </>
+  );
+}
+
+function Aim({ entry }: RowProps) {
   const { word } = useLanguage();
   return (
-    <TableRow data-name={entry.name}>
-      <TableCell padding="checkbox" sx={{ verticalAlign: "top" }}>
-        <Checkbox checked={chosen} onChange={choose} size="small" slotProps={{ input: { "aria-label": `${word("choose")} ${entry.name}` } }} />
+    <details>
+      <summary>
+        <Prose text={entry.aim} />
+      </summary>
+      <p>
+        <b>{word("expect")}</b> <Prose text={entry.expect} />
+      </p>
+      <p>
+        <b>{word("break")}</b> <Prose text={entry.breaks} />
+      </p>
+    </details>
+  );
+}
+
+function StartButton({ entry, busy, start }: RowProps) {
+  const { word } = useLanguage();
+  return (
+    <Button aria-label={`${word("start")} ${entry.name}`} disabled={busy} onClick={start} size="small" variant="outlined">
+      {word("start")}
+    </Button>
+  );
+}
+
+function EntryRow(props: RowProps) {
+  const { entry } = props;
+  return (
+    <TableRow data-name={entry.name} sx={{ "& > *": { verticalAlign: "top" } }}>
+      <TableCell padding="checkbox">
+        <Choice {...props} />
       </TableCell>
-      <TableCell component="th" scope="row" sx={{ fontWeight: 600, overflowWrap: "anywhere", verticalAlign: "top" }}>
-        {entry.name}
-        <Typography color="text.secondary" component="div" variant="body2">
-          {entry.namespace}
-        </Typography>
+      <TableCell component="th" scope="row" sx={{ fontWeight: 600, overflowWrap: "anywhere" }}>
+        <Name {...props} />
       </TableCell>
-      <TableCell sx={{ verticalAlign: "top" }}>
-        <details>
-          <summary>
-            <Prose text={entry.aim} />
-          </summary>
-          <p>
-            <b>{word("expect")}</b> <Prose text={entry.expect} />
-          </p>
-          <p>
-            <b>{word("break")}</b> <Prose text={entry.breaks} />
-          </p>
-        </details>
+      <TableCell>
+        <Aim {...props} />
       </TableCell>
-      <TableCell data-last sx={{ verticalAlign: "top" }}>
+      <TableCell data-last>
         <LastVerdict entry={entry} />
       </TableCell>
-      <TableCell sx={{ verticalAlign: "top" }}>
-        <Button aria-label={`${word("start")} ${entry.name}`} disabled={busy} onClick={start} size="small" variant="outlined">
-          {word("start")}
-        </Button>
+      <TableCell>
+        <StartButton {...props} />
       </TableCell>
     </TableRow>
+  );
+}
+
+/** An entry where a row would be too narrow. */
+function EntryCard(props: RowProps) {
+  const { entry } = props;
+  return (
+    <Paper component="li" data-name={entry.name} sx={{ mb: 1, p: 1 }} variant="outlined">
+      <Box sx={{ alignItems: "flex-start", display: "flex", gap: 0.5 }}>
+        <Choice {...props} />
+        <Box sx={{ flexGrow: 1, fontWeight: 600, minWidth: 0, overflowWrap: "anywhere", pt: 0.75 }}>
+          <Name {...props} />
+        </Box>
+        <StartButton {...props} />
+      </Box>
+      <Box sx={{ my: 1 }}>
+        <Aim {...props} />
+      </Box>
+      <Box data-last>
+        <LastVerdict entry={entry} />
+      </Box>
+    </Paper>
+  );
+}
+
+function Entries({ title, rows }: { title: string; rows: RowProps[] }) {
+  const { word } = useLanguage();
+  const { breakpoints } = useTheme();
+  const narrow = useMediaQuery(breakpoints.down("md"));
+  if (narrow) {
+    return (
+      <Box component="ul" sx={{ listStyle: "none", m: 0, p: 0 }}>
+        {rows.map((row) => (
+          <EntryCard {...row} key={row.entry.name} />
+        ))}
+      </Box>
+    );
+  }
+  return (
+    <TableContainer aria-label={title} role="region" tabIndex={0}>
+      <Table size="small">
+        <Heads names={["", word("entry"), word("aim"), word("last"), ""]} widths={[undefined, "11rem", "16rem", "16rem", "6rem"]} />
+        <TableBody>
+          {rows.map((row) => (
+            <EntryRow {...row} key={row.entry.name} />
+          ))}
+        </TableBody>
+      </Table>
+    </TableContainer>
   );
 }
 
@@ -206,19 +282,13 @@ export function Catalogue() {
               {all.filter(({ outcome }) => outcome === "PASS").length} / {all.length} PASS
             </Typography>
           </AccordionSummary>
-          <AccordionDetails>
-            <TableContainer aria-label={title} role="region" tabIndex={0}>
-              <Table size="small">
-                <Heads names={["", word("entry"), word("aim"), word("last"), ""]} widths={[undefined, undefined, "16rem", "9rem"]} />
-                <TableBody>
-                  {entries.map((entry) => (
-                    <EntryRow
-                      busy={busy} choose={() => choose(entry.name)} chosen={chosen.has(entry.name)} entry={entry} key={entry.name} start={() => void start(entry.name)}
-                    />
-                  ))}
-                </TableBody>
-              </Table>
-            </TableContainer>
+          <AccordionDetails sx={{ px: { xs: 1, sm: 2 } }}>
+            <Entries
+              rows={entries.map((entry) => ({
+                entry, busy, chosen: chosen.has(entry.name), choose: () => choose(entry.name), start: () => void start(entry.name),
+              }))}
+              title={title}
+            />
           </AccordionDetails>
         </Accordion>
       ))}

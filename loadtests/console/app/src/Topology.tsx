@@ -14,13 +14,16 @@ import { lab } from "./templateArgs";
 // With the graph's library, which the other pages do not need.
 const CallGraph = lazy(() => import("./CallGraph").then((module) => ({ default: module.CallGraph })));
 
-export function namespaceOfPage(): string {
+const RateChart = lazy(() => import("./RateChart").then((module) => ({ default: module.RateChart })));
+
+/** The namespace in the page's address, if it is the lab's or one of `others`. */
+export function namespaceOfPage(others: string[] = []): string {
   const asked = new URLSearchParams(window.location.search).get("namespace") ?? "";
-  return lab.namespaces.includes(asked) ? asked : "bookinfo";
+  return [...lab.namespaces, ...others].includes(asked) ? asked : "bookinfo";
 }
 
 /** The choice of a namespace, kept in the page's address. */
-export function NamespaceField({ value, change }: { value: string; change: (namespace: string) => void }) {
+export function NamespaceField({ value, change, others = [] }: { value: string; change: (namespace: string) => void; others?: string[] }) {
   const { word } = useLanguage();
   return (
     <TextField
@@ -30,7 +33,7 @@ export function NamespaceField({ value, change }: { value: string; change: (name
         change(event.target.value);
       }}
     >
-      {lab.namespaces.map((name) => (
+      {[...others, ...lab.namespaces].map((name) => (
         <option key={name}>{name}</option>
       ))}
     </TextField>
@@ -120,6 +123,11 @@ export function Topology() {
       )}
       {(picked || service) && (
         <Box aria-label={word("judged_rules")} component="section" data-rules={chosen} sx={{ mt: 2 }}>
+          {picked && (
+            <Suspense fallback={<Loading />}>
+              <RateChart edge={picked} key={chosen} namespace={namespace} />
+            </Suspense>
+          )}
           <Typography component="h2" gutterBottom variant="h6">
             {word("judged_rules")}: {picked ? `${picked.source} → ${picked.target}` : service}
           </Typography>

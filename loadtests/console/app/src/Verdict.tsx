@@ -3,27 +3,11 @@ import { useCallback } from "react";
 import { Alert, Box, Chip, Paper, Table, TableBody, TableCell, TableContainer, TableRow, Typography } from "@mui/material";
 import { ask, usePolled } from "./api";
 import { BandChart } from "./BandChart";
+import { Interval } from "./Interval";
 import { useLanguage } from "./language";
 import { colorOf, figures, Heads, Loading, Manifest, Page, percent, Problem } from "./parts";
-import { useRun, type ClassVerdict, type Run, type Share } from "./run";
+import { useRun, type ClassVerdict, type Run } from "./run";
 import type { Rule } from "./settingsForm";
-
-/** The interval on a line from 0 to 100 %, over the margin around the expected share. */
-function Interval({ share, margin }: { share: Share; margin: number }) {
-  const x = (value: number) => `${Math.min(1, Math.max(0, value)) * 100}%`;
-  const width = (low: number, high: number) => `${(Math.min(1, high) - Math.max(0, low)) * 100}%`;
-  const label = `${percent(share.low)} – ${percent(share.high)}`;
-  return (
-    <Box sx={{ ...figures, minWidth: "9rem" }}>
-      {label}
-      <Box aria-hidden sx={{ bgcolor: "action.hover", height: 10, position: "relative" }}>
-        <Box sx={{ bgcolor: "action.disabled", height: 10, left: x(share.expected - margin), position: "absolute", width: width(share.expected - margin, share.expected + margin) }} />
-        <Box sx={{ bgcolor: "info.main", height: 6, left: x(share.low), minWidth: 2, opacity: 0.8, position: "absolute", top: 2, width: width(share.low, share.high) }} />
-        <Box sx={{ bgcolor: "text.primary", height: 10, left: x(share.expected), position: "absolute", width: "2px" }} />
-      </Box>
-    </Box>
-  );
-}
 
 function Shares({ run }: { run: Run }) {
   const { word } = useLanguage();

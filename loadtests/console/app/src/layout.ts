@@ -43,7 +43,7 @@ export interface Place {
 /** Service -> its nodes; a caller or host without pods here stands for itself. */
 export type Services = Map<string, { id: string; label: string; expected: number | null }[]>;
 
-const NODE = { width: 150, height: 44 };
+const NODE = { width: 130, height: 44 };
 const elk = new ELK();
 
 export function servicesOf({ versions, edges }: Graph): Services {
@@ -75,7 +75,7 @@ export const LABELLED = 40;
  * @param narrow whether calls go down instead of to the right
  */
 export async function placesOf(services: Services, edges: Edge[], narrow: boolean): Promise<Map<string, Place>> {
-  const label = narrow ? 30 : 150;
+  const label = narrow ? 30 : 110;
   const graph: ElkNode = {
     id: "root",
     layoutOptions: {

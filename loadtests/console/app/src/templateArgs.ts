@@ -12,7 +12,13 @@ interface TemplateArgs {
   host: string;
   num_users: number | null;
   spawn_rate: number | null;
-  console: { namespaces: string[]; fields: Record<string, Field[]>; login: boolean };
+  console: {
+    namespaces: string[];
+    /** Namespaces besides the lab's that may be judged. */
+    others: string[];
+    fields: Record<string, Field[]>;
+    login: boolean;
+  };
 }
 
 const args = JSON.parse(document.getElementById("template-args")?.textContent ?? "{}") as TemplateArgs;

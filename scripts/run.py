@@ -581,10 +581,11 @@ def console(call: Call, sender: Mapping[str, str | bool | int]) -> int:
             account = call.state / "console-kubeconfig"
             status = call.python(*ACCESS, call.kubeconfig, "--write", account, f"--judged={call.given['NAMESPACE']}")
     variables = {name: call.given[name] for name in ("LAB", "WHERE", "ENTRY", "UI_PORT", "NAMESPACE")}
-    status = status or call.run("scripts/load-ui.sh", more=variables)
-    if call.given["WHERE"] == "local":
-        end_judging(call)
-    return status
+    try:
+        return status or call.run("scripts/load-ui.sh", more=variables)
+    finally:  # also after Ctrl-C
+        if call.given["WHERE"] == "local":
+            end_judging(call)
 
 
 def end_judging(call: Call) -> None:

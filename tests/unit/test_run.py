@@ -275,6 +275,15 @@ def test_the_console_judges_with_an_account_that_ends_with_it(
         f"{account} --end-judging",
     ]  # fmt: skip
     assert not list(call.state.glob("judge-*"))
+
+    def interrupted(call: run.Call, *words: object, more: Mapping[str, object]) -> int:
+        raise KeyboardInterrupt("SIGINT")
+
+    monkeypatch.setattr(run.Call, "run", interrupted)
+    done.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run.console(call, {})
+    assert done[-1] == f"{account} --end-judging"
     monkeypatch.setattr(run, "JUDGING_ENDS_SECONDS", 0.0)
     with locked(call.state.parent, "zz", "make judge"):
         run.end_judging(call)

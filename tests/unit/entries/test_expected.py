@@ -50,6 +50,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     },
     "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
     "grpcroute-weights": {"split": {"greeter-0": 0.8, "greeter-1": 0.2}, "testers": {"greeter-1": 1.0}},
+    "https-listener": {"a path of pool": {"pool": 1.0}, "another path": {"echo": 1.0}},
     "tcproute-weights": {"connection": {"details": 0.75, "ratings": 0.25}},
     "tlsroute-names": {
         "one name": {"echo": 1.0},

@@ -169,7 +169,8 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     # An entry may read workloads and services of its sample as well as its own rules.
     samples = PROJECT.glob(f"samples/{question.namespace}/**/*.yaml")
     kinds = ("ConfigMap", "StatefulSet", "Deployment", "Service", "Gateway", "VirtualService", "WorkloadGroup")
-    files = [file for file in samples if file.name in (f"{question.namespace}.yaml", "ingress.yaml")]
+    own = (f"{question.namespace}.yaml", "ingress.yaml")
+    files = [file for file in samples if file.name in own or file.parent.name == "networking"]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there += [*gateways.of_mesh(), *pods.of_workloads(there, question.namespace)]
     expected = question.promised([*objects(folder / "policy.yaml"), *there]).expected

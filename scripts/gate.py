@@ -206,7 +206,7 @@ class Gate:
         say(f"=== lint and unit tests (after {self.elapsed} s)")
         began, log = time.monotonic(), self.build / "unit.log"
         unit = self.start(
-            "pytest", "-q", "--numprocesses=2", f"--junitxml={self.build / 'junit-unit.xml'}", "tests/unit", output=log
+            "pytest", "-q", "--numprocesses=4", f"--junitxml={self.build / 'junit-unit.xml'}", "tests/unit", output=log
         )
         lint = self.stream(self.start("scripts/lint.sh"))
         self.seconds["lint"] = time.monotonic() - began

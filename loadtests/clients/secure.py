@@ -14,7 +14,7 @@ import urllib3
 
 from loadtests.mesh import credentials
 from loadtests.mesh.cluster import Cluster
-from loadtests.rules.promises import CLOSED
+from loadtests.rules.responses import CLOSED
 from loadtests.verdict import ERROR
 
 TIMEOUT_SECONDS = 10.0

@@ -12,7 +12,7 @@ from loadtests.console import changes
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.asked import answered_by, route_of
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, of_kind
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, of_kind
 from loadtests.rules.subsets import reached
 from loadtests.rules.view import View, viewed
 
@@ -132,7 +132,7 @@ def _shares_of(objects: Sequence[View], call: Call) -> dict[tuple[str, str], flo
             for version in versions - {""}:
                 key = (one.host.partition(".")[0], version)
                 found[key] = found.get(key, 0.0) + one.share
-    except (BrokenPromiseError, NotModelledError):
+    except (NoExpectationError, NotModelledError):
         return {}
     conditions = asked.condition
     return {} if conditions is not None and conditions.unread() else found

@@ -47,9 +47,9 @@ def labelled(objects: Sequence[dict[str, Any]], value: str) -> list[dict[str, An
     return [{**o, "metadata": {**o["metadata"], "labels": {**o["metadata"].get("labels", {}), LABEL: value}}} for o in objects]
 
 
-def changes(told: str) -> list[str]:
+def changes(printed: str) -> list[str]:
     """What kubectl says that it changed."""
-    return [line for line in told.splitlines() if line and line != "No resources found" and not line.endswith(" unchanged")]
+    return [line for line in printed.splitlines() if line and line != "No resources found" and not line.endswith(" unchanged")]
 
 
 def owner(rule: Mapping[str, Any]) -> str:

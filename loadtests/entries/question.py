@@ -24,7 +24,7 @@ from loadtests.rules.workloads import BY_GATEWAY, INGRESS_PRINCIPAL, ROOT_NAMESP
 from loadtests.verdict import AT_SERVER, MARGIN, Expected
 
 Counts = dict[str, dict[str, int]]
-Promise = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
+Expectation = Callable[[Sequence[View], Mapping[str, Any]], dict[str, float]]
 ROUTES = tuple(f"{kind.lower()}s.{gateway_api.GROUP}" for kind in gateway_api.ROUTES)
 """Routes of the Gateway API."""
 LISTENER_SETS = f"listenersets.{gateway_api.GROUP}"
@@ -155,15 +155,15 @@ def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
         raise ClusterError(str(error)) from error
 
 
-def read_by(promised: Callable[[Objects], Rules], cluster: Cluster, kinds: Iterable[str], before: Rules | None) -> Rules:
-    """The promise of the objects that are in the cluster now, with remarks on what could not be read.
+def read_by(expect: Callable[[Objects], Rules], cluster: Cluster, kinds: Iterable[str], before: Rules | None) -> Rules:
+    """The expectation that follows from the objects in the cluster now, with remarks on what could not be read.
 
     :param before: what was read before; returned where the objects are still the same, for a run asks every other second
     """
     found = rules_in(cluster, kinds)
     if before is not None and found.objects == before.objects:
         return before
-    return replace(promised(found.objects), remarks=found.remarks, objects=found.objects)
+    return replace(expect(found.objects), remarks=found.remarks, objects=found.objects)
 
 
 class Question(Protocol):
@@ -178,7 +178,7 @@ class Question(Protocol):
         """Traffic class -> the request as the rules see it."""
 
     @property
-    def alone(self) -> bool:
+    def exclusive(self) -> bool:
         """Whether it has to be judged with no other entry beside it."""
 
     @property
@@ -206,10 +206,10 @@ class Question(Protocol):
         """What has to be there beside rules and pods when a run begins and when it ends; without it, the run is void."""
 
     def read(self, cluster: Cluster, before: Rules | None = None) -> Rules:
-        """The promise of the rules that are in the cluster now; ``before``, if it is still the one that was read before."""
+        """The expectation that follows from the rules in the cluster now: ``before``, if they have not changed since."""
 
-    def promised(self, objects: Objects) -> Rules:
-        """The promise that ``objects`` make."""
+    def expect(self, objects: Objects) -> Rules:
+        """The expectation that follows from ``objects``."""
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Pods that answer -> version; empty where answers carry their own label."""
@@ -233,7 +233,7 @@ class Split:
     callers: str
     margin: float = MARGIN
     namespace: str = "bookinfo"
-    alone: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = False
     """Which version answers does not depend on how fast it does, nor on how many requests are in flight."""
     about_rate: ClassVar[bool] = False
     sources: ClassVar[tuple[Source, ...]] = (PROXIES, ACCESS_LOGS)
@@ -251,13 +251,13 @@ class Split:
         return (GATEWAY if self.callers == GATEWAY[1] else (self.namespace, self.callers),)
 
     def read(self, cluster: Cluster, before: Rules | None = None) -> Rules:
-        """The promise of the rules that are in the cluster now."""
-        return read_by(self.promised, cluster, kinds_for(ROUTING, self.classes), before)
+        """The expectation that follows from the rules in the cluster now."""
+        return read_by(self.expect, cluster, kinds_for(ROUTING, self.classes), before)
 
-    def promised(self, objects: Objects) -> Rules:
-        """The promise that ``objects`` make."""
+    def expect(self, objects: Objects) -> Rules:
+        """The expectation that follows from ``objects``."""
         placed = expectations.placed(objects, self.namespace)
-        return splits.promise(placed, self.classes, self.app, self.callers, self.namespace, self.margin)
+        return splits.expect(placed, self.classes, self.app, self.callers, self.namespace, self.margin)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """Running pods of the app -> version."""
@@ -280,7 +280,7 @@ class ResponseCheck:
     """What the answer is: a status, a header, a time, or whether anything arrived at the far end.
 
     :param kinds: resources that bear on it, as kubectl names them; rules are those of all namespaces
-    :param promise: from those objects and one class's request to the share of each outcome (pure; see ``promises``)
+    :param expectation: from those objects and one class's request to the share of each outcome (pure; see ``rules``)
     :param classes: traffic class -> its request; its other hops beside the call in question are ``through`` and ``onward``
     :param server: counts what arrived at the far end so far; judged as a class of its own, ``at the server``, whose request
         is the one of ``at_server``
@@ -289,7 +289,7 @@ class ResponseCheck:
     """
 
     kinds: tuple[str, ...]
-    promise: Promise
+    expectation: Expectation
     classes: Mapping[str, Mapping[str, Any]]
     margin: float = MARGIN
     namespace: str = "bookinfo"
@@ -297,14 +297,14 @@ class ResponseCheck:
     about_time: bool = False
     """Whether outcomes tell a time; one that comes at another time is then an error, of which a few may be (1 %)."""
     about_rate: bool = False
-    """Whether outcomes hang on how many requests are under way at once, or come in a short time; of these, likewise."""
+    """Whether outcomes hang on how many requests are in flight at once, or come in a short time; of these, likewise."""
     sources: tuple[Source, ...] = ()
     server: Callable[[Cluster], int] | None = None
     at_server: Mapping[str, Any] | None = None
     requires: tuple[Requirement, ...] = ()
 
     @property
-    def alone(self) -> bool:
+    def exclusive(self) -> bool:
         """Other traffic makes answers late, and rows of requests long."""
         return self.about_time or self.about_rate
 
@@ -319,31 +319,31 @@ class ResponseCheck:
         return self.proxies or ((self.namespace, ""), GATEWAY)
 
     def read(self, cluster: Cluster, before: Rules | None = None) -> Rules:
-        """The promise of the objects that are in the cluster now."""
-        return read_by(self.promised, cluster, kinds_for(self.kinds, self.classes), before)
+        """The expectation that follows from the objects in the cluster now."""
+        return read_by(self.expect, cluster, kinds_for(self.kinds, self.classes), before)
 
-    def promised(self, objects: Objects) -> Rules:
-        """The promise that ``objects`` make."""
+    def expect(self, objects: Objects) -> Rules:
+        """The expectation that follows from ``objects``."""
         objects = expectations.placed(objects, self.namespace)
         classes = dict(self.classes) | ({AT_SERVER: self.at_server} if self.at_server is not None else {})
         asked = {name: {"namespace": self.namespace, **request} for name, request in classes.items()}
         shares, unknown, without = expectations.work_out_shares(objects, asked, self._expect, self.namespace)
         broken = tuple(f"{name}: {reason}" for name, reason in without.items())
-        lenient = frozenset(self.classes if self.alone else ())
+        lenient = frozenset(self.classes if self.exclusive else ())
         expected = Expected(shares, self.margin, broken=broken, unknown=unknown, lenient=lenient)
         return Rules(expected, expectations.state(objects, self.namespace, expected))
 
     def _expect(self, objects: Sequence[View], request: Mapping[str, Any]) -> dict[str, float]:
         """The share of each outcome, if the other hops of a request leave it to the call that is asked about."""
         read_hops(objects, request)
-        return self.promise(objects, request)
+        return self.expectation(objects, request)
 
     def pods(self, cluster: Cluster) -> dict[str, str]:
         """None: answers carry their own label."""
         return {}
 
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
-        """As they are, or as the ``at most`` of the promise that they are within."""
+        """As they are, or as the ``at most`` of the expectation that they are within."""
         told: Counts = {}
         for name, line in counts.items():
             known = rules.expected.shares.get(name, {})

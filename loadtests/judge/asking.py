@@ -28,7 +28,7 @@ from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules.calls import Call, Mesh
 from loadtests.rules.entered import fate_entered
 from loadtests.rules.expectations import (
-    BrokenPromiseError,
+    NoExpectationError,
     NotModelledError,
     Objects,
     Shares,
@@ -85,7 +85,7 @@ class Asked:
 def fate_for(objects: Sequence[View], asked: Asked, namespace: str) -> Fate:
     """What becomes of a call, by the rules.
 
-    :raises BrokenPromiseError: if they promise nothing
+    :raises NoExpectationError: if they expectation nothing
     :raises NotModelledError: naming the field that is not modelled
     """
     call = asked.call(namespace)
@@ -179,10 +179,10 @@ class Post:
             return cls._all[cluster.namespace]
 
     def fate(self, asked: Asked) -> Fate:
-        """What the rules make of a call; nothing, where they promise nothing: the verdict says so then."""
+        """What the rules make of a call; nothing, where they expectation nothing: the verdict says so then."""
         try:
             return fate_for(viewed(self._objects), asked, self.namespace)
-        except (BrokenPromiseError, NotModelledError):
+        except (NoExpectationError, NotModelledError):
             return Fate({})
 
     def outcomes(self, check: Check) -> list[tuple[str, float]]:

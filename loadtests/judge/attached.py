@@ -14,7 +14,7 @@ from loadtests.judge.requests import candidates, is_of_proxies, methods_for
 from loadtests.judge.shadows import covers
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.entered import Taking, fate_entered, request_of, taking
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, namespace_of
 from loadtests.rules.fates import Fate
 from loadtests.rules.gateway_api import GROUP, PORT, is_of_gateway_api, parents_of
 from loadtests.rules.grpc_routes import ANY, BEGINNING, EXACT, path_of
@@ -178,7 +178,7 @@ def _door(item: View, where: str, caller: Caller, port: int, seen: Seen) -> _Doo
         found = [one for one in attached(views, item["kind"], listeners) if one.route.data == item.data]
     except NotModelledError as reason:
         return Gap(where, f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
+    except NoExpectationError as reason:
         return Gap(where, str(reason))
     hosts = tuple(dict.fromkeys(host for one in found for host in one.names))
     if not hosts:
@@ -212,7 +212,7 @@ def _request_for(path: str, host: str, wanted: _Wanted) -> tuple[Call, Fate] | G
         ways = sorted(found.ways(start), key=lambda way: way.rank, reverse=True)
     except NotModelledError as reason:
         return Gap("", f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
+    except NoExpectationError as reason:
         return Gap("", str(reason), Outcome.FAIL)
     for way in ways:
         for one in (way.match.data if way.match is not None else {}).get("headers") or []:

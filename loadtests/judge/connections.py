@@ -10,7 +10,7 @@ from loadtests.judge.checks import SCHEME, Check, Gap, grouped
 from loadtests.judge.foreseen import foreseen
 from loadtests.judge.reach import Seen, services_for
 from loadtests.rules.calls import Call
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.fates import Fate, fate_connected
 from loadtests.rules.layers import MESH
 from loadtests.rules.registry import EVERYBODY, TCP
@@ -66,7 +66,7 @@ def _missed(call: Call, number: int, rule: Rule, seen: Seen) -> Gap | None:
         branch = find_route(viewed(seen.objects), call).branch
     except NotModelledError as error:
         return Gap("", f"not modelled: {error}")
-    except BrokenPromiseError as error:
+    except NoExpectationError as error:
         return Gap("", str(error), Outcome.FAIL)
     if branch is None:
         return Gap("", f"connections to {call.host}:{call.port} do not come to it")

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from loadtests.judge.checks import Gap
 from loadtests.judge.reach import Seen
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.mesh_config import mesh_of, read_proxies
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.verdict import Outcome
@@ -18,7 +18,7 @@ Told = TypeVar("Told")
 def foreseen(seen: Seen, read: Callable[[Sequence[View]], Told]) -> Told | Gap:
     """What ``read`` tells of the rules, if it leaves no field of them open; else a gap, without the place that it is about.
 
-    :param read: raises NotModelledError or BrokenPromiseError where the rules promise nothing
+    :param read: raises NotModelledError or NoExpectationError where no expectation follows from the rules
     """
     views = viewed(seen.objects)
     mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
@@ -27,7 +27,7 @@ def foreseen(seen: Seen, read: Callable[[Sequence[View]], Told]) -> Told | Gap:
         told = read(views)
     except NotModelledError as reason:
         return Gap("", f"not modelled: {reason}")
-    except BrokenPromiseError as reason:
+    except NoExpectationError as reason:
         return Gap("", str(reason), Outcome.FAIL)
     paths = not_modelled(views)
     return Gap("", f"not modelled: {', '.join(paths)}") if paths else told

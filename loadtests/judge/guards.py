@@ -95,7 +95,7 @@ def guards_of(views: Sequence[View], seen: Seen, reached: Collection[str]) -> It
             for path, why in _not_asked(one or {}, seen):
                 yield Gap(f"{title(rule)}: spec.rules[{number}].{path}", why)
         for number, one in enumerate(spec.get("jwtRules") or []):
-            yield Gap(f"{title(rule)}: spec.jwtRules[{number}]", f"no valid token of {one['issuer']} is to be had")
+            yield Gap(f"{title(rule)}: spec.jwtRules[{number}]", f"no valid token of {one['issuer']} is available")
 
 
 def _may_select(rule: View, service: Service) -> bool:

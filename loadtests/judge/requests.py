@@ -12,7 +12,7 @@ import rstr
 
 from loadtests.rules.calls import Call
 from loadtests.rules.conditions import UNASKED, UNASKED_PREFIXES, expression, only_presence
-from loadtests.rules.expectations import BrokenPromiseError
+from loadtests.rules.expectations import NoExpectationError
 from loadtests.rules.layers import Layers
 
 SOME = "istio-lab"
@@ -75,7 +75,7 @@ def _shortened(pattern: str, value: str) -> str:
 def _fits(pattern: str, value: str) -> bool:
     try:
         return expression(pattern, value)
-    except BrokenPromiseError:
+    except NoExpectationError:
         return False
 
 

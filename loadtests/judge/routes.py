@@ -14,7 +14,7 @@ from loadtests.judge.requests import Way, candidates, methods_for
 from loadtests.judge.shadows import covers
 from loadtests.rules.calls import Call
 from loadtests.rules.conditions import is_for
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, namespace_of
 from loadtests.rules.fates import Fate, fate_of
 from loadtests.rules.layers import MESH, Layers, gateway_name
 from loadtests.rules.routing import find_route
@@ -157,7 +157,7 @@ def _constructed(branch: Branch, start: Start, one: _Route) -> Call | Gap | Idle
         except NotModelledError as error:
             reason = f"not modelled: {error}"
             continue
-        except BrokenPromiseError as error:
+        except NoExpectationError as error:
             return Gap("", str(error), Outcome.FAIL)
         if taken is branch:
             confirmed = _confirmed(call, branch, one)
@@ -184,7 +184,7 @@ def _confirmed(call: Call, branch: Branch, one: _Route) -> Call | Gap:
         taken = find_route(viewed(one.seen.objects), call)
     except NotModelledError as error:
         return Gap("", f"not modelled: {error}")
-    except BrokenPromiseError as error:
+    except NoExpectationError as error:
         return Gap("", str(error), Outcome.FAIL)
     found = taken.branch
     if taken.redirect is not None:

@@ -76,9 +76,9 @@ def analyze(
     printed = cluster.istioctl("analyze", "--use-kube=false", "--output", "json", "-", stdin=given)
     # An origin may go on with the part of the rule, or the line, that is meant.
     about = [m for m in json.loads(printed or "[]") or [] if " ".join(str(m.get("origin", "")).split()[:2]) in ours]
-    told = [m for m in about if complete or not ELSEWHERE.search(m["message"])]
+    reported = [m for m in about if complete or not ELSEWHERE.search(m["message"])]
     errors, warnings = (
-        tuple(f"{m['code']} {' '.join(m['message'].split())}" for m in told if m["level"] == level)
+        tuple(f"{m['code']} {' '.join(m['message'].split())}" for m in reported if m["level"] == level)
         for level in ("Error", "Warning")
     )
     return Findings(errors, warnings)

@@ -38,8 +38,8 @@ class RefusedByServerError(ClusterError):
 
 def words_of(error: BaseException) -> str:
     """An error in one line; what the cluster says names itself."""
-    told = str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
-    return " ".join(told.split())
+    words = str(error) if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+    return " ".join(words.split())
 
 
 def _failed(asked: str, error: Exception) -> ClusterError:
@@ -149,13 +149,13 @@ class Cluster:
 
     def _run(self, program: Sequence[str], arguments: Sequence[str], stdin: str | None, accepted: Sequence[int] = (0,)) -> str:
         command = [*program, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
-        told = f"{program[0]} {arguments[0]}"
+        command = f"{program[0]} {arguments[0]}"
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ClusterError(f"{told}: {error}") from error
+            raise ClusterError(f"{command}: {error}") from error
         if done.returncode not in accepted:
-            raise ClusterError(f"{told}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise ClusterError(f"{command}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
@@ -176,10 +176,10 @@ class Cluster:
     def _listed(self, kinds: Sequence[str], namespace: str) -> list[dict[str, Any]]:
         found = []
         for kind in kinds:
-            told = self._list(kind, namespace)
+            listed = self._list(kind, namespace)
             # Items of a list of a built-in kind do not name it.
-            named = {"apiVersion": told["apiVersion"], "kind": told["kind"].removesuffix("List")}
-            found += [named | item for item in told["items"]]
+            named = {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
+            found += [named | item for item in listed["items"]]
         return found
 
     def _list(self, kind: str, namespace: str) -> dict[str, Any]:
@@ -190,13 +190,13 @@ class Cluster:
         known = OTHER_VERSIONS.get(kind, OPTIONAL_VERSIONS)
         for version in sorted(known, key=lambda version: version != served.get(kind)):
             try:
-                told = self.ask(path_of(kind, namespace, version))
+                listed = self.ask(path_of(kind, namespace, version))
             except RefusedByServerError as error:
                 if error.code != 404:
                     raise
             else:
                 served[kind] = version
-                return told
+                return listed
         return EMPTY
 
     @property
@@ -220,10 +220,10 @@ class Cluster:
         :raises ClusterError: if it does not answer, or refuses
         """
         try:
-            told: dict[str, Any] = json.loads(self.read(path, **query))
+            body: dict[str, Any] = json.loads(self.read(path, **query))
         except ValueError as error:
             raise _failed(f"GET {path}", error) from error
-        return told
+        return body
 
     def read(self, path: str, **query: str) -> bytes:
         """An answer of the API server as it is.
@@ -264,14 +264,14 @@ class Cluster:
         """
         try:
             answer = self._answer(method, path, query, body)
-            told: dict[str, Any] = json.loads(answer.data)
+            body: dict[str, Any] = json.loads(answer.data)
         except _errors() as error:
             raise _failed(f"{method} {path}", error) from error
         if 400 <= answer.status < 500:
-            raise RefusedByServerError(" ".join(str(told.get("message", answer.status)).split()), answer.status)
+            raise RefusedByServerError(" ".join(str(body.get("message", answer.status)).split()), answer.status)
         if answer.status >= 300:
-            raise ClusterError(f"{method} {path}: HTTP {answer.status}: {' '.join(str(told.get('message', '')).split())[:200]}")
-        return told
+            raise ClusterError(f"{method} {path}: HTTP {answer.status}: {' '.join(str(body.get('message', '')).split())[:200]}")
+        return body
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
         """The whole answer to one request."""

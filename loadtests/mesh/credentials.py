@@ -23,8 +23,8 @@ PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsag
 
 def read(cluster: Cluster, name: str, namespace: str) -> dict[str, bytes]:
     """The data of one Secret; empty when it is not there."""
-    told = cluster.kubectl("get", "secret", name, "--ignore-not-found", "--output", "json", "--namespace", namespace)
-    return {key: base64.b64decode(value) for key, value in json.loads(told or "{}").get("data", {}).items()}
+    printed = cluster.kubectl("get", "secret", name, "--ignore-not-found", "--output", "json", "--namespace", namespace)
+    return {key: base64.b64decode(value) for key, value in json.loads(printed or "{}").get("data", {}).items()}
 
 
 def write(cluster: Cluster, name: str, namespace: str, data: Mapping[str, bytes]) -> None:

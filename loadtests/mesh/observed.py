@@ -82,8 +82,8 @@ def mesh_counts(cluster: Cluster, versions: Mapping[str, str]) -> dict[str, int]
     """Requests that arrived at each pod since its proxy started, as the proxies count them."""
     # All at once: what goes on meanwhile is counted by them and not by clients.
     with ThreadPoolExecutor(max_workers=8) as pool:
-        told = pool.map(lambda pod: inbound_requests(cluster.proxy_metrics(pod)), versions)
-        return dict(zip(versions, told, strict=True))
+        counted = pool.map(lambda pod: inbound_requests(cluster.proxy_metrics(pod)), versions)
+        return dict(zip(versions, counted, strict=True))
 
 
 def logged_since(log: str, since: float) -> int:

@@ -118,8 +118,8 @@ def search(cluster: Cluster, proxies: Sequence[Proxy], sentinel: str) -> Look:
             return str(error)
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        told = list(zip(proxies, pool.map(ask, proxies), strict=True))
-    return Look(tuple(proxy for proxy, why in told if why is not None), next((why for _, why in told if why), ""))
+        asked = list(zip(proxies, pool.map(ask, proxies), strict=True))
+    return Look(tuple(proxy for proxy, why in asked if why is not None), next((why for _, why in asked if why), ""))
 
 
 def look(cluster: Cluster, generation: str, proxies: Sequence[Proxy], name: str = NAME) -> Look:

@@ -27,12 +27,12 @@ class Program:
 
         :raises ClusterError: if it is missing, or none of its pods is ready; it names the program
         """
-        told = f"{self.name} of namespace {self.namespace}, which this entry needs,"
+        needed = f"{self.name} of namespace {self.namespace}, which this entry needs,"
         try:
             found = cluster.ask(f"{path_of('deployments.apps', self.namespace)}/{self.name}")
         except RefusedByServerError as error:
             if error.code != 404:
                 raise
-            raise ClusterError(f"{told} is missing: {self.remedy}") from error
+            raise ClusterError(f"{needed} is missing: {self.remedy}") from error
         if not found.get("status", {}).get("availableReplicas"):
-            raise ClusterError(f"{told} is not available")
+            raise ClusterError(f"{needed} is not available")

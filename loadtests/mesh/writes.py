@@ -114,7 +114,7 @@ def apply(writer: Cluster, changes: Sequence[Change], live: Sequence[Mapping[str
     """
     metadata = {key(rule): dict(rule["metadata"]) for rule in live}
     done: list[tuple[Change, dict[str, Any]]] = []
-    told = []
+    changed = []
     with unbroken():
         _state[0] = "some of both the earlier and the new rules may apply"
         for change in changes:
@@ -132,9 +132,9 @@ def apply(writer: Cluster, changes: Sequence[Change], live: Sequence[Mapping[str
             if now.get("resourceVersion", "") != known.get("resourceVersion"):
                 done.append((change, now))
                 word = "deleted" if change.after is None else "configured" if change.before else "created"
-                told.append(f"{key(change.object)[0].lower()}/{key(change.object)[1]} {word}")
-        _state[0] = "the new rules apply" if told else "nothing was changed"
-    return told
+                changed.append(f"{key(change.object)[0].lower()}/{key(change.object)[1]} {word}")
+        _state[0] = "the new rules apply" if changed else "nothing was changed"
+    return changed
 
 
 def _restore(

@@ -37,12 +37,12 @@ def status(verdict: Verdict, rate: float) -> str:
 
     :param rate: requests per second
     """
-    told = []
+    parts = []
     for one in verdict.classes:
         shares = ", ".join(f"{described(s.version)} {percent(s.observed)} of {percent(s.expected)}" for s in one.shares)
-        told.append(f"{one.name} {one.outcome}" if one.outcome == "PASS" else f"{one.name}: {shares}" if one.n else one.name)
+        parts.append(f"{one.name} {one.outcome}" if one.outcome == "PASS" else f"{one.name}: {shares}" if one.n else one.name)
     left = f", about {verdict.still_needed} more" if verdict.still_needed else ""
-    return "; ".join([*told, f"{verdict.n} requests{left}, {rate:.0f}/s"])
+    return "; ".join([*parts, f"{verdict.n} requests{left}, {rate:.0f}/s"])
 
 
 def bar(share: Mapping[str, Any], margin: float) -> Text:
@@ -97,8 +97,8 @@ def show(console: Console, verdict: Mapping[str, Any], report: Path) -> None:
     if verdict["classes"]:
         console.print(table(verdict, console.width))
     for name, counts in verdict["sources"].items():
-        told = ", ".join(f"{described(version)} {n}" for version, n in sorted(counts.items()))
-        console.print(Text(f"counted by {name}: {told}", style="dim"))
+        counted = ", ".join(f"{described(version)} {n}" for version, n in sorted(counts.items()))
+        console.print(Text(f"counted by {name}: {counted}", style="dim"))
     head = Text.assemble((f"{facts['entry']}: "), (verdict["outcome"], STYLES.get(verdict["outcome"], OPEN_STYLE)))
     console.print(head, f"after {verdict['n']} requests in {facts['seconds']:.0f} s; report: {report}", soft_wrap=True)
 

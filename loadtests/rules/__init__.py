@@ -1,1 +1,1 @@
-"""What rules promise: pure functions of the objects in the cluster."""
+"""What rules declare: pure functions of the objects in the cluster."""

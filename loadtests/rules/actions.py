@@ -11,7 +11,7 @@ from typing import Any
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Call, DirectResponse, Fault, Mesh, Redirect, Retries, Rewrite
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.layers import Layers, Part
 from loadtests.rules.view import View
 
@@ -156,7 +156,7 @@ def rewrite_of(route: Layers, condition: Layers | None, call: Call) -> Rewrite |
         try:
             uri = re.sub(expression.get("match", ""), replacement, call.uri, flags=re.ASCII)
         except re.error as error:
-            raise BrokenPromiseError(f"{expression['match']} is no regular expression: {error}") from error
+            raise NoExpectationError(f"{expression['match']} is no regular expression: {error}") from error
     elif new := change.get("uri"):
         uri = new + call.uri.removeprefix(matched_prefix(condition, call))
     return Rewrite(authority, uri) if authority is not None or uri is not None else None
@@ -190,14 +190,14 @@ def _leg(destination: View, share: float, part: Part, domain: str) -> Leg:
 def legs_of(route: Layers, domain: str) -> list[Leg]:
     """The destinations of a route: the share of each is its weight, of the sum of all.
 
-    :raises BrokenPromiseError: if the weights sum to 0
+    :raises NoExpectationError: if the weights sum to 0
     """
     destinations: Sequence[View] = route.get("route", [])
     weights = [int(one.get("weight", 0)) for one in destinations]
     weights = [1] if len(weights) == 1 else weights  # a lone destination has everything
     total = sum(weights)
     if destinations and not total:
-        raise BrokenPromiseError(f"{route.path_of('route')}: weights sum to 0")
+        raise NoExpectationError(f"{route.path_of('route')}: weights sum to 0")
     part = route.part_of("route")
     return [_leg(one["destination"], w / total, part, domain) for one, w in zip(destinations, weights, strict=True)]
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from loadtests.rules import subsets
 from loadtests.rules.calls import Call, Destination
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
 from loadtests.rules.hosts import covers, names_of
 from loadtests.rules.layers import MESH, Layers
 from loadtests.rules.routing import Sent, find_route, send
@@ -48,16 +48,16 @@ def route_of(objects: Sequence[View], call: Call) -> Asked:
 def route_in(taken: Taken) -> Asked:
     """The route of a VirtualService, if that takes the call.
 
-    :raises BrokenPromiseError: if there is none, or of several rules for the host all but one are looked past
+    :raises NoExpectationError: if there is none, or of several rules for the host all but one are looked past
     """
     where = f"{taken.world.call.name}:{taken.world.call.port}"
     if taken.branch is not None:
         if overruled := _overruled(taken, taken.branch):
-            raise BrokenPromiseError(overruled)
+            raise NoExpectationError(overruled)
         return Asked(taken, taken.branch)
     if taken.service is not None:
-        raise BrokenPromiseError(f"no VirtualService for {where} is in force")
-    raise BrokenPromiseError(f"{where} has no route for it")
+        raise NoExpectationError(f"no VirtualService for {where} is in force")
+    raise NoExpectationError(f"{where} has no route for it")
 
 
 def _overruled(taken: Taken, branch: Branch) -> str:
@@ -89,7 +89,7 @@ def destinations_of(asked: Asked) -> tuple[Destination, ...]:
 def versions_of(asked: Asked) -> dict[str, float]:
     """Share of each version that a route's calls reach, if all of them are answered; '' for all of a service.
 
-    :raises BrokenPromiseError: if a destination is not there, or has no pods
+    :raises NoExpectationError: if a destination is not there, or has no pods
     :raises NotModelledError: if there are several services, for versions tell only those of one apart, or several versions
         behind one subset
     """
@@ -110,7 +110,7 @@ def answered(taken: Taken) -> Sent:
 
     A load balancer chooses among pods that answer alike; pools and ejections can reject requests, and stay unread.
 
-    :raises BrokenPromiseError: if a destination is not there, or has no pods
+    :raises NoExpectationError: if a destination is not there, or has no pods
     :raises NotModelledError: if it is not known whether it has pods
     """
     sent = send(taken, with_mirrors=False)

@@ -9,7 +9,7 @@ from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.expectations import NotModelledError, Objects, Shares, namespace_of, of_kind, views_of
 from loadtests.rules.gateway_api import GROUP
 from loadtests.rules.hosts import long_name
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import INGRESS_GATEWAY, spec_of
 

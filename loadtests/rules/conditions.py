@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from loadtests.rules.calls import Call
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.layers import Layers, gateway_name
 
 CLAIMS = "@request.auth.claims"
@@ -32,12 +32,12 @@ OF_THE_PROXY = (
 def expression(pattern: str, value: str) -> bool:
     """Whether a regular expression takes all of a value.
 
-    :raises BrokenPromiseError: if it is none
+    :raises NoExpectationError: if it is none
     """
     try:
         return re.fullmatch(pattern, value, re.ASCII) is not None
     except re.error as error:
-        raise BrokenPromiseError(f"{pattern} is no regular expression: {error}") from error
+        raise NoExpectationError(f"{pattern} is no regular expression: {error}") from error
 
 
 def only_presence(match: Mapping[str, str]) -> bool:
@@ -49,7 +49,7 @@ def text_match(match: Mapping[str, str], value: str, fold: bool = False) -> bool
     """Istio's StringMatch for a value that is there.
 
     :param fold: upper and lower case are the same, except in expressions
-    :raises BrokenPromiseError: if its regular expression is none
+    :raises NoExpectationError: if its regular expression is none
     """
     kind, wanted = next(iter(match.items()))
     if kind == "regex":
@@ -131,8 +131,8 @@ def is_for(condition: Layers, call: Call, gateway: str) -> bool:
     if condition.get("sourceNamespace", "") not in ("", call.caller.namespace):
         return False
     wanted, caller = condition.table("sourceLabels"), call.caller
-    told = {name: table[name] for name, table in wanted.items() if caller.all_labels or name in caller.labels}
-    return caller.has(told) is not False
+    known = {name: table[name] for name, table in wanted.items() if caller.all_labels or name in caller.labels}
+    return caller.has(known) is not False
 
 
 def takes_all(condition: Layers | None) -> bool:

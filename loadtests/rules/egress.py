@@ -1,4 +1,4 @@
-"""What rules about hosts outside promise for one payment, outcome by outcome: pure functions for ``question.ResponseCheck``."""
+"""What rules about hosts outside declare for one payment, outcome by outcome: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loadtests.rules.calls import Call, NoRoute
 from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import NotModelledError, Shares
 from loadtests.rules.hosts import covers
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.routing import accept_inert, find_route, send
 from loadtests.rules.security import REFUSED
 from loadtests.rules.view import View

@@ -12,7 +12,7 @@ from typing import Any
 from loadtests.rules.actions import WELL_KNOWN
 from loadtests.rules.backends import CALLER, read_settings, refuse_invalid, weights_of_backends
 from loadtests.rules.calls import Call, Mesh, Redirect
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of, of_kind
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, namespace_of, of_kind
 from loadtests.rules.fates import (
     Fate,
     Place,
@@ -76,7 +76,7 @@ def request_of(call: Call) -> dict[str, Any]:
 def taking(objects: Sequence[View], kind: str, call: Call) -> Taking:
     """What may take calls for a call's host.
 
-    :raises BrokenPromiseError: if nothing of the kind is for the host
+    :raises NoExpectationError: if nothing of the kind is for the host
     :raises NotModelledError: if something of another kind may take them
     """
     if call.caller.gateway is None:
@@ -121,12 +121,12 @@ def _route_of_service(objects: Sequence[View], kind: str, call: Call) -> View:
 def fate_entered(objects: Sequence[View], kind: str, call: Call) -> tuple[Way, Fate]:
     """What takes a call, and what becomes of it.
 
-    :raises BrokenPromiseError: if nothing takes it, or a destination is not there
+    :raises NoExpectationError: if nothing takes it, or a destination is not there
     :raises NotModelledError: naming the field that is not modelled
     """
     way = first_way(taking(objects, kind, call).ways(call))
     if way is None:
-        raise BrokenPromiseError(f"no {kind} takes {call.method} {call.name}{call.uri}")
+        raise NoExpectationError(f"no {kind} takes {call.method} {call.name}{call.uri}")
     if kind == "Ingress":
         return way, _fate({_of_ingress(objects, way): 1}, objects, ())
     way.rule.accept("name")
@@ -139,8 +139,8 @@ def fate_entered(objects: Sequence[View], kind: str, call: Call) -> tuple[Way, F
             own = redirected_outcome(_redirect(way, one["requestRedirect"], call), call)
         elif one["type"] in INERT:
             one.accept_all()
-            told, left = _shown_by(one.data)
-            response |= told
+            shown, left = _shown_by(one.data)
+            response |= shown
             unseen += [f"{way.title}: {one.path_of(field)}" for field in left]
             authority = one.data.get("urlRewrite", {}).get("hostname") or authority
             copied |= _copied(one.data.get("requestMirror", {}), way)
@@ -186,10 +186,10 @@ def _shown_by(one: Mapping[str, Any]) -> tuple[dict[str, str | None], list[str]]
     if kind != "ResponseHeaderModifier":
         return {}, [name]
     pairs = {key: {part["name"]: part["value"] for part in fields.get(key) or []} for key in ("set", "add")}
-    told = seen_headers({**pairs, "remove": fields.get("remove") or []})
+    shown = seen_headers({**pairs, "remove": fields.get("remove") or []})
     named = {"set": pairs["set"], "remove": fields.get("remove") or []}
-    hidden = {"add", *(key for key, names in named.items() if not {one.lower() for one in names} <= told.keys())}
-    return told, [f"{name}.{key}" for key in fields if key in hidden]
+    hidden = {"add", *(key for key, names in named.items() if not {one.lower() for one in names} <= shown.keys())}
+    return shown, [f"{name}.{key}" for key in fields if key in hidden]
 
 
 def _fate(weights: Mapping[tuple[str, str, int], int], objects: Sequence[View], unseen: Sequence[str]) -> Fate:
@@ -216,7 +216,7 @@ def _selector(objects: Sequence[View], namespace: str, name: str) -> dict[str, s
 
 
 def _refuse_missing(objects: Sequence[View], route: View, backends: Sequence[View]) -> None:
-    """:raises BrokenPromiseError: if a route leads to a Service that is not there, or to a port that it does not have"""
+    """:raises NoExpectationError: if a route leads to a Service that is not there, or to a port that it does not have"""
     for one in backends:
         if one.data.get("weight", 1) and (one.data.get("group", ""), one.data.get("kind", "Service")) == ("", "Service"):
             namespace, name = str(one.data.get("namespace") or namespace_of(route)), str(one.data["name"])
@@ -226,9 +226,9 @@ def _refuse_missing(objects: Sequence[View], route: View, backends: Sequence[Vie
 def _refuse_absent(services: Iterator[View], port: object, words: str) -> View:
     found = next(services, None)
     if found is None:
-        raise BrokenPromiseError(f"there is no Service {words}")
+        raise NoExpectationError(f"there is no Service {words}")
     if not any(port in (one.get("port"), one.get("name")) for one in found.data["spec"].get("ports") or []):
-        raise BrokenPromiseError(f"Service {words} has no port {port}")
+        raise NoExpectationError(f"Service {words} has no port {port}")
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from loadtests.rules import hosts
 from loadtests.rules.calls import NoRoute, Redirect
 from loadtests.rules.conditions import takes_all
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, namespace_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, namespace_of
 from loadtests.rules.gateway_api import is_of_gateway_api, pod_ports, refuse_for_gateway
 from loadtests.rules.ingress_classes import refuse_ingresses
 from loadtests.rules.level4 import passed_branch, tcp_branch
@@ -64,7 +64,7 @@ class Server:
 def taken(world: World) -> Taken:
     """What takes the call.
 
-    :raises BrokenPromiseError: if the Gateway is not in force, or has no server for the port
+    :raises NoExpectationError: if the Gateway is not in force, or has no server for the port
     :raises NotModelledError: if its port speaks several protocols, or if several of its servers may take a TLS connection
     """
     servers = _servers(world)
@@ -86,15 +86,15 @@ def _ours(world: World, servers: Sequence[Server]) -> list[Server]:
 
     For HTTP, istiod merges them anyway.
 
-    :raises BrokenPromiseError: if there is none
+    :raises NoExpectationError: if there is none
     """
     gateway, port = world.call.caller.gateway, world.call.port
     in_force = any(f"{namespace_of(g)}/{g['metadata']['name']}" == gateway for g in _gateways(world))
     ours = [s for s in servers if s.number == port and (s.name == gateway or not in_force)]
     if not in_force and not (ours and all(PROTOCOLS.get(s.protocol) == HTTP for s in ours)):
-        raise BrokenPromiseError(f"no Gateway {gateway} is in force")
+        raise NoExpectationError(f"no Gateway {gateway} is in force")
     if not ours:
-        raise BrokenPromiseError(f"Gateway {gateway} has no server for port {port}")
+        raise NoExpectationError(f"Gateway {gateway} has no server for port {port}")
     return ours
 
 
@@ -110,7 +110,7 @@ def _by_protocol(world: World, ours: Sequence[Server], beside: Sequence[Server])
         fitting = {name: s for s in reversed(ours) for name in _all_names(s)}
         name = hosts.chosen_domain(fitting, world.call.name)
         if name is None:
-            raise BrokenPromiseError(f"Gateway {ours[0].name} serves no {world.call.name}")
+            raise NoExpectationError(f"Gateway {ours[0].name} serves no {world.call.name}")
         server = fitting[name]
         mode = server.view.get("tls", {}).get("mode")
         if mode == "PASSTHROUGH":
@@ -163,12 +163,12 @@ def _servers(world: World) -> list[Server]:
     ours = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == world.call.caller.gateway), None)
     pod = world.call.caller
     if ours is None and not pod.labels:
-        raise BrokenPromiseError(f"no Gateway {pod.gateway} is in force")
+        raise NoExpectationError(f"no Gateway {pod.gateway} is in force")
     if ours is not None and not pod.labels:
         pod = replace(pod, labels=dict(ours["spec"].get("selector", {})))
     selecting = [g for g in every if pod.has(g["spec"].get("selector", {})) is not False]
     if ours is not None and not any(g is ours for g in selecting):
-        raise BrokenPromiseError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
+        raise NoExpectationError(f"Gateway {world.call.caller.gateway} does not select the pod by which the call enters")
     ports = pod_ports(world.objects, world.call.caller.namespace, pod.labels)
     refuse_for_gateway(world.objects, world.call, pod.labels, ports)
     found = []

@@ -27,8 +27,8 @@ OF_CONTROLLERS = ("pod-template-hash", "controller-revision-hash", "apps.kuberne
 POD = "Pod"
 
 
-class BrokenPromiseError(Exception):
-    """The rules make no promise for a request; the message says why."""
+class NoExpectationError(Exception):
+    """The rules lead to no expectation for a request; the message says why."""
 
 
 class NotModelledError(Exception):
@@ -129,8 +129,8 @@ def state(objects: Objects, namespace: str, expected: Expected) -> str:
     So a rule of another namespace counts for as much as it bears on what is expected: others test their own rules there.
     """
     near = [o for o in objects if namespace_of(o, namespace) in (namespace, Mesh().root_namespace)]
-    told = json.dumps([expected.shares, expected.broken, expected.unknown], sort_keys=True)
-    return f"{generation(near)},{sha256(told.encode()).hexdigest()[:16]}"
+    text = json.dumps([expected.shares, expected.broken, expected.unknown], sort_keys=True)
+    return f"{generation(near)},{sha256(text.encode()).hexdigest()[:16]}"
 
 
 def work_out_shares(
@@ -142,7 +142,7 @@ def work_out_shares(
     """What ``expect`` makes of each request, read by views of its own.
 
     :param namespace: whose pods call and are called
-    :return: by name of the request: shares; fields that are not modelled; why the rules make no promise
+    :return: by name of the request: shares; fields that are not modelled; why the rules lead to no expectation
     """
     shares: dict[str, Shares] = {}
     unknown: dict[str, tuple[str, ...]] = {}
@@ -156,7 +156,7 @@ def work_out_shares(
             found = expect(seen, request)
         except NotModelledError as reason:
             unknown[name] = (str(reason),)
-        except BrokenPromiseError as reason:
+        except NoExpectationError as reason:
             broken[name] = str(reason)
         else:
             if paths := not_modelled(seen):

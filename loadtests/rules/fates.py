@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from loadtests.rules.actions import direct_response_of, fault_of, read_headers, redirect_of, rewrite_of, timeout_of
 from loadtests.rules.asked import Asked, answered, answered_by, route_of
 from loadtests.rules.calls import Call, Destination, Fault, NoRoute, Redirect
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.layers import Layers
 from loadtests.rules.registry import HTTP
 from loadtests.rules.routing import Sent, accept_inert, find_route, send
@@ -98,7 +98,7 @@ def delayed_outcome(outcome: str, seconds: float) -> str:
 def fate_of(objects: Sequence[View], call: Call) -> Fate:
     """What becomes of a call that a route of a VirtualService takes.
 
-    :raises BrokenPromiseError: if no route takes it, a rule is looked past, or a destination is not there
+    :raises NoExpectationError: if no route takes it, a rule is looked past, or a destination is not there
     :raises NotModelledError: naming the field that is not modelled
     """
     asked = route_of(objects, call)
@@ -259,14 +259,14 @@ def _place(sent: Sent, to: Destination) -> Place:
 def fate_outside(objects: Sequence[View], call: Call) -> Fate:
     """What becomes of a call to a host of a ServiceEntry.
 
-    :raises BrokenPromiseError: if the caller's proxy has no route for it
+    :raises NoExpectationError: if the caller's proxy has no route for it
     :raises NotModelledError: if a VirtualService takes it, or it goes to the address that the client found
     """
     taken = find_route(objects, call)
     if taken.branch is not None:
         raise NotModelledError(f"{taken.branch.rule.title}: spec.http")
     if taken.service is None:
-        raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
+        raise NoExpectationError(f"{call.name}:{call.port} has no route for it")
     sent = answered(taken)
     for entry in taken.service.entries:
         if entry.get("resolution", "NONE") == "NONE":

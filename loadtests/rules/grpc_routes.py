@@ -1,4 +1,4 @@
-"""What GRPCRoutes of a Gateway promise for one call: pure functions for ``question.ResponseCheck``.
+"""What GRPCRoutes of a Gateway declare for one call: pure functions for ``question.ResponseCheck``.
 
 They are merged and ordered as HTTPRoutes are, but match the service and the method that are called instead of a path.
 """
@@ -13,7 +13,7 @@ from loadtests.rules.backends import shares_of_backends
 from loadtests.rules.conditions import expression
 from loadtests.rules.expectations import NotModelledError, Objects, Shares
 from loadtests.rules.ingress import OF_CLIENTS, Way, first_way, header_holds, routes_for
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View
 from loadtests.rules.workloads import spec_of
 
@@ -79,7 +79,7 @@ def grpc_shared(objects: Objects, request: Request) -> Shares:
 
     :param request: ``gateway``: namespace and name of the Gateway; ``authority``; ``uri``: ``/service/method``; ``headers``;
         ``answers``: services that answer this call
-    :raises BrokenPromiseError: if no route of the Gateway is for the host
+    :raises NoExpectationError: if no route of the Gateway is for the host
     :raises NotModelledError: if the call is led to another service, or to none
     """
     ways = [way for route in routes_for(objects, "GRPCRoute", request) for way in grpc_ways(route, request)]

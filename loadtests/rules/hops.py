@@ -15,7 +15,7 @@ from loadtests.rules.actions import fault_of
 from loadtests.rules.asked import read_apart
 from loadtests.rules.calls import Call, Destination
 from loadtests.rules.destinations import settings
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
 from loadtests.rules.hosts import long_name
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
@@ -50,7 +50,7 @@ def read_hops(objects: Objects, request: Mapping[str, Any]) -> None:
 def pass_on(objects: Objects, hop: Hop) -> None:
     """Make sure that all of a call gets to pods of its service, as it was made and at once, and that they take it.
 
-    :raises BrokenPromiseError: if nothing takes the call, or a destination is not there, or has no pods
+    :raises NoExpectationError: if nothing takes the call, or a destination is not there, or has no pods
     :raises NotModelledError: naming the field by which rules may do anything else with it
     """
     number, used = 0, 1
@@ -64,7 +64,7 @@ def _taken(seen: Sequence[View], call: Call) -> Taken:
     mesh_of(seen)
     taken = find_route(seen, call)
     if taken.branch is None and taken.service is None:
-        raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
+        raise NoExpectationError(f"{call.name}:{call.port} has no route for it")
     return taken
 
 
@@ -137,7 +137,7 @@ def answer_soon(objects: Objects, onward: Mapping[str, Any]) -> None:
     """
     try:
         read_apart(objects, lambda seen: _answer_soon(seen, onward))
-    except BrokenPromiseError:
+    except NoExpectationError:
         return  # the caller's proxy answers itself, at once
 
 

@@ -1,4 +1,4 @@
-"""What HTTPRoutes of a Gateway promise for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
+"""What HTTPRoutes of a Gateway declare for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Of all HTTPRoutes of a Gateway, those for the most specific host that covers the request are merged, and their matches are put
 in an order of their own. What the service behind answers is known of some services only (``answers``).
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from loadtests.rules.backends import refuse_invalid, shares_of_backends
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares
 from loadtests.rules.gateway_api import parent_of, refuse_beside
 from loadtests.rules.hosts import covers, most_specific
 from loadtests.rules.listeners import KINDS, Attachment, attached, listeners_for, secured_by
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.shared_ports import refuse_others
 from loadtests.rules.view import View, title, viewed
 from loadtests.rules.workloads import spec_of
@@ -139,7 +139,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
     """The routes of one kind that apply together: those of the Gateway for the most specific host, the oldest first.
 
     :param request: what :func:`listeners_for` takes; ``scheme``: http, or https where a listener ends TLS; ``authority``
-    :raises BrokenPromiseError: if no route of the Gateway is for the host
+    :raises NoExpectationError: if no route of the Gateway is for the host
     :raises NotModelledError: if a route of another kind, or something else at the same port, could apply
     """
     is_secure, host = request.get("scheme", "http") == "https", request["authority"]
@@ -160,7 +160,7 @@ def routes_for(objects: Objects, kind: str, request: Request) -> list[View]:
         if not any(one.route is other for other in ours):
             spec_of(one.route).accept_all()
     if best is None:
-        raise BrokenPromiseError(f"no {kind} of {listeners[0].owner} is for {host}")
+        raise NoExpectationError(f"no {kind} of {listeners[0].owner} is for {host}")
     refuse_others(objects, taking[0], host, best, request.get("pods"))
     if len({origin for one in found for origin in _origins(one, best)}) > 1:
         raise NotModelledError(f"{title(ours[0])}: spec.hostnames")
@@ -186,7 +186,7 @@ def http_routed(objects: Objects, request: Request) -> Shares:
     """HTTPRoutes for a host, path and method: an answer from behind them, or one of the gateway's own.
 
     :param request: ``gateway``: namespace and name of the Gateway; ``answers``: services that answer 200 to this request
-    :raises BrokenPromiseError: if no route of the Gateway is for the host
+    :raises NoExpectationError: if no route of the Gateway is for the host
     :raises NotModelledError: if the request is led to another service
     """
     return answered(http_shared(objects, request))

@@ -1,4 +1,4 @@
-"""What Ingresses promise for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
+"""What Ingresses declare for one request, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 istiod makes one rule of all Ingresses of its class for a host, whatever their namespaces, and puts their paths in an order of
 its own. The most specific host that covers the request counts.
@@ -12,7 +12,7 @@ from functools import partial
 from loadtests.rules.backends import ports_of, read_settings
 from loadtests.rules.calls import Mesh
 from loadtests.rules.expectations import (
-    BrokenPromiseError,
+    NoExpectationError,
     NotModelledError,
     Objects,
     Shares,
@@ -24,7 +24,7 @@ from loadtests.rules.expectations import (
 from loadtests.rules.hosts import covers, long_name, most_specific
 from loadtests.rules.ingress import NOT_TAKEN, Way, answered, below, first_way
 from loadtests.rules.ingress_classes import is_of_istio
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.shared_ports import refuse_beside_ingress
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import spec_of
@@ -106,7 +106,7 @@ def ingress_paths_for(objects: Objects, host: str) -> tuple[str, list[tuple[View
 
     The oldest Ingress comes first.
 
-    :raises BrokenPromiseError: if no Ingress is for the host
+    :raises NoExpectationError: if no Ingress is for the host
     :raises NotModelledError: if another controller may stand for one
     """
     of_host: dict[str, list[tuple[View, View]]] = {}
@@ -129,7 +129,7 @@ def ingress_paths_for(objects: Objects, host: str) -> tuple[str, list[tuple[View
     if best is None:
         ours = [pair for name, rules in of_host.items() if covers(name, host) for pair in rules]
         unled = (_unled(one, path) for one, rule in ours for path in rule["http"]["paths"])
-        raise BrokenPromiseError(next(unled, f"no Ingress is for {host}"))
+        raise NoExpectationError(next(unled, f"no Ingress is for {host}"))
     return best, list(_leading(objects, of_host[best]))
 
 
@@ -143,7 +143,7 @@ def ingress_shared(objects: Objects, request: Request) -> Shares:
 
     :param request: ``authority``; ``uri``; ``answers``: services that are known to answer this request, by their names, or, if
         they are not of the request's namespace, as ``namespace/name``
-    :raises BrokenPromiseError: if no Ingress is for the host
+    :raises NoExpectationError: if no Ingress is for the host
     :raises NotModelledError: if the request is led to another service, to one that is not there, or by other rules
     """
     host, paths = ingress_paths_for(objects, request["authority"])

@@ -1,4 +1,4 @@
-"""What TLSRoutes and TCPRoutes of a Gateway promise for one connection: pure functions for ``question.ResponseCheck``.
+"""What TLSRoutes and TCPRoutes of a Gateway declare for one connection: pure functions for ``question.ResponseCheck``.
 
 A TLSRoute takes connections whose server name it has, if the listener passes TLS on; of several names, the most specific one
 counts. A listener for TCP has one route: the oldest.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtests.rules.backends import refuse_invalid, shares_of_backends
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, namespace_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares, namespace_of
 from loadtests.rules.hosts import chosen_domain
 from loadtests.rules.listeners import Attachment, Listener, attached, listeners_for
-from loadtests.rules.promises import CLOSED, Request
+from loadtests.rules.responses import CLOSED, Request
 from loadtests.rules.shared_ports import refuse_others
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import spec_of
@@ -67,7 +67,7 @@ def tls_passed(objects: Objects, request: Request) -> Shares:
 
     :param request: what :func:`listeners_for` takes; ``authority``: the server name; ``servers``: services that a route may
         lead to -> outcome of a request that one of their pods answers
-    :raises BrokenPromiseError: if the Gateway is not in force, or does not listen on that port
+    :raises NoExpectationError: if the Gateway is not in force, or does not listen on that port
     :raises NotModelledError: if a listener ends TLS, two routes have a server name in common (istiod then drops all of the
         second one), or the connection is led to another service
     """
@@ -99,14 +99,14 @@ def tcp_shared(objects: Objects, request: Request) -> Shares:
     """Shares of the TCPRoute of a listener; where no backend has a weight, the gateway closes connections.
 
     :param request: as for :func:`tls_passed`, without ``authority``
-    :raises BrokenPromiseError: if the listener has no route
+    :raises NoExpectationError: if the listener has no route
     :raises NotModelledError: if connections are led to another service, or routes of two namespaces have one name and age
     """
     listeners = listeners_for(objects, request, "TCP")
     found = sorted(attached(objects, "TCPRoute", listeners), key=lambda one: _age(one.route))
     refuse_others(objects, listeners[0], "*", "*")
     if not found:
-        raise BrokenPromiseError(f"no TCPRoute of {listeners[0].owner} is for port {listeners[0].port}")
+        raise NoExpectationError(f"no TCPRoute of {listeners[0].owner} is for port {listeners[0].port}")
     route = found[0].route
     if len(found) > 1 and _age(route)[:2] == _age(found[1].route)[:2]:
         raise NotModelledError(f"{title(route)}: metadata.name")  # istiod counts the routes that it makes of each

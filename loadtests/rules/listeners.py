@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, namespace_of, views_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, namespace_of, views_of
 from loadtests.rules.gateway_api import GATEWAY_LABEL, GROUP, PORT, is_of_gateway_api, parent_of, set_parent
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import ROOT_NAMESPACE, spec_of
 
@@ -113,7 +113,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80;
         ``listener_set``: namespace and name of the ListenerSet whose listeners they are, if they are not the Gateway's own;
         ``pods``: those that istiod has deployed for the Gateway, if it is not the ingress gateway that serves it
-    :raises BrokenPromiseError: if Gateway or ListenerSet is not in force, or does not listen there
+    :raises NoExpectationError: if Gateway or ListenerSet is not in force, or does not listen there
     :raises NotModelledError: if other pods may serve it, what a listener does on that port is not modelled, or others add
         listeners on that port
     """
@@ -121,7 +121,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     named = [g for g in views_of(objects, "Gateway") if is_of_gateway_api(g) and g["metadata"]["name"] == name]
     gateway = next((g for g in named if namespace_of(g) == namespace), None)
     if gateway is None:
-        raise BrokenPromiseError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
+        raise NoExpectationError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
     _check_pods(gateway, request.get("pods"))
     sets, port = _sets_of(objects, gateway), request.get("port", PORT)
     holder = _set_named(sets, gateway, *request["listener_set"]) if "listener_set" in request else gateway
@@ -132,7 +132,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
             one.view.accept_all()
     ours = [one for one in there if one.holder is holder]
     if not ours:
-        raise BrokenPromiseError(f"{_owner(holder)} does not listen on port {port}")
+        raise NoExpectationError(f"{_owner(holder)} does not listen on port {port}")
     if beside := [one for one in there if one.holder is not holder]:
         raise NotModelledError(beside[0].path_of("port"))  # of several on one port, Istio may take some only
     for one in ours:
@@ -170,12 +170,12 @@ def _owner(item: View) -> str:
 def _set_named(sets: Sequence[View], gateway: View, namespace: str, name: str) -> View:
     """A ListenerSet of a Gateway.
 
-    :raises BrokenPromiseError: if it is not there, or the Gateway does not allow it
+    :raises NoExpectationError: if it is not there, or the Gateway does not allow it
     """
     for one in sets:
         if (namespace_of(one), one["metadata"]["name"]) == (namespace, name):
             return one
-    raise BrokenPromiseError(f"no ListenerSet {namespace}/{name} adds listeners to {_owner(gateway)}")
+    raise NoExpectationError(f"no ListenerSet {namespace}/{name} adds listeners to {_owner(gateway)}")
 
 
 def secured_by(listeners: Sequence[Listener], host: str) -> Listener:
@@ -183,13 +183,13 @@ def secured_by(listeners: Sequence[Listener], host: str) -> Listener:
 
     Whether its certificate is there and valid is left to be seen; istiod drops a listener without one.
 
-    :raises BrokenPromiseError: if none takes it
+    :raises NoExpectationError: if none takes it
     :raises NotModelledError: if it does not end TLS by a Secret of its own namespace
     """
     of_name = {one.hostname or "*": one for one in listeners}
     best = hosts.chosen_domain(of_name, host.lower())
     if best is None:
-        raise BrokenPromiseError(f"{listeners[0].owner} serves no {host} on port {listeners[0].port}")
+        raise NoExpectationError(f"{listeners[0].owner} serves no {host} on port {listeners[0].port}")
     for name, one in of_name.items():
         if name != best:
             one.view.accept("tls")

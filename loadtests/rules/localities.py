@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares, is_running, namespace_of, of_kind
-from loadtests.rules.promises import Request, only
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares, is_running, namespace_of, of_kind
+from loadtests.rules.responses import Request, only
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.straight import Straight, straight_to
 from loadtests.rules.subsets import selected
@@ -51,7 +51,7 @@ def near(objects: Sequence[View], request: Request) -> Shares:
     """Share of the calls that each app's pods get, by the places where they are; none of them fails.
 
     :param request: ``call``; the service: ``app``, ``namespace``, ``port``
-    :raises BrokenPromiseError: if nothing takes the call, or no rule looks at places
+    :raises NoExpectationError: if nothing takes the call, or no rule looks at places
     :raises NotModelledError: if calls may go elsewhere, a place is not known, or it is up to chance what a rule means
     """
     led = straight_to(objects, request)
@@ -88,7 +88,7 @@ def fallback(objects: Sequence[View], request: Request) -> Fallback:
     """Who answers calls, and who takes over.
 
     :param request: as :func:`near` has it
-    :raises BrokenPromiseError: if nothing takes the call, no rule looks at places, or none takes over
+    :raises NoExpectationError: if nothing takes the call, no rule looks at places, or none takes over
     :raises NotModelledError: if calls may go elsewhere, or it is not known which place is nearer
     """
     led = straight_to(objects, request)
@@ -98,7 +98,7 @@ def fallback(objects: Sequence[View], request: Request) -> Fallback:
     ranks = _ranks(led.rule, found, "outlierDetection" in led.settings)
     nearest = sorted(set(ranks.values()))[:2]
     if len(nearest) < 2:
-        raise BrokenPromiseError(f"{led.rule}: no pod is in a place that could take over")
+        raise NoExpectationError(f"{led.rule}: no pod is in a place that could take over")
     near, far = (found.pods[_only_place(led.rule, ranks, rank)] for rank in nearest)
     return Fallback(near, far, sum(apps.total() for apps in found.pods.values()))
 
@@ -117,7 +117,7 @@ def _located(objects: Sequence[View], request: Request, led: Straight) -> _Locat
     balancer = led.settings.get("loadBalancer", View({}))
     setting = balancer.get("localityLbSetting")
     if setting is None or setting.get("enabled", True) is False:
-        raise BrokenPromiseError(f"{led.rule} says nothing about localities")
+        raise NoExpectationError(f"{led.rule} says nothing about localities")
     caller = _place_of_caller(objects, request)
     return _Located(balancer, setting, caller, _places(led.rule, selected(objects, led.service, View({}))))
 
@@ -137,7 +137,7 @@ def _place_of_caller(objects: Sequence[View], request: Request) -> Place:
 
 def _places(rule: str, labels: Sequence[Mapping[str, str]]) -> Pods:
     if not labels:
-        raise BrokenPromiseError(f"{rule}: its service has no running pod")
+        raise NoExpectationError(f"{rule}: its service has no running pod")
     pods: dict[Place, Counter[str]] = {}
     for one in labels:
         place = place_of(one)
@@ -167,7 +167,7 @@ def _distributed(rule: str, setting: View, caller: Place, pods: Pods) -> dict[Pl
         raise NotModelledError(f"{rule}: {chosen.path_of('to')}")
     reached = {place: wanted[patterns[0]] for place, patterns in matching.items() if patterns}
     if not sum(reached.values()):
-        raise BrokenPromiseError(f"{rule}: no pod is where {chosen.path_of('to')} sends the calls")
+        raise NoExpectationError(f"{rule}: no pod is where {chosen.path_of('to')} sends the calls")
     # A weight of 0 leaves the number of pods as the weight.
     if not all(reached.values()):
         raise NotModelledError(f"{rule}: {chosen.path_of('to')}")
@@ -178,7 +178,7 @@ def _ranks(rule: str, found: _Located, detects: bool) -> dict[Place, int]:
     """How far away each place is, as priorities have it: calls are for the nearest ones, as long as pods there are well."""
     setting, caller = found.setting, found.caller
     if not detects:
-        raise BrokenPromiseError(f"{rule} has no outlierDetection, without which nothing fails over")
+        raise NoExpectationError(f"{rule} has no outlierDetection, without which nothing fails over")
     if "failoverPriority" in setting:
         raise NotModelledError(f"{rule}: {setting.path_of('failoverPriority')}")
     setting.accept("enabled")

@@ -1,4 +1,4 @@
-"""What Telemetry resources promise of access logs, line by line: pure functions for ``question.ResponseCheck``."""
+"""What Telemetry resources declare of access logs, line by line: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares
 from loadtests.rules.mesh_config import log_setting_of
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.straight import refuse_detours
 from loadtests.rules.telemetries import telemetries_of
 from loadtests.rules.view import View, title
@@ -74,7 +74,7 @@ def logged(objects: Objects, request: Request) -> Shares:
 
     :param request: the called workload and the caller, as :func:`loadtests.rules.straight.refuse_detours` has them; ``row``:
         method, path, and the status that the workload answers, of each request
-    :raises BrokenPromiseError: if no Telemetry says what is logged
+    :raises NoExpectationError: if no Telemetry says what is logged
     :raises NotModelledError: if several do, for then they are merged with the settings of the mesh, if the mesh has a format
         of its own, or if rules may lead a request elsewhere
     """
@@ -84,7 +84,7 @@ def logged(objects: Objects, request: Request) -> Shares:
         raise NotModelledError(f"MeshConfig: spec.{setting}")
     found = _logging(objects, request)
     if not found:
-        raise BrokenPromiseError(f"no Telemetry says what the proxy of {request['app']} logs")
+        raise NoExpectationError(f"no Telemetry says what the proxy of {request['app']} logs")
     if len(found) > 1:
         raise NotModelledError(f"{title(found[1])}: spec.accessLogging beside {title(found[0])}")
     entry = _entry(found[0])

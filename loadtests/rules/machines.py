@@ -1,12 +1,12 @@
-"""What is promised of virtual machines, members of the mesh by a WorkloadGroup: who they are, and when they get calls."""
+"""What is expected of virtual machines, members of the mesh by a WorkloadGroup: who they are, and when they get calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from loadtests.rules.authorization import OK, TRUST_DOMAIN
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares, namespace_of, views_of
-from loadtests.rules.promises import Request, named
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares, namespace_of, views_of
+from loadtests.rules.responses import Request, named
 from loadtests.rules.security import permitted, shown
 from loadtests.rules.view import View
 
@@ -17,14 +17,14 @@ RESTORED = "removed, then restored"
 def _group(objects: Sequence[View], request: Request) -> View:
     """The spec of the machine's WorkloadGroup, of which account and probe are still to be read.
 
-    :raises BrokenPromiseError: if there is none, or the machine's service does not select its members
+    :raises NoExpectationError: if there is none, or the machine's service does not select its members
     """
     group, name, namespace = named(objects, "WorkloadGroup", request["group"]), request["machine"], request["namespace"]
     services = [o for o in views_of(objects, "Service") if (o["metadata"]["name"], namespace_of(o)) == (name, namespace)]
     selector = dict(services[0]["spec"].get("selector") or {}) if services else {}
     labels, template = dict((group.get("metadata") or {}).get("labels") or {}), group["template"]
     if not selector or not selector.items() <= labels.items():
-        raise BrokenPromiseError(f"no Service {name} selects the members of WorkloadGroup {request['group']}")
+        raise NoExpectationError(f"no Service {name} selects the members of WorkloadGroup {request['group']}")
     # Without an account nobody sends it mutual TLS, and labels of Istio's own may say so as well.
     if not template.get("serviceAccount") or any("istio.io/" in label for label in labels):
         raise NotModelledError(f"WorkloadGroup {request['group']}: {template.path_of('serviceAccount')} and labels")
@@ -60,15 +60,15 @@ def restored(objects: Sequence[View], request: Request) -> Shares:
 
     :param request: as for :func:`joined`; ``health``: path and port of the check; ``within``: seconds after which the check
         must have had its effect
-    :raises BrokenPromiseError: if there is no check, or the machine gets no calls anyway
+    :raises NoExpectationError: if there is no check, or the machine gets no calls anyway
     :raises NotModelledError: if it is another check, or one that takes longer
     """
     group = _group(objects, request)
     allowed, _ = _allowed(objects, request, group)
     if allowed != ANSWERED:
-        raise BrokenPromiseError(f"calls to {request['machine']} are refused while it is well")
+        raise NoExpectationError(f"calls to {request['machine']} are refused while it is well")
     if "probe" not in group:
-        raise BrokenPromiseError(f"WorkloadGroup {request['group']} has no probe, so that a machine is called while it is ill")
+        raise NoExpectationError(f"WorkloadGroup {request['group']} has no probe, so that a machine is called while it is ill")
     probe: View = group["probe"]
     asked = probe.get("httpGet", View({}))
     if (asked.get("path", "/"), asked.get("port")) != request["health"] or asked.get("scheme", "HTTP") != "HTTP":

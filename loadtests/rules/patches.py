@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtests.rules.expectations import NotModelledError, Objects
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import applying, called_workload, spec_of
 

@@ -1,4 +1,4 @@
-"""What Envoy's rate limit service promises: quotas that hold across all pods. Pure functions for ``question.ResponseCheck``."""
+"""What Envoy's rate limit service enforces: quotas that hold across all pods. Pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from loadtests.rules.actions import seconds
 from loadtests.rules.calls import Call
 from loadtests.rules.expectations import (
-    BrokenPromiseError,
+    NoExpectationError,
     NotModelledError,
     Objects,
     Shares,
@@ -20,8 +20,8 @@ from loadtests.rules.expectations import (
 )
 from loadtests.rules.hosts import long_name, overlap
 from loadtests.rules.patches import Patch, patches_of
-from loadtests.rules.promises import Request
 from loadtests.rules.resilience import led_to_service
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View, title
 from loadtests.rules.workloads import spec_of
 
@@ -46,7 +46,7 @@ def quota(objects: Sequence[View], request: Request) -> Shares:
 
     :param request: ``call``; the workload: ``app``, ``namespace``, ``port``; ``service``: host and port of the rate limit
         service whose configuration is in ConfigMap ``config``
-    :raises BrokenPromiseError: if a filter asks a service that does not exist
+    :raises NoExpectationError: if a filter asks a service that does not exist
     :raises NotModelledError: if calls may go elsewhere or are tried again, or filters have another form than the one that
         Istio's documentation shows for sidecars
     """
@@ -133,7 +133,7 @@ def _descriptor(rate_limit: View, call: Call) -> list[Entry]:
 def _is_up(objects: Sequence[View], request: Request, asked: tuple[str, int]) -> bool:
     """Whether the pods of a service run that proxies ask, in the clear, by its name.
 
-    :raises BrokenPromiseError: if there is no such service
+    :raises NoExpectationError: if there is no such service
     :raises NotModelledError: if rules say how it is called
     """
     host, port = asked
@@ -147,7 +147,7 @@ def _is_up(objects: Sequence[View], request: Request, asked: tuple[str, int]) ->
             raise NotModelledError(f"{title(rule)}: spec")
     services = [one for one in of_kind(objects, "Service") if (one["metadata"]["name"], namespace_of(one)) == (name, namespace)]
     if not any(int(one["port"]) == port for service in services for one in service["spec"].get("ports", [])):
-        raise BrokenPromiseError(f"proxies are to ask {host}:{port}, which does not exist")
+        raise NoExpectationError(f"proxies are to ask {host}:{port}, which does not exist")
     selector = dict(services[0]["spec"].get("selector") or {})
     if namespace != request["namespace"] or not selector:
         raise NotModelledError(f"Service {name}: whether its pods run")
@@ -179,19 +179,19 @@ def _limit(objects: Objects, request: Request, domain: str, entries: Sequence[En
 def _config_of(objects: Objects, request: Request) -> Mapping[str, Any]:
     """The configuration of the service, all of which is of the modelled form.
 
-    :raises BrokenPromiseError: if it is not there
+    :raises NoExpectationError: if it is not there
     """
     name = request["config"]
     maps = [one for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] == name]
     if not maps:
-        raise BrokenPromiseError(f"no ConfigMap {name} is in force")
+        raise NoExpectationError(f"no ConfigMap {name} is in force")
     files = dict(maps[0].get("data") or {})
     if len(files) != 1:
         raise NotModelledError(f"ConfigMap {name}: data")
     try:
         config = yaml.safe_load(next(iter(files.values())))
     except yaml.YAMLError as error:
-        raise BrokenPromiseError(f"ConfigMap {name}: {' '.join(str(error).split())}") from error
+        raise NoExpectationError(f"ConfigMap {name}: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or set(config) != {"domain", "descriptors"}:
         raise NotModelledError(f"ConfigMap {name}: data")
     _check(config["descriptors"], f"ConfigMap {name}: descriptors")

@@ -1,4 +1,4 @@
-"""What rules about resilience and load promise, outcome by outcome: pure functions for ``question.ResponseCheck``."""
+"""What rules about resilience and load declare, outcome by outcome: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from math import factorial
 
 from loadtests.rules.actions import retries_of, seconds
 from loadtests.rules.calls import Retries
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.localities import fallback
 from loadtests.rules.patches import patches_of
-from loadtests.rules.promises import Request, named, only
+from loadtests.rules.responses import Request, named, only
 from loadtests.rules.retries import again
 from loadtests.rules.straight import straight_to
 from loadtests.rules.view import View
@@ -65,7 +65,7 @@ def led_to_service(objects: Sequence[View], request: Request) -> Led:
     """How calls come to the service that they are for.
 
     :param request: ``call``; the service: ``app``, ``namespace``, ``port``
-    :raises BrokenPromiseError: if nothing takes the call
+    :raises NoExpectationError: if nothing takes the call
     :raises NotModelledError: if rules do more with some of the calls than to send them to that service
     """
     found = straight_to(objects, request)
@@ -118,7 +118,7 @@ def ejected(objects: Sequence[View], request: Request) -> Shares:
     led.refuse_retries(503)
     detection = found.get("outlierDetection")
     if not detection:
-        raise BrokenPromiseError(f"{name} says nothing about outlier detection")
+        raise NoExpectationError(f"{name} says nothing about outlier detection")
     failures, row, pods = _failures_until_ejection(detection), int(request["row"]), int(request["pods"])
     times = [seconds(detection.get("interval", "10s")), seconds(detection.get("baseEjectionTime", "30s"))]
     balancer = found.get("loadBalancer", View({}))
@@ -142,7 +142,7 @@ def failed_over(objects: Sequence[View], request: Request) -> Shares:
 
     :param request: as :func:`loadtests.rules.localities.near` has it; ``row``: calls while they fail; ``seconds``: how long the
         caller waits until they are back
-    :raises BrokenPromiseError: if no place can take over
+    :raises NoExpectationError: if no place can take over
     :raises NotModelledError: if several pods or apps are in the nearest place, or several apps in the other one, calls are
         tried again, the row ends before the pods are ejected, or they are not back in time
     """
@@ -213,7 +213,7 @@ def balanced(objects: Sequence[View], request: Request) -> Shares:
     by_chance = factorial(row) / factorial(row // pods) ** pods / pods**row
     even = {"ROUND_ROBIN": 1.0, "RANDOM": by_chance}.get(name)
     if even is None:
-        raise BrokenPromiseError(f"{rule}: {name or 'no policy'} promises no turns")
+        raise NoExpectationError(f"{rule}: {name or 'no policy'} guarantees no turns")
     return only({"in turn": even, "not in turn": 1 - even})
 
 
@@ -238,6 +238,6 @@ def uniform(objects: Sequence[View], request: Request) -> Shares:
     rule, balancer = _load_balancer(objects, request)
     name = balancer.get("simple", "")
     if name not in ("RANDOM", "ROUND_ROBIN"):
-        raise BrokenPromiseError(f"{rule}: {name or 'no policy'} promises no equal shares")
+        raise NoExpectationError(f"{rule}: {name or 'no policy'} guarantees no equal shares")
     pods, stateful_set = named(objects, "StatefulSet", request["stateful_set"])["replicas"], request["stateful_set"]
     return {f"{stateful_set}-{i}": 1 / pods for i in range(pods)}

@@ -1,4 +1,4 @@
-"""What rules about retries and timeouts promise for calls that fail or are late: functions for ``question.ResponseCheck``."""
+"""What rules about retries and timeouts declare for calls that fail or are late: functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loadtests.rules.actions import retries_of, timeout_of
 from loadtests.rules.asked import destinations_of, route_of
 from loadtests.rules.calls import Retries
 from loadtests.rules.expectations import NotModelledError, Shares
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View
 
 SERVER_ERRORS = ("5xx", "gateway-error")

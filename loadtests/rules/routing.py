@@ -9,7 +9,7 @@ from loadtests.rules import actions, destinations, entrances, sidecars
 from loadtests.rules.actions import Leg
 from loadtests.rules.calls import Call, Destination, Mesh, Routed
 from loadtests.rules.destinations import Applied
-from loadtests.rules.expectations import BrokenPromiseError
+from loadtests.rules.expectations import NoExpectationError
 from loadtests.rules.mesh_config import accept_retries, mesh_of
 from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, refuse_aliases, refuse_inbound, services_of
 from loadtests.rules.view import View
@@ -46,7 +46,7 @@ def find_route(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
 def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     """Where a call goes that a route or a service takes; rules for other hosts are accepted.
 
-    :raises BrokenPromiseError: if a destination is not there
+    :raises NoExpectationError: if a destination is not there
     :raises NotModelledError: where istiod's merge of DestinationRules depends on how they are exported, or a destination stands
         for another name
     """
@@ -83,12 +83,12 @@ def _destinations(
 ) -> Iterator[Destination]:
     """The destinations as the proxy has them; one without a weight need not be there, for Istio leaves it out.
 
-    :raises BrokenPromiseError: if another one is not there
+    :raises NoExpectationError: if another one is not there
     """
     for leg in legs:
         try:
             yield _destination(taken, leg, services.get(leg.host), applied.get(leg.host))
-        except BrokenPromiseError:
+        except NoExpectationError:
             if leg.share:
                 raise
 
@@ -96,16 +96,16 @@ def _destinations(
 def _destination(taken: Taken, leg: Leg, service: Service | None, applied: Applied | None) -> Destination:
     """One destination as the proxy has it.
 
-    :raises BrokenPromiseError: if it is not there
+    :raises NoExpectationError: if it is not there
     """
     if service is None or applied is None:
-        raise BrokenPromiseError(f"{leg.origin}: there is no service {leg.written}")
+        raise NoExpectationError(f"{leg.origin}: there is no service {leg.written}")
     alone = next(iter(service.ports)) if taken.one_port and len(service.ports) == 1 else taken.world.call.port
     port = alone if leg.port is None else leg.port
     if port not in service.ports:
-        raise BrokenPromiseError(f"{leg.origin}: {leg.written} has no port {port}")
+        raise NoExpectationError(f"{leg.origin}: {leg.written} has no port {port}")
     if leg.subset and leg.subset not in applied.subsets:
-        raise BrokenPromiseError(f"{leg.origin}: no DestinationRule of {leg.written} has a subset {leg.subset}")
+        raise NoExpectationError(f"{leg.origin}: no DestinationRule of {leg.written} has a subset {leg.subset}")
     return Destination(leg.host, leg.subset, port, leg.share)
 
 
@@ -145,7 +145,7 @@ def route_call(objects: Sequence[View], call: Call, mesh: Mesh | None = None) ->
 
     :param objects: all rules and services of all namespaces that bear on it, each as the API gives it
     :param mesh: settings of the mesh, if the objects do not say them
-    :raises BrokenPromiseError: if the rules lead to something that is not there, or contradict themselves
+    :raises NoExpectationError: if the rules lead to something that is not there, or contradict themselves
     :raises NotModelledError: naming the field that is not modelled
     """
     taken = find_route(objects, call, mesh)

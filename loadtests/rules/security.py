@@ -1,4 +1,4 @@
-"""What security rules promise for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
+"""What security rules declare for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Each takes all objects that may bear on the called workload, of its namespace and of the root namespace. A request names that
 workload (``namespace``, ``app``, ``port``) and its caller.
@@ -13,12 +13,12 @@ from loadtests.rules.asked import read_apart
 from loadtests.rules.authorization import OK, TRUST_DOMAIN, decided
 from loadtests.rules.calls import Call, Caller, Mesh
 from loadtests.rules.destinations import applied_rules, settings
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, age, namespace_of, views_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares, age, namespace_of, views_of
 from loadtests.rules.gateway_api import is_of_gateway_api
 from loadtests.rules.hosts import long_name, most_specific
 from loadtests.rules.mesh_config import is_mtls_automatic, mesh_of, providers_of
-from loadtests.rules.promises import CLOSED, Request, named
 from loadtests.rules.registry import refuse_inbound
+from loadtests.rules.responses import CLOSED, Request, named
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.straight import Straight, refuse_detours, straight_to
 from loadtests.rules.tokens import checked
@@ -111,7 +111,7 @@ def _refused(request: Request) -> str:
 def identified(objects: Objects, request: Request) -> Shares:
     """The SPIFFE name of a Deployment's pods, which a callee is told where mTLS is strict.
 
-    :raises BrokenPromiseError: if nobody asks callers for certificates, or the caller shows none
+    :raises NoExpectationError: if nobody asks callers for certificates, or the caller shows none
     :raises NotModelledError: if rules may lead the call elsewhere
     """
     refuse_detours(objects, {**request, "sidecar": True})
@@ -122,13 +122,13 @@ def identified(objects: Objects, request: Request) -> Shares:
 def shown(objects: Objects, request: Request, account: str) -> Shares:
     """The SPIFFE name of a service account, which a callee is told where mTLS is strict.
 
-    :raises BrokenPromiseError: if nobody asks callers for certificates, or the caller shows none
+    :raises NoExpectationError: if nobody asks callers for certificates, or the caller shows none
     """
     _, mode = mtls_modes(objects, called_workload(objects, request), request.get("port"))
     if mode != "STRICT":
-        raise BrokenPromiseError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
+        raise NoExpectationError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
     if not _is_encrypted(objects, {**request, "sidecar": True}, (mode, mode)):
-        raise BrokenPromiseError(f"a DestinationRule of {request['app']} has callers send plain text")
+        raise NoExpectationError(f"a DestinationRule of {request['app']} has callers send plain text")
     return {f"spiffe://{TRUST_DOMAIN}/ns/{request['namespace']}/sa/{account}": 1.0}
 
 
@@ -265,12 +265,12 @@ def handshaken(objects: Objects, request: Request) -> Shares:
     """The gateway's TLS for a host and port, for a client with or without a ``certificate``: an answer, or a refusal.
 
     :param request: ``to``: the service that answers the client's requests with 200: ``app``, ``namespace``, ``port``
-    :raises BrokenPromiseError: if no Gateway serves the host, or has no route for it
+    :raises NoExpectationError: if no Gateway serves the host, or has no route for it
     :raises NotModelledError: if TLS ends elsewhere, or rules may do more with requests than to send them to that service
     """
     found = _most_specific(_servers(objects, request), request["host"])
     if found is None:
-        raise BrokenPromiseError(f"no Gateway serves {request['host']} with TLS on port {request['port']}")
+        raise NoExpectationError(f"no Gateway serves {request['host']} with TLS on port {request['port']}")
     gateway, server = found
     server.accept("name")
     tls: Any = server.get("tls") or View({})

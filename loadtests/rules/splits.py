@@ -55,7 +55,7 @@ def _port(objects: Objects, service: str, namespace: str) -> int:
 def split_of(objects: Sequence[View], call: Call) -> Shares:
     """Share of each version for one call.
 
-    :raises BrokenPromiseError: if no rule routes it
+    :raises NoExpectationError: if no rule routes it
     :raises NotModelledError: as :func:`versions_of` does, or if only a part of the calls goes to a subset
     """
     asked = route_of(objects, call)
@@ -70,10 +70,10 @@ def split_of(objects: Sequence[View], call: Call) -> Shares:
     return {"": whole} if whole else shares
 
 
-def promise(
+def expect(
     objects: Objects, requests: Mapping[str, Mapping[str, Any]], service: str, caller: str, namespace: str, margin: float
 ) -> Rules:
-    """The promise that ``objects`` make for a split.
+    """What ``objects`` lead to expect of a split.
 
     :param objects: VirtualServices, DestinationRules, Services and whatever else bears on routes
     :param requests: by traffic class; these, ``service`` and ``caller`` as :func:`call_of` has them

@@ -9,7 +9,7 @@ from typing import Any
 from loadtests.rules.actions import fault_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.destinations import settings
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
 from loadtests.rules.gateway_api import ROUTES
 from loadtests.rules.hosts import long_name, overlap
 from loadtests.rules.registry import Service
@@ -83,13 +83,13 @@ def straight_to(objects: Sequence[View], request: Mapping[str, Any]) -> Straight
     """How all of a call comes to the service that it is for.
 
     :param request: ``call``; the service: ``app``, ``namespace``, ``port``
-    :raises BrokenPromiseError: if nothing takes the call
+    :raises NoExpectationError: if nothing takes the call
     :raises NotModelledError: if rules do more with some of the calls than to send them to that service
     """
     call: Call = request["call"]
     taken = find_route(objects, call)
     if taken.branch is None and taken.service is None:
-        raise BrokenPromiseError(f"{call.name}:{call.port} has no route for it")
+        raise NoExpectationError(f"{call.name}:{call.port} has no route for it")
     host, sent = send_straight(taken, request)
     accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
     applied = sent.applied[host]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loadtests.rules.calls import Destination
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, is_running, namespace_of, of_kind
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, is_running, namespace_of, of_kind
 from loadtests.rules.registry import Service
 from loadtests.rules.routing import Sent
 from loadtests.rules.view import View
@@ -52,18 +52,18 @@ def reached(objects: Sequence[View], sent: Sent, to: Destination) -> set[str]:
 def refuse_empty(objects: Sequence[View], sent: Sent) -> None:
     """Make sure that every destination with a share has pods.
 
-    :raises BrokenPromiseError: if the subset of one selects none
+    :raises NoExpectationError: if the subset of one selects none
     """
     for to in sent.destinations:
         subset, service = sent.applied[to.host].subsets.get(to.subset), sent.services[to.host]
         if to.share and subset is not None and not selected(objects, service, subset):
-            raise BrokenPromiseError(f"subset {to.subset} of {to.host} selects no running pod, so calls to it get HTTP 503")
+            raise NoExpectationError(f"subset {to.subset} of {to.host} selects no running pod, so calls to it get HTTP 503")
 
 
 def shares_of(objects: Sequence[View], sent: Sent) -> dict[str, float]:
     """Share of each version that a route's calls reach; '' for all of a service.
 
-    :raises BrokenPromiseError: if a subset selects no pod
+    :raises NoExpectationError: if a subset selects no pod
     :raises NotModelledError: if a subset has pods of several versions, for which of them answers is up to the load balancer
     """
     refuse_empty(objects, sent)

@@ -1,4 +1,4 @@
-"""What Telemetry resources promise of traces, call by call: pure functions for ``question.ResponseCheck``."""
+"""What Telemetry resources declare of traces, call by call: pure functions for ``question.ResponseCheck``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares
 from loadtests.rules.mesh_config import providers_of, tracing_provider_of
-from loadtests.rules.promises import Request, only
+from loadtests.rules.responses import Request, only
 from loadtests.rules.straight import refuse_detours
 from loadtests.rules.telemetries import telemetries_of
 from loadtests.rules.view import View, title
@@ -87,7 +87,7 @@ def traced(objects: Objects, request: Request) -> Shares:
 
     :param request: the called workload and the caller, as :func:`loadtests.rules.straight.refuse_detours` has them;
         ``collector``: service and port that the spans are looked up at
-    :raises BrokenPromiseError: if no Telemetry says what is traced
+    :raises NoExpectationError: if no Telemetry says what is traced
     :raises NotModelledError: if only one side reports its spans, the proxies' own settings apply, or rules may lead a call
         elsewhere
     """
@@ -95,7 +95,7 @@ def traced(objects: Objects, request: Request) -> Shares:
     caller, namespace = str(request["caller"]["app"]), request["namespace"]
     client, server = _tracing(objects, request, caller, CLIENT), _tracing(objects, request, request["app"], SERVER)
     if not client.title:
-        raise BrokenPromiseError(f"no Telemetry says what the proxy of {caller} traces")
+        raise NoExpectationError(f"no Telemetry says what the proxy of {caller} traces")
     reported = [_reports(objects, one, request["collector"]) for one in (client, server)]
     if not any(reported):
         return {NOT_TRACED: 1.0}

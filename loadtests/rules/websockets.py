@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from loadtests.rules.actions import seconds
 from loadtests.rules.expectations import NotModelledError, Objects, Shares
 from loadtests.rules.patches import patches_of
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.straight import straight_to
 from loadtests.rules.view import View

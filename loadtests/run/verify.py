@@ -37,7 +37,7 @@ class Job:
 
     name: str
     namespace: str
-    alone: bool
+    exclusive: bool
     seconds: float = 1.0
     """How long its last run took; all alike where none has run."""
 
@@ -47,7 +47,7 @@ def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
 
     The longest first: of the namespaces that are free, the one whose entries take the longest in all, and its longest entry.
     """
-    side_by_side = [job for job in waiting if not job.alone]
+    side_by_side = [job for job in waiting if not job.exclusive]
     if not side_by_side:
         return min(waiting, key=lambda job: (-job.seconds, job.name), default=None) if not running else None
     left: dict[str, float] = {}
@@ -115,18 +115,18 @@ class Judge:
         # A verdict that lies there is of an earlier run.
         report.write_void(file.parent, job.name, report.UNFINISHED)
         try:
-            self.bring_about(job)
+            self.apply_rules(job)
             why = self.send(job)
         except Exception as error:  # any: an entry that cannot be judged is void, and the others are judged
             why = f"{error if isinstance(error, policy.RefusedError) else words_of(error)}; log: {self.logs / 'verify.log'}"
-        told = json.loads(file.read_text())
-        if told["reasons"] == [report.UNFINISHED]:
+        last = json.loads(file.read_text())
+        if last["reasons"] == [report.UNFINISHED]:
             report.write_void(file.parent, job.name, why)
-            told = json.loads(file.read_text())
-        reasons = "" if told["outcome"] == "PASS" else f": {'; '.join(map(str, told['reasons']))}"
-        self.say(f"{told['outcome']:<12}  {job.name}  after {told['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
+            last = json.loads(file.read_text())
+        reasons = "" if last["outcome"] == "PASS" else f": {'; '.join(map(str, last['reasons']))}"
+        self.say(f"{last['outcome']:<12}  {job.name}  after {last['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
 
-    def bring_about(self, job: Job) -> None:
+    def apply_rules(self, job: Job) -> None:
         """The entry's rules in force."""
         policy.put(Cluster(self.kubeconfig, job.namespace), job.name, self.variant, entry.CATALOGUE)
 
@@ -179,7 +179,7 @@ def main() -> int:
     except KeyError as error:
         print(f"--entries: {error.args[0]}", file=sys.stderr)
         return 1
-    jobs = [Job(e.name, e.question.namespace, e.question.alone, last_seconds(options.results, e.name)) for e in found]
+    jobs = [Job(e.name, e.question.namespace, e.question.exclusive, last_seconds(options.results, e.name)) for e in found]
     lock = threading.Lock()
     with options.progress.open("a") as progress:
 

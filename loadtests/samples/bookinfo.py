@@ -62,7 +62,7 @@ REVIEWS_SPLIT = Split(app="reviews", classes=REVIEWS_CLASSES, callers="productpa
 def log_in(client: Any, user: str) -> str:
     """Log in through the page unless the client is logged in, because productpage drops an ``end-user`` header of a client's.
 
-    A visit without its login would be somebody else's, and would be judged by what the rules promise this user.
+    A visit without its login would be somebody else's, and would be judged by what the rules declare for this user.
 
     :return: '' once the client is logged in, or needs no login; else what came of it
     """

@@ -22,7 +22,7 @@ def call_received(response: Any) -> str:
 BOOK_FETCHED = ResponseCheck(
     namespace="books",
     kinds=LEADING,
-    promise=book_fetched,
+    expectation=book_fetched,
     classes={
         "details": {
             "call": TO_API,

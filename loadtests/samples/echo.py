@@ -83,7 +83,7 @@ def by_users(app: str, uri: str = "/") -> Call:
 ENCRYPTED = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
-    promise=permitted,
+    expectation=permitted,
     classes={
         "with a sidecar": {
             **CALLED,

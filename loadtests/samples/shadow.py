@@ -17,9 +17,9 @@ from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.sources import Counted, Counting, Pods, Source
 from loadtests.rules.asked import destinations_of, read_apart, route_of, versions_of
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, Objects, Rules, Shares, of_kind
+from loadtests.rules.expectations import NoExpectationError, Objects, Rules, Shares, of_kind
 from loadtests.rules.hops import pass_on
-from loadtests.rules.promises import only
+from loadtests.rules.responses import only
 from loadtests.rules.routing import accept_inert
 from loadtests.rules.view import View
 from loadtests.verdict import ERROR
@@ -51,7 +51,7 @@ def headers_after(headers: Mapping[str, str], change: Mapping[str, Any]) -> dict
 def store_of(objects: Objects, version: str) -> str:
     """The version of the store that a version of ratings reads.
 
-    :raises BrokenPromiseError: if the Deployment does not exist or names no store
+    :raises NoExpectationError: if the Deployment does not exist or names no store
     """
     for deployment in of_kind(objects, "Deployment"):
         template = deployment["spec"]["template"]
@@ -60,7 +60,7 @@ def store_of(objects: Objects, version: str) -> str:
             named = {e["name"]: e.get("value", "") for c in template["spec"]["containers"] for e in c.get("env", [])}
             if STORE in named:
                 return str(named[STORE].partition("-")[2])
-    raise BrokenPromiseError(f"no Deployment of ratings {version} names its store")
+    raise NoExpectationError(f"no Deployment of ratings {version} names its store")
 
 
 def linked(objects: Sequence[View], request: Mapping[str, Any]) -> Shares:

@@ -33,7 +33,7 @@ BRIEF = os.environ.get("LAB_OUTPUT") == "brief"
 HELD = "All assertions passed"
 """What an assertion says that has nothing to say."""
 LOG_BYTES = 5 * 1024**2
-"""A log that has grown beyond it is begun anew; the one before is kept."""
+"""A log that has grown beyond it is rotated: the previous one is kept."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 BARE = ("non-zero return code", "One or more items failed")
 """Messages that do not say why."""

@@ -150,7 +150,7 @@ class Compile:
 
 
 class Screen:
-    """The terminal in brief: a line for each phase that has ended, and what is under way where the terminal can show it."""
+    """The terminal in brief: a line for each phase that has ended, and the current activity where the terminal can show it."""
 
     def __init__(self, lock: threading.RLock) -> None:
         """Take the terminal.
@@ -173,11 +173,11 @@ class Screen:
 
     @property
     def lives(self) -> bool:
-        """Whether it shows what is under way."""
+        """Whether it shows the current activity."""
         return self._live is not None
 
     def at(self, phase: str, task: str, seconds: float) -> None:
-        """Show what is under way."""
+        """Show the current activity."""
         if self._live:
             room = max(20, self._console.width - len(phase) - 20)
             told = task if len(task) <= room else f"{task[: room - 3]}..."
@@ -251,11 +251,11 @@ class CallbackModule(CallbackBase):
         live = self._screen is not None and self._screen.lives
         while not self._ended.wait(TERMINAL_SECONDS if live else PERIOD_SECONDS):
             for host, (name, started, status) in list(self._tasks.items()):
-                seconds, lane = time.monotonic() - started, "" if host == "localhost" else f"[{host}] "
+                seconds, host_name = time.monotonic() - started, "" if host == "localhost" else f"[{host}] "
                 if self._screen and live:
-                    self._screen.at(self._phases[-1][0], f"{lane}{status() or name}", seconds)
+                    self._screen.at(self._phases[-1][0], f"{host_name}{status() or name}", seconds)
                 elif seconds > PERIOD_SECONDS:
-                    self._print(f"... {lane}{status() or name}: {seconds:.0f} s")
+                    self._print(f"... {host_name}{status() or name}: {seconds:.0f} s")
             for log, shown in list(self._shown.items()):
                 new, self._shown[log] = lines_since(log, shown)
                 for line in new:

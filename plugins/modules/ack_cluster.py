@@ -434,7 +434,7 @@ def absent(api: Api, module: AnsibleModule) -> dict[str, Any]:
     refuse_others(found, wanted, "nothing was deleted")
     costs = api.resources(cluster_id)
     if wanted["confirm"] != wanted["name"]:
-        held = ", ".join(costs) or "nothing that is told"
+        held = ", ".join(costs) or "nothing that it names"
         raise AckError(
             f"confirm: {wanted['confirm']!r} was given; accepted: {wanted['name']}; it holds {held}; nothing was deleted"
         )

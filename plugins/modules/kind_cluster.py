@@ -291,7 +291,7 @@ class Kind:
         return self.run("kubectl", "--kubeconfig", self.params["kubeconfig"], *rollout).returncode == 0
 
     def settled(self, since: str, seconds: float) -> bool:
-        """Whether every pod has started anew since ``since`` and is ready, within ``seconds``."""
+        """Whether every pod has restarted since ``since`` and is ready, within ``seconds``."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             done = self.run("kubectl", "--kubeconfig", self.params["kubeconfig"], "get", "pods", "-A", "-o", "json", quiet=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.rules.calls import Call, NoRoute, Routed
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.grpc_routes import grpc_shared
 from loadtests.rules.ingress import http_shared
 from loadtests.rules.ingresses import ingress_shared
@@ -63,7 +63,7 @@ def read(world: World, call: Call) -> Found:
         found = _read(seen, world, call)
     except NotModelledError:
         return OPEN
-    except BrokenPromiseError:
+    except NoExpectationError:
         return BROKEN
     return OPEN if not_modelled(seen) else found
 

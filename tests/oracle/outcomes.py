@@ -20,7 +20,7 @@ from loadtests.rules.calls import (
 from loadtests.rules.expectations import Shares
 from loadtests.rules.grpc_routes import NOT_TAKEN as UNIMPLEMENTED
 from loadtests.rules.ingress import NO_BACKEND, NOT_TAKEN
-from loadtests.rules.promises import CLOSED
+from loadtests.rules.responses import CLOSED
 
 DIGITS = 6
 """Envoy has percentages in parts of a million."""

@@ -43,7 +43,7 @@ TOKENS = {
     "another group": TokenFetch(KEY, {**RIGHT, "group": "writers"}),
 }
 MADE = ResponseCheck(
-    namespace="echo", kinds=SECURITY, promise=permitted,
+    namespace="echo", kinds=SECURITY, expectation=permitted,
     classes={
         name: {
             **CALLED, "app": app, "principal": CALLERS[caller], "caller": {"app": caller}, "method": method, "uri": path,
@@ -53,7 +53,7 @@ MADE = ResponseCheck(
     },
 )  # fmt: skip
 BROUGHT = ResponseCheck(
-    namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), promise=token_accepted,
+    namespace="echo", kinds=("requestauthentications.security.istio.io", *SECURITY), expectation=token_accepted,
     classes={
         name: {
             **CALLED, "authority": "echo.lab.internal", "gateway": GATEWAY, "keys": KEYS, "claims": token.claims,

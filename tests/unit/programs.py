@@ -10,7 +10,7 @@ from tests.unit.test_inputs import PROJECT
 
 
 def load(path: str) -> ModuleType:
-    """The program at a path in the project, loaded anew, so that nobody sees what another test has set in it."""
+    """The program at a path in the project, loaded again, so that nobody sees what another test has set in it."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, PROJECT / path)
     assert spec is not None
     assert spec.loader is not None

@@ -67,6 +67,7 @@ def test_an_upward_import_is_detected() -> None:
 WRITERS = {
     "loadtests/mesh/writes.py": "rules: of entries, their controls, and the console",
     "loadtests/mesh/propagation.py": "the sentinel, which is no rule of a user's",
+    "loadtests/console/judges.py": "asks for a token of the account that judges, which the API server does not keep",
     "loadtests/judge/rights.py": "asks for a review of rights, which the API server does not keep",
 }
 """Modules that may send the API server an object, and which."""

@@ -88,7 +88,7 @@ TABLE: list[tuple[str, list[str], Any, int]] = [
     ("run.verify", ["--entries", "reviews-80-21", *VERIFY], [], 1),
     ("run.verify", ["--entries", "reviews-80-20", *VERIFY], [(verify.Judge, "wait_for_pods", raises(DOWN))], 2),
     ("run.verify", ["--entries", "reviews-80-20", *VERIFY],
-     [(verify.Judge, "wait_for_pods", lambda *_: None), (verify.Judge, "bring_about", raises(TypeError("not foreseen")))], 0),
+     [(verify.Judge, "wait_for_pods", lambda *_: None), (verify.Judge, "apply_rules", raises(TypeError("not foreseen")))], 0),
     ("mesh.explain", EXPLAIN, [(Cluster, "items", lambda *_, **__: [])], 1),
     ("mesh.explain", EXPLAIN, [(Cluster, "items", raises(DOWN))], 2),
     ("mesh.explain", EXPLAIN,

@@ -173,7 +173,7 @@ def test_an_entry_has_its_four_files_and_an_expectation(name: str) -> None:
     files = [file for file in samples if file.name in own or file.parent.name == "networking"]
     there = [o for file in files for o in objects(file) if o["kind"] in kinds]
     there += [*gateways.of_mesh(), *pods.of_workloads(there, question.namespace)]
-    expected = question.promised([*objects(folder / "policy.yaml"), *there]).expected
+    expected = question.expect([*objects(folder / "policy.yaml"), *there]).expected
     assert expected.broken == ()
     assert set(expected.shares) - {AT_SERVER} == set(question.classes) == set(entry.load(name).traffic)
     assert all(sum(s.values()) == pytest.approx(1) for s in expected.shares.values())

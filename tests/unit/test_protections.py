@@ -21,7 +21,7 @@ def expected(*rounds: protections.Round) -> tuple[int, list[str]]:
             for number, rule in enumerate(one.rules)
         ]
         for check, traffic in protections.asked(one):
-            found = check.promised([*rules, *sample("echo"), *entrances("echo")]).expected
+            found = check.expect([*rules, *sample("echo"), *entrances("echo")]).expected
             assert not found.broken
             total += len(traffic)
             left_open += [f"{name}: {', '.join(found.unknown[name])}" for name in traffic if name in found.unknown]

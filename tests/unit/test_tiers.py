@@ -20,9 +20,9 @@ from loadtests.rules import (
     l4_routes,
     logs,
     machines,
-    promises,
     quotas,
     resilience,
+    responses,
     security,
     traces,
     websockets,
@@ -82,7 +82,7 @@ def features(name: str) -> set[str]:
     found = entry.load(name)
     rules = [rule for rule in yaml.safe_load_all((entry.CATALOGUE / name / "policy.yaml").read_text()) if rule]
     guards = sorted({rule["kind"] for rule in rules if rule["apiVersion"].startswith("security.istio.io/")})
-    expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "promise").__name__  # noqa: B009 - a Question need not have it
+    expects = "Split" if isinstance(found.question, Split) else getattr(found.question, "expectation").__name__  # noqa: B009 - a Question need not have it
     return {
         f"sample {found.question.namespace}", f"expectation {expects}",
         *([f"{expects} of {' '.join(guards)}"] if guards else []), f"question {type(found.question).__name__}",
@@ -155,7 +155,7 @@ def test_every_expectation_function_has_an_entry() -> None:
         l4_routes,
         logs,
         machines,
-        promises,
+        responses,
         quotas,
         resilience,
         security,

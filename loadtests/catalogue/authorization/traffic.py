@@ -9,7 +9,7 @@ from loadtests.samples.bookinfo import by_page
 READ = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
 QUESTION = ResponseCheck(
     kinds=SECURITY,
-    promise=permitted,
+    expectation=permitted,
     classes={
         "by productpage": {
             **READ,

@@ -20,7 +20,7 @@ def outcome(response: Any) -> str:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=pooled,
+    expectation=pooled,
     about_rate=True,
     classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST, **through("client", URI)}},
     margin=0.15,

@@ -4,7 +4,7 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import shared
+from loadtests.rules.responses import shared
 
 HOST = "api.lab.internal"
 ORIGINS = {"the shop": "https://shop.lab.internal", "another site": "https://evil.lab.internal"}
@@ -24,7 +24,7 @@ def preflight(origin: str) -> Fetch:
 
 QUESTION = ResponseCheck(
     kinds=ROUTING,
-    promise=shared,
+    expectation=shared,
     classes={
         name: {"origin": origin, "call": enters(HOST, "bookinfo/cors", "/details/0", "OPTIONS", {"origin": origin})}
         for name, origin in ORIGINS.items()

@@ -1,7 +1,7 @@
 """client calls paths of echo that its rule delegates, and some that it does not; the pod's name says which service answered."""
 
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import fronted
+from loadtests.rules.responses import fronted
 from loadtests.samples.echo import by_client, called_service, through, through_client
 
 PATHS = {
@@ -11,7 +11,7 @@ PATHS = {
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=fronted,
+    expectation=fronted,
     classes={name: {"call": by_client("echo", uri), **through("client", f"/call/echo{uri}")} for name, uri in PATHS.items()},
     proxies=(("echo", "client"),),
 )

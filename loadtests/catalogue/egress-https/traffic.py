@@ -13,7 +13,7 @@ CALLER = Caller("echo", {"app": "client"}, all_labels=False)
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=LEADING,
-    promise=encrypted_by_caller,
+    expectation=encrypted_by_caller,
     classes={
         host: {
             "call": Call(f"{host}.sni.lab.internal", 8443, CALLER, scheme="tls"),

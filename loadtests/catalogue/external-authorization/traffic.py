@@ -20,7 +20,7 @@ REQUESTS = {
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
-    promise=permitted,
+    expectation=permitted,
     classes={
         name: {**from_outside(uri), "headers": HEADERS[user], "authorizers": {AUTHORIZER: ANSWERS[user]}}
         for name, (uri, user) in REQUESTS.items()

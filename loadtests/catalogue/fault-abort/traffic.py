@@ -2,12 +2,12 @@
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import aborted
+from loadtests.rules.responses import aborted
 from loadtests.samples.bookinfo import RATINGS_PATH, UserFetch, by_page, call
 
 QUESTION = ResponseCheck(
     kinds=ROUTING,
-    promise=aborted,
+    expectation=aborted,
     classes={
         name: {"call": call("ratings", "/ratings/0", user), **by_page(RATINGS_PATH, user)}
         for name, user in (("anonymous", ""), ("jason", "jason"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import page_delayed
+from loadtests.rules.responses import page_delayed
 from loadtests.samples.bookinfo import (
     PAGE_SECONDS,
     RATINGS_SECONDS,
@@ -49,7 +49,7 @@ def shown(response: Any) -> str:
 QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
-    promise=page_delayed,
+    expectation=page_delayed,
     classes={
         "jason, reviews v2": page("jason", "v2"),
         "jason, reviews v3": page("jason", "v3"),

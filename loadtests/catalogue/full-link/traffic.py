@@ -12,7 +12,7 @@ VISITS = {"everybody": (SHOP, {}), "test traffic": (TEST, {}), "forged mark": (S
 
 QUESTION = FullLink(
     kinds=(*ROUTING, "deployments.apps"),
-    promise=linked,
+    expectation=linked,
     classes={
         name: {
             "call": enters(host, "shadow/full-link", PATH, headers=headers),

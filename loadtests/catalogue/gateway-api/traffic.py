@@ -15,7 +15,7 @@ ASKED = {
 
 QUESTION = ResponseCheck(
     kinds=BY_ROUTES,
-    promise=http_routed,
+    expectation=http_routed,
     classes={name: {**ASK, "authority": HOST, "uri": uri, "method": m} for name, (uri, m) in ASKED.items()},
     proxies=(GATEWAY,),
 )

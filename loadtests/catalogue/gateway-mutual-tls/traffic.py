@@ -19,7 +19,7 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=LEADING,
-    promise=handshaken,
+    expectation=handshaken,
     classes={
         "with a certificate": {"host": HOST, "port": 8443, "certificate": True, "to": CALLED},
         "without a certificate": {"host": HOST, "port": 8443, "certificate": False, "to": CALLED},

@@ -26,7 +26,7 @@ def by_users(app: str, uri: str) -> Call:
 QUESTION = ResponseCheck(
     namespace="quota",
     kinds=(*ROUTING, "envoyfilters.networking.istio.io", "deployments.apps", "configmaps"),
-    promise=quota,
+    expectation=quota,
     classes={
         name: {
             "namespace": "quota", "app": app, "port": 8080, "call": by_users(app, uri), "row": ROW, "config": "ratelimit",

@@ -12,7 +12,7 @@ URI = f"/hello/{ROW}"
 QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
-    promise=balanced,
+    expectation=balanced,
     classes={"row of calls": {**CALLED, "call": SAY_HELLO, "row": ROW, "pods": PODS, **through_caller(URI)}},
 )
 TRAFFIC = {"row of calls": Fetch(URI, "greeter.lab.internal", label=turns(ROW, PODS))}

@@ -8,7 +8,7 @@ HOST = "greeter-grpc.lab.internal"
 QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=(*ROUTING, "statefulsets.apps"),
-    promise=uniform,
+    expectation=uniform,
     classes={
         "hello": {**CALLED, "call": enters(HOST, "greeter/greeter", SAY_HELLO.uri, "POST"), "stateful_set": "greeter"},
     },

@@ -10,7 +10,7 @@ WANTED = {"third attempt": 3, "sixth attempt": 6}
 QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
-    promise=grpc_attempted,
+    expectation=grpc_attempted,
     classes={
         name: {"call": SAY_HELLO, "wanted": wanted, **through_caller(f"/ask/wanting-{wanted}")}
         for name, wanted in WANTED.items()

@@ -10,7 +10,7 @@ SECONDS = {"at once": 0, "late": 3}
 QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=ROUTING,
-    promise=grpc_timed_out,
+    expectation=grpc_timed_out,
     about_time=True,
     classes={
         name: {"call": SAY_HELLO, "seconds": seconds, **through_caller(f"/ask/late-{seconds}")}

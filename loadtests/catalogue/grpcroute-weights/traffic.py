@@ -11,7 +11,7 @@ HEADERS = {"split": {}, "testers": {"x-lab-group": "testers"}}
 QUESTION = ResponseCheck(
     namespace="greeter",
     kinds=BY_ROUTES,
-    promise=grpc_shared,
+    expectation=grpc_shared,
     classes={name: {**ASK, "headers": headers} for name, headers in HEADERS.items()},
     proxies=(GATEWAY,),
 )

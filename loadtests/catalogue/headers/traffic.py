@@ -5,7 +5,7 @@ from typing import Any
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
 from loadtests.rules.headers import text_of
-from loadtests.rules.promises import headers_changed
+from loadtests.rules.responses import headers_changed
 from loadtests.samples.echo import service
 
 HOST, PREFIX = "headers.lab.internal", "x-lab-"
@@ -23,7 +23,7 @@ def shown(response: Any) -> str:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=headers_changed,
+    expectation=headers_changed,
     classes={
         name: {
             "call": enters(HOST, "echo/headers", uri, headers=SENT),

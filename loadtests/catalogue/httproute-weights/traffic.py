@@ -20,7 +20,7 @@ def answered_by(response: Any) -> str:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=BY_ROUTES,
-    promise=http_shared,
+    expectation=http_shared,
     classes={name: {**ASK, "uri": uri} for name, uri in PATHS.items()},
     proxies=(GATEWAY,),
 )

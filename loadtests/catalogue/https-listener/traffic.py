@@ -16,7 +16,7 @@ PREPARE = serve_tls
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=BY_ROUTES,
-    promise=http_shared,
+    expectation=http_shared,
     classes={name: {**ASK, "uri": uri} for name, uri in PATHS.items()},
     proxies=(GATEWAY,),
 )

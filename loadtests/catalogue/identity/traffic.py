@@ -10,7 +10,7 @@ CALLERS = ("auditor", "client")
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
-    promise=identified,
+    expectation=identified,
     classes={
         caller: {**CALLED, "deployment": caller, "caller": {"app": caller}, **through(caller, "/call/echo/")}
         for caller in CALLERS

@@ -9,7 +9,7 @@ ASKED = {"page": "/productpage", "below a prefix": "/api/v1/products/0", "not li
 
 QUESTION = ResponseCheck(
     kinds=LEADING,
-    promise=ingress_routed,
+    expectation=ingress_routed,
     classes={name: {"authority": HOST, "answers": ("productpage",), "uri": uri} for name, uri in ASKED.items()},
     proxies=(GATEWAY,),
 )

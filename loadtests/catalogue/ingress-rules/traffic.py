@@ -4,7 +4,7 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import answered
+from loadtests.rules.responses import answered
 
 HOST = "shop.lab.internal"
 
@@ -16,7 +16,7 @@ def request(uri: str, method: str = "GET") -> dict[str, Any]:
 
 QUESTION = ResponseCheck(
     kinds=ROUTING,
-    promise=answered,
+    expectation=answered,
     classes={
         "moved": request("/moved"),
         "own answer": request("/teapot"),

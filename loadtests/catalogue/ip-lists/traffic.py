@@ -18,7 +18,7 @@ CLIENT = {**CALLED, **READ, "principal": principal("client"), "caller": {"app": 
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=(*SECURITY, "pods"),
-    promise=permitted,
+    expectation=permitted,
     classes={
         **{name: from_outside(uri) for name, (uri, _) in CLAIMS.items()},
         **{name: {**CLIENT, "uri": uri, **through("client", f"/call/echo{uri}")} for name, uri in BY_PODS.items()},

@@ -27,7 +27,7 @@ def PREPARE(cluster: Cluster) -> bool:  # noqa: N802 - found by this name
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=("requestauthentications.security.istio.io", *SECURITY),
-    promise=token_accepted,
+    expectation=token_accepted,
     classes={
         name: {
             **CALLED,

@@ -11,7 +11,7 @@ URI = f"/calls/{ROW}/pool/"
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=balanced,
+    expectation=balanced,
     about_rate=True,
     classes={
         "row of calls": {**CALLED, "app": "pool", "call": by_client("pool"), "row": ROW, "pods": PODS, **through("client", URI)}

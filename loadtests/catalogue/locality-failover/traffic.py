@@ -11,7 +11,7 @@ URI = f"/outage/{ROW}/near/echo"
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=failed_over,
+    expectation=failed_over,
     about_rate=True,
     classes={
         "outage": {

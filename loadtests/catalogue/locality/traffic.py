@@ -10,7 +10,7 @@ SERVICES = {"distributed": "spread", "kept near": "near"}
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=near,
+    expectation=near,
     classes={
         name: {
             "namespace": "echo",

@@ -4,7 +4,7 @@ from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
 from loadtests.mesh.cluster import Cluster
 from loadtests.mesh.observed import inbound_requests, pods_of
-from loadtests.rules.promises import mirrored
+from loadtests.rules.responses import mirrored
 from loadtests.samples.bookinfo import REVIEWS_PATH, by_page, call, follows
 
 MIRROR = {
@@ -23,7 +23,7 @@ def arrived_at_v3(cluster: Cluster) -> int:
 
 QUESTION = ResponseCheck(
     kinds=ROUTING,
-    promise=mirrored,
+    expectation=mirrored,
     classes={"anonymous": MIRROR},
     server=arrived_at_v3,
     at_server={**MIRROR, "at_server": True},

@@ -25,7 +25,7 @@ def ejections(response: Any) -> int:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=ejected,
+    expectation=ejected,
     about_rate=True,
     classes={
         "row of calls": {**SHAKY, **through("client", URI)},

@@ -10,7 +10,7 @@ LIMIT = {**CALLED, "row": ROW}
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=(*ROUTING, "envoyfilters.networking.istio.io", "deployments.apps"),
-    promise=limited,
+    expectation=limited,
     about_rate=True,
     classes={
         "limited path": {**LIMIT, "call": by_users("echo", "/limited")},

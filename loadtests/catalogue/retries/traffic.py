@@ -18,7 +18,7 @@ def outcome(response: Any) -> str:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=attempted,
+    expectation=attempted,
     about_rate=True,
     classes={
         "fails twice": {"call": by_client("echo", "/attempts/3"), "wanted": 3, **through("client", "/call/echo/attempts/3")},

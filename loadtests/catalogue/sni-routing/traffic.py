@@ -2,7 +2,7 @@
 
 from loadtests.clients.secure import SecureFetch
 from loadtests.entries.question import ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import passed_on
+from loadtests.rules.responses import passed_on
 from loadtests.samples.echo import answered_by, serve_tls
 
 NAMES = {
@@ -17,7 +17,7 @@ PREPARE = serve_tls
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=passed_on,
+    expectation=passed_on,
     classes={
         name: {"call": enters(host, "echo/sni", port=8443), "servers": SERVERS, "port": 8443} for name, host in NAMES.items()
     },

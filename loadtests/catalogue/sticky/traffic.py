@@ -18,7 +18,7 @@ def outcome(responses: list[Any]) -> str:
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=stuck,
+    expectation=stuck,
     classes={"user": {**CALLED, "app": "pool", "call": by_users("pool"), "header": "x-user", "row": ROW, "pods": PODS}},
 )
 TRAFFIC = {"user": Row("/", "pool.lab.internal", count=ROW, label=outcome)}

@@ -4,7 +4,7 @@ from typing import Any
 
 from loadtests.clients.secure import TcpFetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import connected
+from loadtests.rules.responses import connected
 
 
 def version(response: Any) -> str:
@@ -14,7 +14,7 @@ def version(response: Any) -> str:
 
 QUESTION = ResponseCheck(
     kinds=ROUTING,
-    promise=connected,
+    expectation=connected,
     classes={"connection": {"call": enters("*", "bookinfo/tcp", port=31400)}},
     proxies=(GATEWAY,),
 )

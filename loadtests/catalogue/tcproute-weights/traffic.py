@@ -16,7 +16,7 @@ def answered_by(response: Any) -> str:
 
 QUESTION = ResponseCheck(
     kinds=BY_ROUTES,
-    promise=tcp_shared,
+    expectation=tcp_shared,
     classes={
         "connection": {
             "gateway": ("istio-system", "ingress"), "listener_set": ("bookinfo", "tcproute-weights"), "port": 31400,

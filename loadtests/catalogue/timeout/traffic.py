@@ -2,13 +2,13 @@
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import timed_out
+from loadtests.rules.responses import timed_out
 from loadtests.samples.bookinfo import PAGE_SECONDS, RATINGS_SECONDS, REVIEWS_ATTEMPTS, REVIEWS_PATH, by_page, call
 
 QUESTION = ResponseCheck(
     about_time=True,
     kinds=ROUTING,
-    promise=timed_out,
+    expectation=timed_out,
     classes={
         "anonymous": {
             "call": call("reviews", "/reviews/0"),

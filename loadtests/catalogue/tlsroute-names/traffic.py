@@ -18,7 +18,7 @@ PREPARE = serve_tls
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=BY_ROUTES,
-    promise=tls_passed,
+    expectation=tls_passed,
     classes={name: {**ASK, "authority": host, "servers": SERVERS} for name, host in NAMES.items()},
     proxies=(GATEWAY,),
 )

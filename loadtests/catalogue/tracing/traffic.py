@@ -11,7 +11,7 @@ URI = "/calls/40/echo/"
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=(*LEADING, "telemetries.telemetry.istio.io", "deployments.apps"),
-    promise=traced,
+    expectation=traced,
     classes={
         "calls": {
             **CALLED, **READ, "caller": {"app": "client"}, "sidecar": True,

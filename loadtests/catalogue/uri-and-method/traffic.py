@@ -1,7 +1,7 @@
 """client calls echo with paths and methods on either side of each condition; the pod's name says which service answered."""
 
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import fronted
+from loadtests.rules.responses import fronted
 from loadtests.samples.echo import by_client, called_service, through, through_client
 
 CALLS = {
@@ -12,7 +12,7 @@ CALLS = {
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=fronted,
+    expectation=fronted,
     classes={
         name: {"call": by_client("echo", uri, method), **through("client", f"/call/echo{uri}", method)}
         for name, (uri, method) in CALLS.items()

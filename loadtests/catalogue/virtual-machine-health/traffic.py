@@ -8,7 +8,7 @@ from loadtests.samples.machine import BY_POD, CHECK_SECONDS, KINDS, MACHINE, con
 QUESTION = ResponseCheck(
     namespace="machine",
     kinds=KINDS,
-    promise=restored,
+    expectation=restored,
     classes={
         "falls ill": {
             **MACHINE, "app": "machine", "authority": "machine:8080", "uri": "/ailing", "caller": {"app": "pod"},

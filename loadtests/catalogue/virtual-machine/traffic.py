@@ -8,7 +8,7 @@ from loadtests.samples.machine import ADDRESS, BY_LEGACY, BY_MACHINE, BY_POD, KI
 QUESTION = ResponseCheck(
     namespace="machine",
     kinds=KINDS,
-    promise=joined,
+    expectation=joined,
     classes={
         "called by a pod": {**MACHINE, "app": "machine", "authority": "machine:8080", "caller": {"app": "pod"}},
         "calls a pod": {**MACHINE, "app": "pod", "authority": "pod:8080", "caller": {"app": "machine"}},

@@ -5,7 +5,7 @@ from typing import Any
 
 from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import fronted
+from loadtests.rules.responses import fronted
 
 REQUEST = {"call": enters("web.lab.internal", "webfront/webfront", "/page/")}
 
@@ -21,7 +21,7 @@ def server(response: Any) -> str:
 QUESTION = ResponseCheck(
     namespace="webfront",
     kinds=ROUTING,
-    promise=fronted,
+    expectation=fronted,
     classes={"page": REQUEST},
     proxies=(GATEWAY,),
     margin=0.1,

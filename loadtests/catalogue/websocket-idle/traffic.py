@@ -11,7 +11,7 @@ CLIENTS = {"silent": {"seconds": 11, "silence": 11}, "a message every second": {
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=(*ROUTING, "envoyfilters.networking.istio.io", "deployments.apps"),
-    promise=closed_when_silent,
+    expectation=closed_when_silent,
     classes={name: {**CALLED, "call": enters(HOST, GATEWAY, URI, headers=UPGRADE), **times} for name, times in CLIENTS.items()},
     margin=0.1,
 )

@@ -2,7 +2,7 @@
 
 from loadtests.clients.websocket import Conversation
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import fronted
+from loadtests.rules.responses import fronted
 from loadtests.samples.echo import UPGRADE, conversed
 
 HOST, MESSAGES = "websocket.lab.internal", 5
@@ -11,7 +11,7 @@ PATHS = {"split": "/websocket/any", "a single destination": "/websocket/pool"}
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=ROUTING,
-    promise=fronted,
+    expectation=fronted,
     classes={name: {"call": enters(HOST, "echo/websocket", uri, headers=UPGRADE)} for name, uri in PATHS.items()},
     proxies=(("echo", "echo"), ("echo", "pool"), GATEWAY),
 )

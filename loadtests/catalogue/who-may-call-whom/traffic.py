@@ -13,7 +13,7 @@ PAIRS = {
 QUESTION = ResponseCheck(
     namespace="echo",
     kinds=SECURITY,
-    promise=permitted,
+    expectation=permitted,
     classes={
         name: {
             **CALLED,

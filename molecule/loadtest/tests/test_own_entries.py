@@ -51,13 +51,13 @@ DENY = {
 }  # fmt: skip
 TRAFFIC = f"""from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
-from loadtests.rules.promises import answered
+from loadtests.rules.responses import answered
 
 PATHS = {{"moved": "/old", "shop": "/"}}
 QUESTION = ResponseCheck(
     namespace="{SHOP}",
     kinds=ROUTING,
-    promise=answered,
+    expectation=answered,
     classes={{name: {{"call": enters("{HOST}", "{SHOP}/checkout", uri), "answers": ("/",)}} for name, uri in PATHS.items()}},
     proxies=(GATEWAY,),
 )

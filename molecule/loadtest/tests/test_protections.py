@@ -118,14 +118,14 @@ def disagreements(rules: Rules, check: ResponseCheck, traffic: Mapping[str, Any]
             client = Client(ports)
             traffic[name].start(client)
             seen.append(traffic[name].visit(client))
-            if not check.alone and is_expected(shares, seen[-1]):
+            if not check.exclusive and is_expected(shares, seen[-1]):
                 break
         wrong = [outcome for outcome in seen if not is_expected(shares, outcome)]
         return f"{name}: expected {' or '.join(shares)}, got {', '.join(wrong)}" if 2 * len(wrong) > len(seen) else ""
 
     names = [name for name in traffic if name in rules.expected.shares]
     # Questions that depend on concurrent calls are asked one at a time.
-    with ThreadPoolExecutor(max_workers=1 if check.alone else 6) as pool:
+    with ThreadPoolExecutor(max_workers=1 if check.exclusive else 6) as pool:
         return [line for line in pool.map(visit, names) if line] + list(rules.expected.broken)
 
 

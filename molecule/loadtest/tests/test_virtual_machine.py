@@ -1,4 +1,4 @@
-"""A virtual machine that ends: the run is void and names it, and the next application of the entry runs it anew."""
+"""A virtual machine that ends: the run is void and names it, and the next application of the entry runs it again."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# restart_injected.sh KUBECONFIG SECONDS: starts the Deployments and StatefulSets anew whose pods have a sidecar, and waits for them.
+# restart_injected.sh KUBECONFIG SECONDS: restarts the Deployments and StatefulSets whose pods have a sidecar, and waits for them.
 set -eu
 kubeconfig=$1 seconds=$2
 k() { kubectl --kubeconfig "$kubeconfig" "$@"; }

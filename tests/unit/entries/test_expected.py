@@ -121,7 +121,7 @@ def sample(namespace: str) -> list[dict[str, Any]]:
 
 
 def expected(name: str, objects: Objects) -> Expected:
-    return entry.load(name).question.promised(objects).expected
+    return entry.load(name).question.expect(objects).expected
 
 
 @pytest.mark.parametrize("variant", ["policy", "control"])

@@ -21,9 +21,9 @@ spec: {hosts: [checkout], http: [{route: [{destination: {host: checkout}}]}]}
 """
 TRAFFIC = """from loadtests.clients.http import Fetch
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules.promises import answered
+from loadtests.rules.responses import answered
 
-QUESTION = ResponseCheck(namespace="shop", kinds=ROUTING, promise=answered, classes={"anyone": {}})
+QUESTION = ResponseCheck(namespace="shop", kinds=ROUTING, expectation=answered, classes={"anyone": {}})
 TRAFFIC = {"anyone": Fetch("/")}
 """
 

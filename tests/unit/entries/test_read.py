@@ -12,7 +12,7 @@ from loadtests.entries import entry
 from loadtests.entries.question import BY_ROUTES, LEADING, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
-from loadtests.rules import egress, ingress, ingresses, promises, security
+from loadtests.rules import egress, ingress, ingresses, responses, security
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import Rules
 from tests.unit import gateways, pods
@@ -208,18 +208,18 @@ GATEWAY = {
 
 
 @pytest.mark.parametrize(
-    ("promise", "route", "outcome"),
+    ("expectation", "route", "outcome"),
     [
-        (promises.answered, {"redirect": {"uri": "/x"}}, "HTTP 301 to http://a.lab/x"),
-        (promises.responded, {"directResponse": {"status": 410}}, "HTTP 410"),
+        (responses.answered, {"redirect": {"uri": "/x"}}, "HTTP 301 to http://a.lab/x"),
+        (responses.responded, {"directResponse": {"status": 410}}, "HTTP 410"),
     ],
 )
 def test_hosts_that_others_register_have_no_bearing_on_what_a_gateway_answers_itself(
-    promise: Any, route: dict[str, Any], outcome: str
+    expectation: Any, route: dict[str, Any], outcome: str
 ) -> None:
     made = thing("VirtualService", "a", hosts=["a.lab"], gateways=["g"], http=[route])
     request = {"call": enters("a.lab", "bookinfo/g"), "answers": (), "characters": 9}
-    found = ResponseCheck(ROUTING, promise, {"call": request}).read(there(made, GATEWAY, HOSTED))
+    found = ResponseCheck(ROUTING, expectation, {"call": request}).read(there(made, GATEWAY, HOSTED))
     assert found.expected.unknown == {}
     assert found.expected.shares == {"call": {outcome: 1.0}}
 
@@ -246,14 +246,14 @@ def route_for(host: str, of: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "promise", "made"),
+    ("kind", "expectation", "made"),
     [("Ingress", ingresses.ingress_routed, ingress_for), ("HTTPRoute", ingress.http_routed, route_for)],
 )
-def test_kubernetes_own_ways_in_of_another_namespace(kind: str, promise: Any, made: Any) -> None:
+def test_kubernetes_own_ways_in_of_another_namespace(kind: str, expectation: Any, made: Any) -> None:
     request = {
         "authority": "a.lab", "uri": "/", "method": "GET", "answers": ("reviews",), "gateway": ("istio-system", "ingress"),
     }  # fmt: skip
-    asked = ResponseCheck((PORTS[kind], *BY_ROUTES), promise, {"call": request})
+    asked = ResponseCheck((PORTS[kind], *BY_ROUTES), expectation, {"call": request})
     answered = {"call": {"HTTP 200": 1.0}}
     there_too = (gateway({}), service("reviews", "team"))
     assert asked.read(there(made("a.lab", "bookinfo"), made("b.lab", "team"), *there_too)).expected.shares == answered

@@ -35,7 +35,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 def expected(name: str, text: str) -> Expected:
     question = entry.load(name).question
     there = [*objects(text), *entrances(question.namespace), *sample(question.namespace)]
-    return question.promised(there).expected
+    return question.expect(there).expected
 
 
 SUBSETS = """

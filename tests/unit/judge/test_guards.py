@@ -189,7 +189,7 @@ def test_a_token_of_an_unknown_issuer_is_rejected_and_a_valid_one_is_said_not_to
     told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares)) for check in plan.checks}
     assert told == {INSIDE.words: LET_IN, FORGER.words: REJECTED, OUTSIDE.words: LET_IN}
     assert [(gap.where, gap.why) for gap in plan.gaps] == [
-        ("RequestAuthentication one: spec.jwtRules[0]", "no valid token of https://a is to be had")
+        ("RequestAuthentication one: spec.jwtRules[0]", "no valid token of https://a is available")
     ]
     (call,) = (check.calls[0] for check in plan.checks if check.name.endswith(FORGER.words))
     assert call.headers["authorization"].startswith("Bearer ey")

@@ -67,12 +67,12 @@ def test_an_entry_asks_for_each_route_and_expects_what_the_rules_say(tmp_path: P
     question = loaded(made, tmp_path).question
     assert isinstance(question, ResponseCheck)
     assert (question.namespace, question.proxies) == ("shop", (("shop", ""),))
-    assert question.promised([*RULES, *AROUND[1:]]).expected.shares == {
+    assert question.expect([*RULES, *AROUND[1:]]).expected.shares == {
         "VirtualService reviews: spec.http[0]": {"reviews.shop:9080 v2": 1.0},
         "VirtualService reviews: spec.http[1]": {"reviews.shop:9080 v1": 0.8, "reviews.shop:9080 v3": 0.2},
     }
     edited = in_force(virtual_service("reviews", {**JASON, **to(("v2", 1))}, to(("v1", 50), ("v3", 50))))
-    shares = question.promised([RULES[0], edited, *AROUND[1:]]).expected.shares
+    shares = question.expect([RULES[0], edited, *AROUND[1:]]).expected.shares
     assert shares["VirtualService reviews: spec.http[1]"]["reviews.shop:9080 v1"] == 0.5
     assert (made.left_out, made.by_hand, made.others) == ((), "", ())
 

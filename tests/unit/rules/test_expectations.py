@@ -39,8 +39,8 @@ SERVICES = [
 PODS = [one for app in ("reviews", "other") for one in pods.versions(app, "v1", "v2", "v3")]
 
 
-def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
-    return question.promised([*objects, *SERVICES, *PODS])
+def expectation(question: Split, objects: list[dict[str, Any]]) -> Rules:
+    return question.expect([*objects, *SERVICES, *PODS])
 
 
 def to(subset: str, weight: int | None = None, host: str = "reviews") -> dict[str, Any]:
@@ -52,7 +52,7 @@ def reviews(*routes: dict[str, Any], name: str = "reviews", host: str = "reviews
 
 
 def expected(*objects: dict[str, Any]) -> Expected:
-    return promise(REVIEWS, [*objects, SUBSETS]).expected
+    return expectation(REVIEWS, [*objects, SUBSETS]).expected
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_policy_of_the_service_that_can_reject_requests_is_unknown() -> None:
     limits = rule(
         "DestinationRule", "reviews", **SUBSETS["spec"], trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}}
     )
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), limits]).expected
+    found = expectation(REVIEWS, [reviews({"route": [to("v1")]}), limits]).expected
     assert found.unknown == {"anonymous": ("DestinationRule reviews: spec.trafficPolicy.connectionPool.tcp.maxConnections",)}
     other = rule("DestinationRule", "x", host="ratings", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
     assert expected(reviews({"route": [to("v1")]}), other).unknown == {}, "another service's has no bearing"
@@ -147,7 +147,7 @@ def test_of_two_rules_for_one_host_only_the_older_applies() -> None:
 
 def test_a_short_host_belongs_to_the_rules_own_namespace() -> None:
     elsewhere = rule("DestinationRule", "reviews", **{**SUBSETS["spec"], "host": "reviews.echo.svc.cluster.local"})
-    found = promise(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).expected
+    found = expectation(REVIEWS, [reviews({"route": [to("v1")]}), elsewhere]).expected
     assert found.broken == ("anonymous: VirtualService reviews: no DestinationRule of reviews has a subset v1",)
     same = reviews({"route": [to("v1", 80, "reviews.bookinfo.svc.cluster.local"), to("v3", 20)]})
     assert dict(expected(same).shares["anonymous"]) == {"v1": 0.8, "v3": 0.2}
@@ -165,7 +165,7 @@ def test_a_split_between_two_hosts_is_unknown() -> None:
 def test_regular_expressions_on_headers(pattern: str, taken: bool | None) -> None:
     question = Split("reviews", {"jason": {"headers": {"end-user": "jason"}}}, "productpage")
     matched = {"match": [{"headers": {"End-User": {"regex": pattern}}}], "route": [to("v2")]}
-    found = promise(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).expected
+    found = expectation(question, [reviews(matched, {"route": [to("v1")]}), SUBSETS]).expected
     assert dict(found.shares) == ({} if taken is None else {"jason": {"v2": 1.0}})
     assert (taken is None) == any("is no regular expression" in reason for reason in found.broken)
 
@@ -203,7 +203,7 @@ def test_no_field_of_retries_is_left_unread(retry_on: dict[str, str]) -> None:
     question = entry.load("retries").question
     client = [o for o in sample("echo") if (o["kind"], o["metadata"]["name"]) == ("Service", "client")]
     made = [*echo(attempts=4, perTryTimeout="0.3s", **retry_on), *entrances("echo"), *client]
-    found = question.promised(made).expected
+    found = question.expect(made).expected
     assert (found.unknown, found.broken, len(found.shares)) == ({}, (), 3)
 
 
@@ -219,7 +219,7 @@ def test_a_timeout_beside_a_fault_has_no_effect() -> None:
     request = {**asked, "slow_call": asked["call"]}
     delay = {"delay": {"fixedDelay": "2s", "percentage": {"value": 100}}}
     route = {"fault": delay, "timeout": "0.5s", "retries": {"attempts": 2, "retryOn": "5xx"}, "route": [to("v1")]}
-    assert question.promise(viewed([reviews(route), SUBSETS, *SERVICES, *PODS]), request) == {"HTTP 200 after 2 s": 1.0}
+    assert question.expectation(viewed([reviews(route), SUBSETS, *SERVICES, *PODS]), request) == {"HTTP 200 after 2 s": 1.0}
 
 
 DETAILS = {"namespace": "bookinfo", "app": "details", "port": 9080, "method": "GET", "uri": "/details/0"}
@@ -258,7 +258,7 @@ def test_a_security_condition_that_is_not_modelled_never_gets_a_verdict(part: di
         ("authorizationpolicies.security.istio.io",), security.permitted,
         {"call": {**DETAILS, "app": "a", "principal": "cluster.local/ns/a/sa/b", "uri": "/"}},
     )  # fmt: skip
-    found = question.promised([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).expected
+    found = question.expect([rule("AuthorizationPolicy", "p", action=action, rules=[part])]).expected
     assert (found.shares, found.unknown) == ({}, {"call": (f"AuthorizationPolicy p: {path}",)})
 
 
@@ -344,7 +344,7 @@ def test_a_host_is_reachable_if_the_sidecar_imports_it(
     sidecar = rule("Sidecar", "default", outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}, egress=[{"hosts": hosts}])
     for one in (known, sidecar):
         one["metadata"]["namespace"] = "billing"
-    found = question.promised([known, sidecar, *sample("billing"), *entrances("billing")]).expected
+    found = question.expect([known, sidecar, *sample("billing"), *entrances("billing")]).expected
     assert found.unknown == {}
     if reached is None:
         assert set(found.broken) == {f"{name}: svcb:8080 has no route for it" for name in ("pay", "at the server")}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.fates import Fate, Place, fate_of
 from loadtests.rules.view import not_modelled, viewed
-from tests.unit.rules.test_promises import PODS, SERVICES, SUBSETS, TO, virtual_service
+from tests.unit.rules.test_responses import PODS, SERVICES, SUBSETS, TO, virtual_service
 
 CALL = Call("ratings:9080", 9080, Caller("bookinfo"), "/a")
 WHOLE = "ratings.bookinfo:9080"
@@ -60,7 +60,7 @@ def test_who_would_answer_calls_that_are_all_aborted_has_no_bearing() -> None:
     entry = {"kind": "ServiceEntry", "metadata": {"name": "msgd", "namespace": "billing", "uid": "e"}, "spec": spec}
     found = fate({**aborted, "fault": every}, around=(SUBSETS, *SERVICES, *PODS, entry))
     assert (found.shares, found.places, len(found.unseen)) == ({"HTTP 500 injected": 1.0}, {}, 1)
-    with pytest.raises(BrokenPromiseError, match="v9"):
+    with pytest.raises(NoExpectationError, match="v9"):
         fate({**aborted, "fault": {"abort": {"httpStatus": 500, "percentage": {"value": 99}}}})
 
 
@@ -137,7 +137,7 @@ def test_a_rule_beside_another_one_for_the_same_host_is_broken() -> None:
     views = viewed(
         [virtual_service(TO), virtual_service(TO, name="b") | {"spec": {"hosts": ["ratings"], "http": [TO]}}, *SERVICES]
     )
-    with pytest.raises(BrokenPromiseError, match="are both for ratings"):
+    with pytest.raises(NoExpectationError, match="are both for ratings"):
         fate_of(views, CALL)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries.question import ResponseCheck
-from loadtests.rules.expectations import BrokenPromiseError
+from loadtests.rules.expectations import NoExpectationError
 from loadtests.rules.grpc_routes import grpc_shared
 from loadtests.verdict import Expected
 from tests.unit.rules import test_ingress
@@ -45,7 +45,7 @@ def headers(*pairs: tuple[str, str]) -> list[dict[str, str]]:
 
 def expected(*objects: dict[str, Any], **request: Any) -> Expected:
     given = [*test_ingress.BASE, *objects]
-    return ResponseCheck((), grpc_shared, {"call": {**REQUEST, **request}}).promised(given).expected
+    return ResponseCheck((), grpc_shared, {"call": {**REQUEST, **request}}).expect(given).expected
 
 
 def backends(*weights: tuple[str, int | None]) -> dict[str, Any]:
@@ -194,5 +194,5 @@ def test_what_is_not_modelled_is_named(objects: list[dict[str, Any]], path: str)
 
 def test_a_host_without_a_route_is_left_to_other_rules() -> None:
     for routes in ([], [route("r", to("s"), hosts=["b.lab"])], [route("r", to("s"), parents=[{**PARENT, "name": "other"}])]):
-        with pytest.raises(BrokenPromiseError, match=r"no GRPCRoute of Gateway istio-system/ingress is for a\.lab"):
+        with pytest.raises(NoExpectationError, match=r"no GRPCRoute of Gateway istio-system/ingress is for a\.lab"):
             grpc_shared([*test_ingress.BASE, *routes], REQUEST)

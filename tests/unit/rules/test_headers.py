@@ -8,7 +8,7 @@ import pytest
 from geventhttpclient.header import Headers
 
 from loadtests.entries.question import ROUTING, ResponseCheck
-from loadtests.rules import promises
+from loadtests.rules import responses
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.headers import text_of
 from loadtests.verdict import Expected
@@ -26,11 +26,11 @@ def to(host: str = "ratings", weight: int | None = None, **headers: Any) -> dict
     return found | ({"headers": headers} if headers else {})
 
 
-def expected(*destinations: dict[str, Any], promise: Any = promises.headers_changed, **route: Any) -> Expected:
+def expected(*destinations: dict[str, Any], expectation: Any = responses.headers_changed, **route: Any) -> Expected:
     spec = {"hosts": ["ratings"], "http": [{**route, **({"route": list(destinations)} if destinations else {})}]}
     rule = {"kind": "VirtualService", "metadata": {"name": "ratings", "uid": "v", "generation": 1}, "spec": spec}
     request = {"call": CALL, "prefix": "x-lab-", "returned": {"x-lab-v": "1"}, "characters": 8}
-    return ResponseCheck(ROUTING, promise, {"call": request}).promised([rule, *SERVICES]).expected
+    return ResponseCheck(ROUTING, expectation, {"call": request}).expect([rule, *SERVICES]).expected
 
 
 def outcomes(*destinations: dict[str, Any], **route: Any) -> dict[str, float]:
@@ -123,12 +123,12 @@ def test_headers_in_words() -> None:
     ],
 )
 def test_the_text_of_direct_responses(answer: dict[str, Any], outcome: str) -> None:
-    assert expected(promise=promises.responded, directResponse=answer).shares["call"] == {outcome: 1.0}
+    assert expected(expectation=responses.responded, directResponse=answer).shares["call"] == {outcome: 1.0}
 
 
 def test_without_a_direct_response_the_service_answers() -> None:
-    assert expected(to(), promise=promises.responded).shares["call"] == {"HTTP 200": 1.0}
+    assert expected(to(), expectation=responses.responded).shares["call"] == {"HTTP 200": 1.0}
     for more in ({"fault": {"abort": {"httpStatus": 500, "percentage": {"value": 1}}}}, {"timeout": "1s"}):
-        assert expected(to(), promise=promises.responded, **more).unknown
+        assert expected(to(), expectation=responses.responded, **more).unknown
     changes = {"response": {"set": {"a": "b"}}}
-    assert expected(promise=promises.responded, directResponse={"status": 200}, headers=changes).unknown
+    assert expected(expectation=responses.responded, directResponse={"status": 200}, headers=changes).unknown

@@ -26,7 +26,7 @@ def expected(name: str, *more: dict[str, Any], without: str = "") -> Expected:
     question = entry.load(name).question
     there: Objects = [*rules(name, "policy"), *entrances(question.namespace), *sample(question.namespace)]
     kept = [one for one in there if not without or (one["kind"], one["metadata"]["name"]) != ("VirtualService", without)]
-    return question.promised([*kept, *more]).expected
+    return question.expect([*kept, *more]).expected
 
 
 def virtual(host: str, of: str = "bookinfo", gateways: tuple[str, ...] = ("mesh",), **route: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules import ingress
-from loadtests.rules.expectations import BrokenPromiseError
+from loadtests.rules.expectations import NoExpectationError
 from tests.unit import gateways
 
 HOST = "a.lab"
@@ -86,14 +86,14 @@ def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() 
     assert ingress.http_routed([*BASE, http_route(hosts=["*.lab"])], REQUEST) == {"HTTP 200": 1.0}
     # Other hosts are up to other rules of the gateway.
     for routes in ([], [http_route(hosts=["b.lab"])], [route("r", TO_S, parents=[{**PARENT, "name": "other"}])]):
-        with pytest.raises(BrokenPromiseError, match=r"no HTTPRoute of Gateway istio-system/ingress is for a\.lab"):
+        with pytest.raises(NoExpectationError, match=r"no HTTPRoute of Gateway istio-system/ingress is for a\.lab"):
             ingress.http_routed([*BASE, *routes], REQUEST)
 
 
-def told(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> str | None:
+def told(*objects: dict[str, Any], expectation: Any = ingress.http_routed, **request: Any) -> str | None:
     """The outcome; None if it is UNKNOWN."""
     given = [] if any(o["kind"] == "Gateway" for o in objects) else BASE
-    found = ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised([*given, *objects]).expected
+    found = ResponseCheck((), expectation, {"call": {**REQUEST, **request}}).expect([*given, *objects]).expected
     assert not found.broken
     if found.unknown:
         return None
@@ -203,7 +203,7 @@ A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": 
 )
 def test_shares_of_backends(rules: list[dict[str, Any]], shares: dict[str, float] | None) -> None:
     request = {**REQUEST, "uri": "/a", "answers": ("s", "t")}
-    found = ResponseCheck((), ingress.http_shared, {"call": request}).promised([*BASE, route("r", *rules)]).expected
+    found = ResponseCheck((), ingress.http_shared, {"call": request}).expect([*BASE, route("r", *rules)]).expected
     assert found.broken == ()
     assert found.shares.get("call") == shares
     assert (shares is None) == bool(found.unknown)

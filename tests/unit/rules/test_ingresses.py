@@ -9,7 +9,7 @@ import pytest
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules import ingress, ingresses
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.routing import route_call
 from loadtests.rules.view import not_modelled, viewed
 from tests.unit import gateways
@@ -78,11 +78,11 @@ ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
     ],
 )
 def test_all_ingresses_together(made: list[dict[str, Any]], outcome: str | None) -> None:
-    assert told(test_ingress.gateway({}), *SERVICES, *made, promise=ingresses.ingress_routed, uri="/a") == outcome
+    assert told(test_ingress.gateway({}), *SERVICES, *made, expectation=ingresses.ingress_routed, uri="/a") == outcome
 
 
 def test_a_host_without_an_ingress_is_left_to_other_rules() -> None:
-    with pytest.raises(BrokenPromiseError, match=r"no Ingress is for a\.lab"):
+    with pytest.raises(NoExpectationError, match=r"no Ingress is for a\.lab"):
         ingresses.ingress_routed([an_ingress("i", ALL, host="b.lab")], REQUEST)
 
 
@@ -120,7 +120,7 @@ def test_ingresses(kind: str, value: str, uri: str, host: str, taken: bool) -> N
 )
 def test_other_rules_for_the_same_port_and_host(beside: list[dict[str, Any]], why: str | None) -> None:
     asked = ResponseCheck((), ingresses.ingress_routed, {"call": REQUEST})
-    found = asked.promised([*SERVICES, an_ingress("i", ALL), *beside]).expected
+    found = asked.expect([*SERVICES, an_ingress("i", ALL), *beside]).expected
     assert found.broken == ()
     assert list(found.unknown.get("call", ())) == ([] if why is None else [why])
 
@@ -159,7 +159,7 @@ LED = thing(
 def test_other_rules_are_not_read_beside_an_ingress_for_their_host(beside: dict[str, Any], why: str) -> None:
     """It enters by port 80 of the Service, which is port 8080 of the pods."""
     http_route = [test_ingress.gateway({}), test_ingress.http_route()]
-    found = ResponseCheck((), ingress.http_routed, {"call": REQUEST}).promised([*SERVICES, *http_route, beside]).expected
+    found = ResponseCheck((), ingress.http_routed, {"call": REQUEST}).expect([*SERVICES, *http_route, beside]).expected
     assert list(found.unknown.get("call", ())) == [why] * bool(why)
     seen = viewed([*SERVICES, FRONT, LED, beside])
     entering = Call(HOST, 8080, Caller("istio-system", gateways.INGRESS["spec"]["selector"], "shop/front"))
@@ -177,5 +177,5 @@ def test_an_ingress_with_tls_enters_by_the_port_for_it_as_well(tls: Any, port: i
     gateway = test_ingress.gateway({"port": port, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}})
     request = {**REQUEST, "scheme": "https", "port": port}
     there = [*SERVICES, gateway, test_ingress.http_route(), beside]
-    found = ResponseCheck((), ingress.http_routed, {"call": request}).promised(there).expected
+    found = ResponseCheck((), ingress.http_routed, {"call": request}).expect(there).expected
     assert list(found.unknown.get("call", ())) == ["Ingress i: spec.rules"] * applies

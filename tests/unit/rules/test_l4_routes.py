@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.entries.question import ResponseCheck
 from loadtests.rules.l4_routes import tcp_shared, tls_passed
-from loadtests.rules.promises import CLOSED
+from loadtests.rules.responses import CLOSED
 from loadtests.verdict import Expected
 from tests.unit.rules import test_ingress
 from tests.unit.rules.test_ingress import PARENT, SERVICES, gateway, service
@@ -39,8 +39,8 @@ def tcp_route(name: str, *rules: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def expected(*objects: dict[str, Any], **request: Any) -> Expected:
-    promise = tls_passed if any(o["kind"] == "TLSRoute" for o in objects) else tcp_shared
-    return ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised([*SERVICES, *objects]).expected
+    expectation = tls_passed if any(o["kind"] == "TLSRoute" for o in objects) else tcp_shared
+    return ResponseCheck((), expectation, {"call": {**REQUEST, **request}}).expect([*SERVICES, *objects]).expected
 
 
 def shares(*objects: dict[str, Any], **request: Any) -> dict[str, float]:

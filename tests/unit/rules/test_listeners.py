@@ -14,12 +14,12 @@ from tests.unit.rules.test_ingress import BASE, DOOR, PARENT, REQUEST, SERVICES,
 ADMITS = {"allowedRoutes": {"namespaces": {"from": "All"}}}
 
 
-def expected(*objects: dict[str, Any], promise: Any = ingress.http_routed, **request: Any) -> Expected:
-    return ResponseCheck((), promise, {"call": {**REQUEST, **request}}).promised([*SERVICES, *objects]).expected
+def expected(*objects: dict[str, Any], expectation: Any = ingress.http_routed, **request: Any) -> Expected:
+    return ResponseCheck((), expectation, {"call": {**REQUEST, **request}}).expect([*SERVICES, *objects]).expected
 
 
 def told(*objects: dict[str, Any], **request: Any) -> str:
-    """The outcome; the path of what is not modelled, or why the rules make no promise."""
+    """The outcome; the path of what is not modelled, or why the rules lead to no expectation."""
     found = expected(*objects, **request)
     if found.broken:
         return found.broken[0]
@@ -261,14 +261,14 @@ def grant(to: dict[str, Any] | None = None, namespace: str = "shop", **given: st
 def test_a_service_of_another_namespace_needs_a_grant(grants: list[dict[str, Any]], reached: bool) -> None:
     rule = {"backendRefs": [{"name": "s", "namespace": "shop", "port": 80}, {"name": "s", "port": 80, "weight": 3}]}
     objects = [gateway({}), service("s", "shop"), route("r", rule), *grants]
-    found = expected(*objects, promise=ingress.http_shared, answers=("s", "shop/s"))
+    found = expected(*objects, expectation=ingress.http_shared, answers=("s", "shop/s"))
     if reached:
         assert found.shares == {"call": {"shop/s": 0.25, "s": 0.75}}
     else:
         assert found.unknown["call"][0].startswith(
             "HTTPRoute r: spec.rules[0].backendRefs[0].namespace: no ReferenceGrant of shop"
         )
-    assert expected(*objects, promise=ingress.http_shared, answers=("s",)).unknown, "which service it is, is known by name"
+    assert expected(*objects, expectation=ingress.http_shared, answers=("s",)).unknown, "which service it is, is known by name"
 
 
 def rules_for(host: str, namespace: str = "bookinfo", **policy: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 
 from loadtests.rules import resilience
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.localities import distance, is_in, near, place_of
-from loadtests.rules.promises import Request
+from loadtests.rules.responses import Request
 from loadtests.rules.view import View, not_modelled, viewed
 
 A, B, FAR = "lab.a.1", "lab.b.1", "other.c.1"
@@ -32,7 +32,7 @@ def shares(
     retries: dict[str, Any] | None = None,
     **policy: Any,
 ) -> tuple[Shares, list[str]]:
-    """The promise, and what is left unread of the rules.
+    """The expectation, and what is left unread of the rules.
 
     :param places: app -> where its pod is; of several pods of an app, what is behind a colon counts for nothing
     """
@@ -91,12 +91,12 @@ def test_pods_of_one_place_share_its_calls_if_the_load_balancer_is_fair() -> Non
 
 @pytest.mark.parametrize("setting", [None, {"enabled": False}])
 def test_a_rule_that_says_nothing_of_places_promises_nothing(setting: dict[str, Any] | None) -> None:
-    with pytest.raises(BrokenPromiseError, match="says nothing about localities"):
+    with pytest.raises(NoExpectationError, match="says nothing about localities"):
         shares(setting, {"near": A}, **DETECTED)
 
 
 def test_without_outlier_detection_nothing_stays_near() -> None:
-    with pytest.raises(BrokenPromiseError, match="has no outlierDetection"):
+    with pytest.raises(NoExpectationError, match="has no outlierDetection"):
         shares({"enabled": True}, {"near": A, "far": B})
 
 
@@ -176,9 +176,9 @@ def test_a_failover_that_is_not_known(places: Places, setting: Rule, detection: 
 
 
 def test_nobody_takes_over_without_another_place() -> None:
-    with pytest.raises(BrokenPromiseError, match="no pod is in a place that could take over"):
+    with pytest.raises(NoExpectationError, match="no pod is in a place that could take over"):
         failover({"near": A})
-    with pytest.raises(BrokenPromiseError, match="says nothing about localities"):
+    with pytest.raises(NoExpectationError, match="says nothing about localities"):
         failover({"near": A, "far": B}, {"enabled": False})
 
 

@@ -36,7 +36,7 @@ def only_if(expression: str, **more: Any) -> dict[str, Any]:
 
 
 def expected(*objects: dict[str, Any]) -> Expected:
-    return ResponseCheck((), logged, {"row": REQUEST}, namespace="echo").promised([DEPLOYMENT, *objects]).expected
+    return ResponseCheck((), logged, {"row": REQUEST}, namespace="echo").expect([DEPLOYMENT, *objects]).expected
 
 
 def outcome(*objects: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What is promised of a virtual machine in the mesh: under which identity it is called and calls, and when it gets calls."""
+"""What is expected of a virtual machine in the mesh: under which identity it is called and calls, and when it gets calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Shares
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.machines import RESTORED, joined, restored
 from loadtests.rules.view import not_modelled, viewed
 from tests.unit.entries.test_expected import rules, sample
@@ -27,10 +27,10 @@ def there(change: Callable[[dict[str, Any]], Any] = lambda group: None, *more: d
     return objects
 
 
-def expected(promise: Any, request: Any, objects: Objects) -> tuple[Shares, tuple[str, ...]]:
-    """The promise, and what is left unread."""
+def expected(expectation: Any, request: Any, objects: Objects) -> tuple[Shares, tuple[str, ...]]:
+    """The expectation, and what is left unread."""
     seen = viewed(objects)
-    return promise(seen, {"namespace": "machine", **request}), not_modelled(seen)
+    return expectation(seen, {"namespace": "machine", **request}), not_modelled(seen)
 
 
 def calls(objects: Objects) -> dict[str, str]:
@@ -67,8 +67,8 @@ def test_a_policy_decides_by_the_identity_of_the_machine() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda group: group["metadata"]["labels"].update(app="x"), BrokenPromiseError, "no Service machine selects"),
-        (lambda group: group.pop("metadata"), BrokenPromiseError, "no Service machine selects"),
+        (lambda group: group["metadata"]["labels"].update(app="x"), NoExpectationError, "no Service machine selects"),
+        (lambda group: group.pop("metadata"), NoExpectationError, "no Service machine selects"),
         (lambda group: group["template"].pop("serviceAccount"), NotModelledError, r"spec\.template\.serviceAccount and labels"),
         (
             lambda group: group["metadata"]["labels"].update({"security.istio.io/tlsMode": "disabled"}),
@@ -83,21 +83,21 @@ def test_no_promise_without_members_or_their_account(change: Any, error: type[Ex
 
 def test_a_group_that_is_gone_promises_nothing() -> None:
     objects = [o for o in there() if o["kind"] != "WorkloadGroup"]
-    with pytest.raises(BrokenPromiseError, match="no WorkloadGroup machine is in force"):
+    with pytest.raises(NoExpectationError, match="no WorkloadGroup machine is in force"):
         expected(joined, CALLS["calls a pod"], objects)
 
 
 def test_plain_text_is_answered_and_identifies_nobody_where_it_is_permitted() -> None:
     objects = [o for o in there() if o["kind"] != "PeerAuthentication"]
     assert expected(joined, CALLS["called without a sidecar"], objects)[0] == {"HTTP 200": 1.0}
-    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody for a certificate"):
+    with pytest.raises(NoExpectationError, match="PERMISSIVE asks nobody for a certificate"):
         expected(joined, CALLS["called by a pod"], objects)
 
 
 def test_what_is_not_modelled_of_a_group_is_named() -> None:
     objects = there(lambda group: group["template"].update(network="elsewhere", locality="a/b"))
-    for promise, request in ((joined, CALLS["called by a pod"]), (restored, HEALTH["falls ill"])):
-        assert sorted(expected(promise, request, objects)[1]) == [
+    for expectation, request in ((joined, CALLS["called by a pod"]), (restored, HEALTH["falls ill"])):
+        assert sorted(expected(expectation, request, objects)[1]) == [
             f"{GROUP}spec.template.locality", f"{GROUP}spec.template.network",
         ]  # fmt: skip
 
@@ -117,7 +117,7 @@ def test_a_machine_that_is_ill_gets_no_calls_where_its_group_has_it_probed() -> 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda group: group.pop("probe"), BrokenPromiseError, "has no probe"),
+        (lambda group: group.pop("probe"), NoExpectationError, "has no probe"),
         (lambda group: group["probe"].pop("httpGet"), NotModelledError, "httpGet"),
         (lambda group: group["probe"]["httpGet"].update(path="/"), NotModelledError, "httpGet"),
         (lambda group: group["probe"]["httpGet"].update(port=8081), NotModelledError, "httpGet"),
@@ -133,5 +133,5 @@ def test_another_check_or_a_slow_one_is_no_promise(change: Any, error: type[Exce
 
 
 def test_a_machine_that_may_not_be_called_is_not_restored() -> None:
-    with pytest.raises(BrokenPromiseError, match="calls to machine are refused while it is well"):
+    with pytest.raises(NoExpectationError, match="calls to machine are refused while it is well"):
         health(lambda group: None, policy())

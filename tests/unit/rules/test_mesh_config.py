@@ -55,7 +55,7 @@ def objects(mesh: dict[str, Any], **route: Any) -> list[dict[str, Any]]:
 
 
 def expected(mesh: dict[str, Any]) -> Expected:
-    return SPLIT.promised(objects(mesh)).expected
+    return SPLIT.expect(objects(mesh)).expected
 
 
 def test_what_the_lab_sets_and_what_istio_installs_leaves_nothing_open() -> None:
@@ -99,7 +99,7 @@ def test_a_setting_that_is_not_modelled_leaves_every_expectation_open(mesh: dict
     # Whatever is asked.
     asked = entry.load("mtls-strict").question
     strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"})
-    unknown = asked.promised([strict, *sample("echo"), *entrances("echo"), as_object(config_map(mesh))]).expected.unknown
+    unknown = asked.expect([strict, *sample("echo"), *entrances("echo"), as_object(config_map(mesh))]).expected.unknown
     assert set(unknown) == set(asked.classes)
 
 
@@ -123,17 +123,17 @@ INERT: dict[str, Any] = {"image": {"imageType": "debug"}, "selector": {"matchLab
 )
 def test_settings_of_proxies(namespace: str, spec: dict[str, Any], path: str) -> None:
     made = [*objects({}), rule("ProxyConfig", "p", namespace, **spec)]
-    found = SPLIT.promised(made).expected
+    found = SPLIT.expect(made).expected
     assert found.unknown == ({"anonymous": (f"ProxyConfig p: spec.{path}",)} if path else {})
     # Whatever is asked.
     there = [rule("ProxyConfig", "p", namespace.replace("bookinfo", "echo"), **spec), *sample("echo"), *entrances("echo")]
     asked = entry.load("mtls-strict").question
-    assert set(asked.promised(there).expected.unknown) == (set(asked.classes) if path else set())
+    assert set(asked.expect(there).expected.unknown) == (set(asked.classes) if path else set())
 
 
 def test_networks_are_not_modelled() -> None:
     made = [*objects({})[:-1], as_object(config_map({}, one={"endpoints": [{"fromRegistry": "a"}]}))]
-    assert SPLIT.promised(made).expected.unknown["anonymous"][0].startswith("MeshConfig istio: spec.meshNetworks.one")
+    assert SPLIT.expect(made).expected.unknown["anonymous"][0].startswith("MeshConfig istio: spec.meshNetworks.one")
 
 
 RETRIED = {"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503", "perTryTimeout": "2s"}}
@@ -160,7 +160,7 @@ def test_retries_of_the_mesh_apply_where_no_route_says_otherwise() -> None:
     assert not_modelled(seen) == ()
     # A split is none of a retry's business, but a limit for each attempt may cut an answer off.
     assert expected({"defaultHttpRetryPolicy": {"attempts": 4, "retryOn": "503"}}).unknown == {}
-    assert SPLIT.promised(own).expected.unknown == {}
+    assert SPLIT.expect(own).expected.unknown == {}
 
 
 def test_retries_of_the_mesh_bear_on_ejections() -> None:
@@ -193,10 +193,10 @@ def test_without_automatic_mutual_tls_a_sidecar_sends_plain_text(automatic: bool
     strict = rule("PeerAuthentication", "default", "echo", mtls={"mode": "STRICT"}, selector={"matchLabels": {"app": "echo"}})
     made = [strict, *sample("echo"), *entrances("echo"), as_object(config_map({"enableAutoMtls": automatic}))]
     name = "with a sidecar"
-    assert entry.load("mtls-strict").question.promised(made).expected.shares[name] == {outcome: 1.0}
+    assert entry.load("mtls-strict").question.expect(made).expected.shares[name] == {outcome: 1.0}
     # Where it is for all pods, the gateway does not get to whoever makes the call either.
     everywhere = {**strict, "spec": {"mtls": {"mode": "STRICT"}}}
-    found = entry.load("mtls-strict").question.promised([everywhere, *made[1:]]).expected
+    found = entry.load("mtls-strict").question.expect([everywhere, *made[1:]]).expected
     assert (name in found.unknown) is not automatic
 
 

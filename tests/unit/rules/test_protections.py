@@ -13,7 +13,7 @@ from loadtests.entries import entry
 from loadtests.entries.question import ResponseCheck, within
 from loadtests.rules import egress, resilience, security
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, placed
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, placed
 from loadtests.rules.patches import IN_FRONT
 from loadtests.rules.view import View, not_modelled, viewed
 from loadtests.samples.echo import by_client
@@ -90,7 +90,7 @@ def test_ejections() -> None:
         resilience.ejected(detecting(100, minHealthPercent=60), asked)
     with pytest.raises(NotModelledError, match="baseEjectionTime"):
         resilience.ejected(detecting(100, baseEjectionTime="30s"), {**asked, "later": True})
-    with pytest.raises(BrokenPromiseError, match="nothing about outlier detection"):
+    with pytest.raises(NoExpectationError, match="nothing about outlier detection"):
         resilience.ejected(destination(), ASKED)
 
 
@@ -249,7 +249,7 @@ def test_of_two_destination_rules_the_first_applies(name: str) -> None:
         o["metadata"]["uid"] = f"{o['kind']}/{o['metadata']['name']}"
 
     def made(*rules: dict[str, Any]) -> Expected:
-        return question.promised([*rules, *sample]).expected
+        return question.expect([*rules, *sample]).expected
 
     first, at_random = rule("b", "2026-01-01", ours[name]), {"loadBalancer": {"simple": "RANDOM"}}
     alone = made(first)
@@ -266,7 +266,7 @@ def test_load_balancers() -> None:
     assert resilience.balanced(destination(loadBalancer={"simple": "ROUND_ROBIN"}), ASKED) == {"in turn": 1.0}
     by_chance = resilience.balanced(destination(loadBalancer={"simple": "RANDOM"}), ASKED)
     assert by_chance == pytest.approx({"in turn": 34650 / 531441, "not in turn": 1 - 34650 / 531441})
-    with pytest.raises(BrokenPromiseError, match="LEAST_REQUEST promises no turns"):
+    with pytest.raises(NoExpectationError, match="LEAST_REQUEST guarantees no turns"):
         resilience.balanced(destination(loadBalancer={"simple": "LEAST_REQUEST"}), ASKED)
 
 
@@ -397,7 +397,7 @@ def told_of_msgd(*objects: dict[str, Any]) -> str | None:
     every = [*objects, BLOCKING]
     for number, one in enumerate(every):
         one["metadata"] |= {"uid": f"{number}", "generation": 1}
-    found = question.promised(every).expected
+    found = question.expect(every).expected
     assert not found.broken
     return None if found.unknown else next(iter(found.shares["call"]))
 
@@ -502,5 +502,5 @@ def test_identities_are_the_accounts_if_certificates_are_required() -> None:
     strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
     client = thing("Deployment", "client", template={"spec": {"serviceAccountName": "c"}})
     assert security.identified([strict, client], request) == {"spiffe://cluster.local/ns/echo/sa/c": 1.0}
-    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody"):
+    with pytest.raises(NoExpectationError, match="PERMISSIVE asks nobody"):
         security.identified([thing("PeerAuthentication", "default"), client], request)

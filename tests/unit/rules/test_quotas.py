@@ -89,7 +89,7 @@ SAMPLE = [
 
 
 def expected(*objects: dict[str, Any], request: Mapping[str, Any] = REQUEST) -> Expected:
-    return ResponseCheck((), quota, {"row": request}, namespace="quota").promised([*SAMPLE, *objects]).expected
+    return ResponseCheck((), quota, {"row": request}, namespace="quota").expect([*SAMPLE, *objects]).expected
 
 
 def outcome(*objects: dict[str, Any], request: Mapping[str, Any] = REQUEST) -> str | None:

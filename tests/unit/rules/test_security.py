@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.entries.question import SECURITY, ResponseCheck
 from loadtests.rules import security
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, differences, generation
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, differences, generation
 from loadtests.samples.echo import through
 from loadtests.verdict import Expected
 
@@ -40,9 +40,9 @@ def pods(**labels: str) -> dict[str, Any]:
     return {"selector": {"matchLabels": labels}}
 
 
-def asked(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Expected:
-    question = ResponseCheck(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
-    return question.promised(objects).expected
+def asked(*objects: dict[str, Any], expectation: Any = security.permitted, **request: Any) -> Expected:
+    question = ResponseCheck(SECURITY, expectation, {"call": {**CALL, **request}}, namespace="echo")
+    return question.expect(objects).expected
 
 
 def outcome(*objects: dict[str, Any], **request: Any) -> str | None:
@@ -354,9 +354,9 @@ def test_only_an_encrypted_connection_has_an_identity() -> None:
     client = deployment("client")
     told = {"spiffe://cluster.local/ns/echo/sa/client": 1.0}
     assert security.identified([ECHO, client, strict], request) == told
-    with pytest.raises(BrokenPromiseError, match="plain text"):
+    with pytest.raises(NoExpectationError, match="plain text"):
         security.identified([ECHO, client, strict, tls("DISABLE")], request)
-    with pytest.raises(BrokenPromiseError, match="PERMISSIVE asks nobody"):
+    with pytest.raises(NoExpectationError, match="PERMISSIVE asks nobody"):
         security.identified([ECHO, client, strict, peer("b", "PERMISSIVE", **MINE)], request)
 
 
@@ -373,7 +373,7 @@ def jwt(issuer: str = "https://t", *audiences: str, **more: Any) -> dict[str, An
 
 
 def brought(*objects: dict[str, Any], claims: Mapping[str, Any] | None = TOKEN, sound: bool = True) -> str | None:
-    return outcome(ECHO, *objects, promise=security.token_accepted, claims=claims, sound=sound, keys=KEYS)
+    return outcome(ECHO, *objects, expectation=security.token_accepted, claims=claims, sound=sound, keys=KEYS)
 
 
 READERS = policy("readers", rules=[{"when": [{"key": "request.auth.claims[group]", "values": ["readers"]}]}])
@@ -468,7 +468,7 @@ SECURED = {"host": "a.lab", "port": 8443, "to": {"app": "s", "namespace": "echo"
 
 def secured(*objects: dict[str, Any], certificate: bool = False) -> Expected:
     request = {**SECURED, "certificate": certificate}
-    return ResponseCheck(SECURITY, security.handshaken, {"call": request}, namespace="echo").promised(objects).expected
+    return ResponseCheck(SECURITY, security.handshaken, {"call": request}, namespace="echo").expect(objects).expected
 
 
 def test_who_shows_a_certificate_is_welcome() -> None:
@@ -515,7 +515,7 @@ def test_a_host_without_a_route_behind_the_gateways_tls_has_no_expectation() -> 
 
 
 def test_a_host_that_no_gateway_serves_has_no_expectation() -> None:
-    with pytest.raises(BrokenPromiseError, match=r"no Gateway serves b\.lab with TLS on port 8443"):
+    with pytest.raises(NoExpectationError, match=r"no Gateway serves b\.lab with TLS on port 8443"):
         security.handshaken([gateway("a", "SIMPLE")], {"host": "b.lab", "port": 8443, "certificate": False})
 
 

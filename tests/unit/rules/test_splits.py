@@ -27,8 +27,8 @@ SERVICE = {
 }  # fmt: skip
 
 
-def promise(question: Split, objects: list[dict[str, Any]]) -> Rules:
-    return question.promised([*objects, SERVICE, *pods.versions("reviews", "v1", "v2", "v3")])
+def expectation(question: Split, objects: list[dict[str, Any]]) -> Rules:
+    return question.expect([*objects, SERVICE, *pods.versions("reviews", "v1", "v2", "v3")])
 
 
 def destination_rule(*subsets: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def virtual_service(
 
 
 def test_weights_become_shares() -> None:
-    rules = promise(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
+    rules = expectation(QUESTION, [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1", "v3")])
     assert rules.expected.shares["anonymous"] == {"v1": 0.8, "v3": 0.2}
     assert rules.expected.broken == ()
     assert not rules.whole_service
@@ -69,7 +69,7 @@ def test_weights_become_shares() -> None:
 
 def test_each_class_gets_the_first_route_that_matches_it() -> None:
     objects = [virtual_service(("jason", [("v2", None)]), ("", [("v1", None)])), destination_rule("v1", "v2")]
-    shares = promise(QUESTION, objects).expected.shares
+    shares = expectation(QUESTION, objects).expected.shares
     assert shares == {"jason": {"v2": 1.0}, "anonymous": {"v1": 1.0}}
 
 
@@ -86,14 +86,14 @@ def test_each_class_gets_the_first_route_that_matches_it() -> None:
     ],
 )
 def test_an_expectation_that_cannot_be_met_is_broken(objects: list[dict[str, Any]], words: str) -> None:
-    assert any(words in reason for reason in promise(QUESTION, objects).expected.broken)
+    assert any(words in reason for reason in expectation(QUESTION, objects).expected.broken)
 
 
 def test_an_edit_changes_the_generation_and_so_does_a_second_rule() -> None:
     base = [virtual_service(("", [("v1", 100)])), destination_rule("v1")]
     edited = [virtual_service(("", [("v1", 100)]), generation=2), destination_rule("v1")]
     second = [*base, virtual_service(("", [("v1", 100)]), name="other")]
-    first, changed, more = (promise(QUESTION, o).generation for o in (base, edited, second))
+    first, changed, more = (expectation(QUESTION, o).generation for o in (base, edited, second))
     assert differences(first, first) == ""
     assert differences(first, changed) == "VirtualService bookinfo/reviews"
     assert differences(first, more) == differences(more, first) == "VirtualService bookinfo/other"
@@ -104,7 +104,7 @@ def test_an_edit_elsewhere_counts_if_the_expectation_changes_by_it() -> None:
         rule = virtual_service(("", [("v2", 100)]), name="elsewhere")
         rule["metadata"]["namespace"] = "elsewhere"
         rule["spec"] |= {"hosts": ["reviews.bookinfo.svc.cluster.local"], "exportTo": [exported]}
-        return promise(QUESTION, [virtual_service(("", [("v1", 100)])), destination_rule("v1", "v2"), rule]).generation
+        return expectation(QUESTION, [virtual_service(("", [("v1", 100)])), destination_rule("v1", "v2"), rule]).generation
 
     assert differences(generation_if("."), generation_if("elsewhere")) == ""
     assert differences(generation_if("."), generation_if("*")) == "what is expected, by rules of other namespaces"

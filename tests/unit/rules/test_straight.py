@@ -42,9 +42,9 @@ def rule(*routes: dict[str, Any], hosts: tuple[str, ...] = ("echo",), of: str = 
     return thing("VirtualService", "x", of, hosts=list(hosts), http=list(routes), **more)
 
 
-def expected(*objects: dict[str, Any], promise: Any = security.permitted, **request: Any) -> Expected:
-    question = ResponseCheck(SECURITY, promise, {"call": {**CALL, **request}}, namespace="echo")
-    return question.promised([ECHO, service("echo"), service("pool"), *objects]).expected
+def expected(*objects: dict[str, Any], expectation: Any = security.permitted, **request: Any) -> Expected:
+    question = ResponseCheck(SECURITY, expectation, {"call": {**CALL, **request}}, namespace="echo")
+    return question.expect([ECHO, service("echo"), service("pool"), *objects]).expected
 
 
 def without(*objects: dict[str, Any], **request: Any) -> list[str]:
@@ -153,9 +153,9 @@ def test_a_call_by_the_gateway_is_read_as_well() -> None:
 
 def test_a_name_in_a_certificate_and_a_token_are_that_of_the_same_call() -> None:
     strict = thing("PeerAuthentication", "default", mtls={"mode": "STRICT"})
-    found = expected(strict, rule({"route": [to("pool")]}), promise=security.identified, deployment="echo")
+    found = expected(strict, rule({"route": [to("pool")]}), expectation=security.identified, deployment="echo")
     assert found.unknown == {"call": ("VirtualService x: spec.http[0].route",)}
-    token = {**ENTERING, "claims": None, "promise": security.token_accepted}
+    token = {**ENTERING, "claims": None, "expectation": security.token_accepted}
     assert without(GATEWAY, entering(PLAIN), **token) == []
     assert without(GATEWAY, entering({"directResponse": {"status": 401}}), **token)
     by_token = {"match": [{"headers": {"authorization": {"prefix": "Bearer"}}}], **PLAIN}
@@ -166,7 +166,7 @@ def test_a_name_in_a_certificate_and_a_token_are_that_of_the_same_call() -> None
 
 def test_what_a_proxy_logs_is_left_open_where_requests_do_not_reach_it() -> None:
     log = thing("Telemetry", "x", accessLogging=[{"providers": [{"name": "envoy"}], "disabled": True}])
-    row = {**ENTERING, "promise": logged, "row": (("GET", "/a", 200), ("GET", "/b", 200))}
+    row = {**ENTERING, "expectation": logged, "row": (("GET", "/a", 200), ("GET", "/b", 200))}
     assert expected(log, GATEWAY, entering(PLAIN), **row).shares == {"call": {NOTHING: 1.0}}
     answered = {"match": [{"uri": {"exact": "/b"}}], "directResponse": {"status": 200}}
     found = expected(log, GATEWAY, entering(answered, PLAIN), **row)
@@ -181,7 +181,7 @@ def test_settings_of_the_mesh_that_are_read_elsewhere_do_not_leave_it_open() -> 
 def test_entries_about_security_read_what_may_lead_calls_elsewhere() -> None:
     judged = [security.permitted, security.identified, security.token_accepted]
     questions = [entry.load(name).question for name in entry.names()]
-    checks = [one for one in questions if isinstance(one, ResponseCheck) and one.promise in judged]
+    checks = [one for one in questions if isinstance(one, ResponseCheck) and one.expectation in judged]
     assert checks
     for check in checks:
         assert set(SECURITY) <= set(check.kinds)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from loadtests.entries.question import Split
-from loadtests.rules import promises
+from loadtests.rules import responses
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Rules, generation
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Rules, generation
 from loadtests.rules.view import not_modelled, viewed
 from tests.unit import pods
 
@@ -40,7 +40,7 @@ def objects(
 
 
 def judged(*given: Any, **more: Any) -> Rules:
-    return SPLIT.promised(objects(*given, **more))
+    return SPLIT.expect(objects(*given, **more))
 
 
 V1, V2 = {"version": "v1"}, {"version": "v2"}
@@ -83,8 +83,8 @@ def test_a_subset_without_a_running_pod_of_its_service_gets_no_response(pod: dic
     assert found.broken == (f"anonymous: subset gone of {host} selects no running pod, so calls to it get HTTP 503",)
     # The same in questions that are not about versions.
     seen = viewed(objects({"gone": 1}, {"gone": {"version": "v9"}}, *there))
-    with pytest.raises(BrokenPromiseError, match="selects no running pod"):
-        promises.aborted(seen, {"call": CALL})
+    with pytest.raises(NoExpectationError, match="selects no running pod"):
+        responses.aborted(seen, {"call": CALL})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_unknown_pod_labels_are_not_guessed(subset: dict[str, str], there: Any) 
 def test_endpoints_not_selected_by_labels_are_unknown() -> None:
     made = objects({"some": 1}, {"some": V1})
     del made[0]["spec"]["selector"]
-    assert SPLIT.promised(made).expected.unknown == {"anonymous": (WHERE,)}
+    assert SPLIT.expect(made).expected.unknown == {"anonymous": (WHERE,)}
 
 
 def test_a_split_between_a_subset_and_the_whole_service_is_not_judged_by_version() -> None:
@@ -127,16 +127,16 @@ def test_copies_arrive_at_the_pods_that_the_mirrors_labels_select(subset: dict[s
     request = {"call": CALL, "mirror": ("reviews", "v3"), "at_server": True}
     if arrived is None:
         with pytest.raises(NotModelledError, match=r"other pods than reviews v3|spec\.subsets\[1\]\.labels"):
-            promises.mirrored(made, request)
+            responses.mirrored(made, request)
     else:
-        assert promises.mirrored(made, request).get("arrived", 0.0) == arrived
+        assert responses.mirrored(made, request).get("arrived", 0.0) == arrived
         assert not_modelled(made) == ()
 
 
 def test_copies_to_a_whole_service_arrive_at_any_of_its_pods() -> None:
     made = viewed(objects({"one": 1}, {"one": V1}, mirror={"host": "reviews"}))
     with pytest.raises(NotModelledError, match="other pods than reviews v3 are sent copies as well"):
-        promises.mirrored(made, {"call": CALL, "mirror": ("reviews", "v3"), "at_server": True})
+        responses.mirrored(made, {"call": CALL, "mirror": ("reviews", "v3"), "at_server": True})
 
 
 def test_replaced_pods_are_no_edit_but_pods_of_another_version_are() -> None:

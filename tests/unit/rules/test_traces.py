@@ -39,7 +39,7 @@ def part(percentage: float | None = None, provider: str = "lab-zipkin", **more: 
 def expected(*objects: dict[str, Any], mesh: dict[str, Any] | None = LAB) -> Expected:
     settings = {"kind": "MeshConfig", "metadata": {"name": "istio", "namespace": "istio-system", "uid": "m"}, "spec": mesh}
     there = [deployment("client"), deployment("echo"), *([settings] if mesh is not None else [])]
-    return ResponseCheck((), traced, {"calls": REQUEST}, namespace="echo").promised([*there, *objects]).expected
+    return ResponseCheck((), traced, {"calls": REQUEST}, namespace="echo").expect([*there, *objects]).expected
 
 
 def share(*objects: dict[str, Any], mesh: dict[str, Any] | None = LAB) -> float | None:

@@ -45,7 +45,7 @@ def envoy(*patches: dict[str, Any], name: str = "f", **spec: Any) -> dict[str, A
 def expected(*objects: dict[str, Any], silence: float = 9, stays: float = 9) -> Expected:
     request = {"namespace": "echo", "app": "echo", "port": 8080, "call": CALL, "seconds": stays, "silence": silence}
     check = ResponseCheck((), closed_when_silent, {"connections": request}, namespace="echo")
-    return check.promised([*SAMPLE, *objects]).expected
+    return check.expect([*SAMPLE, *objects]).expected
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Traffic:
         return found
 from http.cookiejar import Cookie
 cookie = Cookie(0, "user", "jason", None, False, "lab", False, False, "/", False, False, None, False, None, None, {})
-question = ResponseCheck(kinds=(), promise=None, classes={}, about_rate=about_rate)
+question = ResponseCheck(kinds=(), expectation=None, classes={}, about_rate=about_rate)
 users.load = lambda name: SimpleNamespace(question=question, traffic={n: Traffic(n) for n in ("a", "b", "c")})
 mesh = SimpleNamespace(epoch=1, spent=False, settled=frozenset(), count=lambda name, outcome: counted.append(name))
 environment = SimpleNamespace(
@@ -76,7 +76,7 @@ from types import SimpleNamespace
 from loadtests.run import users
 from loadtests.entries.question import ResponseCheck
 
-question = ResponseCheck(kinds=(), promise=None, classes={}, **json.loads(sys.argv[1]))
+question = ResponseCheck(kinds=(), expectation=None, classes={}, **json.loads(sys.argv[1]))
 wait, waits = users.paced(question), []
 for warming_up in (True, False):
     environment = SimpleNamespace(mesh=SimpleNamespace(warming_up=warming_up))

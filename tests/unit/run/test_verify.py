@@ -12,11 +12,11 @@ from loadtests.entries import entry
 from loadtests.run import verify
 from loadtests.run.verify import Job, Judge, choose, run_all
 
-A1, A2, A3 = (Job(f"a{n}", "a", alone=False) for n in "123")
-B1, C1 = Job("b1", "b", alone=False), Job("c1", "c", alone=False)
-LONG_A, LONG_B = Job("a9", "a", alone=False, seconds=30), Job("b9", "b", alone=False, seconds=30)
-LONG_SLOW_B = Job("slow-b9", "b", alone=True, seconds=30)
-SLOW_A, SLOW_B = Job("slow-a", "a", alone=True), Job("slow-b", "b", alone=True)
+A1, A2, A3 = (Job(f"a{n}", "a", exclusive=False) for n in "123")
+B1, C1 = Job("b1", "b", exclusive=False), Job("c1", "c", exclusive=False)
+LONG_A, LONG_B = Job("a9", "a", exclusive=False, seconds=30), Job("b9", "b", exclusive=False, seconds=30)
+LONG_SLOW_B = Job("slow-b9", "b", exclusive=True, seconds=30)
+SLOW_A, SLOW_B = Job("slow-a", "a", exclusive=True), Job("slow-b", "b", exclusive=True)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_everything_is_judged_once_and_nothing_beside_what_disturbs_it() -> None
             now.append(job)
             most = max(most, len(now))
             assert len({j.namespace for j in now}) == len(now)
-            assert len(now) == 1 or not any(j.alone for j in now)
+            assert len(now) == 1 or not any(j.exclusive for j in now)
         pause.wait(0.02)
         with lock:
             now.remove(job)
@@ -78,14 +78,14 @@ def test_an_error_that_nobody_foresaw_comes_out_and_does_not_stop_the_others() -
 
 
 def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "bring_about", lambda self, job: None)
+    monkeypatch.setattr(Judge, "apply_rules", lambda self, job: None)
     reported: list[str] = []
     judge = Judge("none", "policy", tmp_path, tmp_path, ("--locustfile", "none.py"), reported.append)
     name = entry.names()[0]
     old = tmp_path / name / "verdict.json"
     old.parent.mkdir()
     old.write_text(json.dumps({"outcome": "PASS", "n": 1, "reasons": []}))
-    judge(Job(name, "a", alone=False))
+    judge(Job(name, "a", exclusive=False))
     assert reported[0].startswith("VOID")
     assert "Locust ended with 1: Could not find 'none.py'" in reported[0]
     now = json.loads(old.read_text())

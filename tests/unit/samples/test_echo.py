@@ -18,7 +18,7 @@ from websocket import ABNF, WebSocket, create_connection
 
 from loadtests.clients.secure import SecureFetch
 from loadtests.mesh.credentials import Authority
-from loadtests.rules.promises import CLOSED
+from loadtests.rules.responses import CLOSED
 from loadtests.samples import echo
 from tests.unit import programs
 

@@ -9,7 +9,7 @@ import yaml
 
 from loadtests.entries import entry
 from loadtests.rules.conditions import present
-from loadtests.rules.expectations import BrokenPromiseError, Rules, Shares, placed
+from loadtests.rules.expectations import NoExpectationError, Rules, Shares, placed
 from loadtests.rules.view import viewed
 from loadtests.samples import shadow
 from loadtests.verdict import ERROR, Expected, Observed, Outcome, judge
@@ -62,7 +62,7 @@ def test_the_mark_is_found_among_other_baggage() -> None:
 
 def test_a_version_without_a_store_has_no_expectation() -> None:
     found = [o for o in objects() if o["metadata"]["name"] != "ratings-shadow"]
-    with pytest.raises(BrokenPromiseError, match="ratings shadow"):
+    with pytest.raises(NoExpectationError, match="ratings shadow"):
         linked(found, "test traffic")
 
 

@@ -14,10 +14,10 @@ import pytest
 from loadtests.entries import entry
 from loadtests.entries.question import ResponseCheck
 from loadtests.reports import summary
-from loadtests.rules import promises, security
+from loadtests.rules import responses, security
 from loadtests.rules.actions import seconds
 from loadtests.rules.calls import Call, Caller
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError
+from loadtests.rules.expectations import NoExpectationError, NotModelledError
 from loadtests.rules.view import View, viewed
 from loadtests.verdict import AT_SERVER, Observed, Outcome, judge
 from tests.unit import pods
@@ -74,13 +74,13 @@ def test_durations(text: str, expected: float) -> None:
     ],
 )
 def test_aborts(fault: dict[str, Any], shares: dict[str, float]) -> None:
-    assert promises.aborted(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
+    assert responses.aborted(given(virtual_service({**TO, "fault": fault})), ASKED) == pytest.approx(shares)
 
 
 def test_a_fault_on_another_users_route_is_not_expected() -> None:
     rule = virtual_service({**TO, **JASON, "fault": {"abort": {"httpStatus": 555, "percentage": {"value": 100}}}}, TO)
-    assert promises.aborted(given(rule), ASKED) == {"HTTP 200": 1.0}
-    assert promises.aborted(given(rule), BY_JASON) == {"HTTP 555": 1.0}
+    assert responses.aborted(given(rule), ASKED) == {"HTTP 200": 1.0}
+    assert responses.aborted(given(rule), BY_JASON) == {"HTTP 555": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_fault_on_another_users_route_is_not_expected() -> None:
 )
 def test_delays(share: int, shares: dict[str, float]) -> None:
     fault = {"delay": {"fixedDelay": "2s", "percentage": {"value": share}}}
-    assert promises.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE) == pytest.approx(shares)
+    assert responses.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE) == pytest.approx(shares)
 
 
 def test_a_caller_does_not_wait_for_a_delay_that_is_longer_than_its_own_limit() -> None:
     def late(seconds: str, share: int = 100) -> dict[str, float]:
         fault = {"delay": {"fixedDelay": seconds, "percentage": {"value": share}}}
-        return promises.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE)
+        return responses.delayed(given(virtual_service({**TO, "fault": fault})), BY_PAGE)
 
     assert late("5s") == {"HTTP 500 after 3 s": 1.0}
     assert late("5s", 25) == pytest.approx({"HTTP 500 after 3 s": 0.25, "HTTP 200 after 0 s": 0.75})
@@ -120,10 +120,10 @@ def test_which_caller_times_out_first_when_ratings_is_late(delay: str, reviews_s
     rule = virtual_service({**TO, "fault": {"delay": {"fixedDelay": delay, "percentage": {"value": 100}}}})
     request = {**ASKED, "reviews_seconds": reviews_seconds, "page_seconds": 3.0, "page_attempts": 2}
     if outcome:
-        assert promises.page_delayed(given(rule), request) == {outcome: 1.0}
+        assert responses.page_delayed(given(rule), request) == {outcome: 1.0}
     else:
         with pytest.raises(NotModelledError, match="fixedDelay"):
-            promises.page_delayed(given(rule), request)
+            responses.page_delayed(given(rule), request)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_a_timeout_takes_effect_only_if_it_is_shorter(limit: str, delay: str, su
         **BY_PAGE, "call": OF_REVIEWS, "slow_call": RATINGS, "attempts": 2, "version_seconds": {"v2": 10.0, "v3": 2.5},
     }  # fmt: skip
     if outcome:
-        assert promises.timed_out(objects, request) == {outcome: 1.0}
+        assert responses.timed_out(objects, request) == {outcome: 1.0}
     else:
         with pytest.raises(NotModelledError):
-            promises.timed_out(objects, request)
+            responses.timed_out(objects, request)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_timeout_takes_effect_only_if_it_is_shorter(limit: str, delay: str, su
     ],
 )
 def test_the_gateways_own_responses(route: dict[str, Any], outcome: str) -> None:
-    assert promises.answered(given(virtual_service(route)), ASKED) == {outcome: 1.0}
+    assert responses.answered(given(virtual_service(route)), ASKED) == {outcome: 1.0}
 
 
 def test_mirrors_give_an_expectation_for_the_client_and_for_the_mirror() -> None:
@@ -183,22 +183,22 @@ def test_mirrors_give_an_expectation_for_the_client_and_for_the_mirror() -> None
     far = {**near, "at_server": True}
 
     def arrived(**more: Any) -> float:
-        return promises.mirrored(given(virtual_service({**copied, **more})), far).get("arrived", 0.0)
+        return responses.mirrored(given(virtual_service({**copied, **more})), far).get("arrived", 0.0)
 
-    assert promises.mirrored(given(virtual_service({**copied, "mirrorPercentage": {"value": 30}})), near) == {"HTTP 200": 1.0}
+    assert responses.mirrored(given(virtual_service({**copied, "mirrorPercentage": {"value": 30}})), near) == {"HTTP 200": 1.0}
     assert arrived(mirrorPercentage={"value": 30}) == pytest.approx(0.3)
     assert arrived() == 1.0, "without a percentage a mirror takes all requests"
     assert arrived(mirrorPercentage={}) == 0.0
     assert arrived(mirror={"host": "ratings", "subset": "v2"}) == 0.0
-    assert promises.mirrored(given(virtual_service(to)), far) == {"did not arrive": 1.0}
+    assert responses.mirrored(given(virtual_service(to)), far) == {"did not arrive": 1.0}
     with pytest.raises(NotModelledError, match=r"spec.http\[0\].route: ratings v3 is sent requests as well"):
-        promises.mirrored(given(virtual_service({**copied, **TO})), far)
+        responses.mirrored(given(virtual_service({**copied, **TO})), far)
 
 
 @pytest.mark.parametrize(("origin", "outcome"), [("https://a", "may read"), ("https://b", "may not read")])
 def test_origins(origin: str, outcome: str) -> None:
     objects = given(virtual_service({**TO, "corsPolicy": {"allowOrigins": [{"exact": "https://a"}]}}))
-    assert promises.shared(objects, {**ASKED, "origin": origin}) == {outcome: 1.0}
+    assert responses.shared(objects, {**ASKED, "origin": origin}) == {outcome: 1.0}
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_releases_are_named_by_their_labels() -> None:
     subsets = [{"name": "v1", "labels": {"version": "v0.1"}}, {"name": "v2", "labels": {"version": "v0.2"}}]
     rule = {**SUBSETS, "spec": {"host": "ratings", "subsets": subsets}}
     objects = viewed([virtual_service(weighted()), rule, *SERVICES, *pods.versions("ratings", "v0.1", "v0.2")])
-    assert promises.released(objects, ASKED) == {"v0.1": 0.25, "v0.2": 0.75}
+    assert responses.released(objects, ASKED) == {"v0.1": 0.25, "v0.2": 0.75}
 
 
 def entered(name: str, port: int, protocol: str, **spec: Any) -> list[dict[str, Any]]:
@@ -255,9 +255,9 @@ AT_GATEWAY = Caller("istio-system", {"istio": "gw"}, "bookinfo/door")
 
 def test_shares_of_connections() -> None:
     objects = given(*entered("door", 31400, "TCP", tcp=[{"match": [{"port": 31400}], **weighted(9080)}]))
-    assert promises.connected(objects, {"call": Call("*", 31400, AT_GATEWAY)}) == {"v1": 0.25, "v2": 0.75}
-    with pytest.raises(BrokenPromiseError, match="no server for port 1"):
-        promises.connected(objects, {"call": Call("*", 1, AT_GATEWAY)})
+    assert responses.connected(objects, {"call": Call("*", 31400, AT_GATEWAY)}) == {"v1": 0.25, "v2": 0.75}
+    with pytest.raises(NoExpectationError, match="no server for port 1"):
+        responses.connected(objects, {"call": Call("*", 1, AT_GATEWAY)})
 
 
 @pytest.mark.parametrize(
@@ -279,20 +279,20 @@ def test_the_path_through_a_gateway_needs_its_header(led: bool, headers: dict[st
         "call": RATINGS, "by": "reviews.bookinfo.svc.cluster.local",
         "entering": Call("ratings.bookinfo.svc.cluster.local", 80, AT_GATEWAY),
     }  # fmt: skip
-    assert promises.by_gateway(given(door, rule), request) == {outcome: 1.0}
+    assert responses.by_gateway(given(door, rule), request) == {outcome: 1.0}
 
 
 def test_a_missing_rule_breaks_the_expectation() -> None:
-    check = ResponseCheck(("x",), promises.aborted, {"anonymous": ASKED}, at_server=ASKED)
-    broken = check.promised([virtual_service(TO, name="other"), *SERVICES]).expected
+    check = ResponseCheck(("x",), responses.aborted, {"anonymous": ASKED}, at_server=ASKED)
+    broken = check.expect([virtual_service(TO, name="other"), *SERVICES]).expected
     assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
     assert broken.shares == {}
 
 
 @pytest.mark.parametrize(("about_time", "outcome"), [(True, Outcome.PASS), (False, Outcome.FAIL)])
 def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, outcome: Outcome) -> None:
-    check = ResponseCheck(("x",), promises.delayed, {"anonymous": BY_PAGE}, about_time=about_time)
-    rules = check.promised([virtual_service(TO), *SERVICES])
+    check = ResponseCheck(("x",), responses.delayed, {"anonymous": BY_PAGE}, about_time=about_time)
+    rules = check.expect([virtual_service(TO), *SERVICES])
     counts = {"anonymous": {"HTTP 200 after 0 s": 500, "HTTP 200 after 1 s": 2}}
     assert judge(rules.expected, Observed(check.label(counts, {}, rules))).outcome is outcome
 

@@ -1,4 +1,4 @@
-"""What routing rules promise for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
+"""What routing rules declare for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
 Each takes the objects that are in force and one request, whose ``call`` is a :class:`loadtests.rules.calls.Call`, and returns
 the share of every outcome, as ``clients.http.Fetch`` words it. Which rule takes the call, and its numbers, are read from the
@@ -24,7 +24,7 @@ from loadtests.rules.actions import (
 from loadtests.rules.asked import Asked, destinations_of, read_apart, route_in, route_of, versions_of
 from loadtests.rules.calls import Call, Destination, Fault, NoRoute
 from loadtests.rules.conditions import present
-from loadtests.rules.expectations import BrokenPromiseError, NotModelledError, Objects, Shares, views_of
+from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, Shares, views_of
 from loadtests.rules.headers import REQUEST, RESPONSE, changed, levels_of, text_of, touched
 from loadtests.rules.hosts import long_name
 from loadtests.rules.routing import accept_inert, find_route, send
@@ -41,11 +41,11 @@ CLOSED = "the gateway refused the client"
 def named(objects: Objects, kind: str, name: str) -> View:
     """The spec of one object.
 
-    :raises BrokenPromiseError: if it is not in force
+    :raises NoExpectationError: if it is not in force
     """
     found = next((o for o in views_of(objects, kind) if o["metadata"]["name"] == name), None)
     if found is None:
-        raise BrokenPromiseError(f"no {kind} {name} is in force")
+        raise NoExpectationError(f"no {kind} {name} is in force")
     spec: View = found["spec"]
     return spec
 

@@ -149,13 +149,13 @@ class Cluster:
 
     def _run(self, program: Sequence[str], arguments: Sequence[str], stdin: str | None, accepted: Sequence[int] = (0,)) -> str:
         command = [*program, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace, *arguments]
-        command = f"{program[0]} {arguments[0]}"
+        shown = f"{program[0]} {arguments[0]}"
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ClusterError(f"{command}: {error}") from error
+            raise ClusterError(f"{shown}: {error}") from error
         if done.returncode not in accepted:
-            raise ClusterError(f"{command}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            raise ClusterError(f"{shown}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return done.stdout
 
     def items(self, *kinds: str, namespace: str = "") -> list[dict[str, Any]]:
@@ -264,14 +264,16 @@ class Cluster:
         """
         try:
             answer = self._answer(method, path, query, body)
-            body: dict[str, Any] = json.loads(answer.data)
+            returned: dict[str, Any] = json.loads(answer.data)
         except _errors() as error:
             raise _failed(f"{method} {path}", error) from error
         if 400 <= answer.status < 500:
-            raise RefusedByServerError(" ".join(str(body.get("message", answer.status)).split()), answer.status)
+            raise RefusedByServerError(" ".join(str(returned.get("message", answer.status)).split()), answer.status)
         if answer.status >= 300:
-            raise ClusterError(f"{method} {path}: HTTP {answer.status}: {' '.join(str(body.get('message', '')).split())[:200]}")
-        return body
+            raise ClusterError(
+                f"{method} {path}: HTTP {answer.status}: {' '.join(str(returned.get('message', '')).split())[:200]}"
+            )
+        return returned
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Any:
         """The whole answer to one request."""

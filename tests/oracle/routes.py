@@ -214,7 +214,7 @@ def http_rules(draw: st.DrawFn) -> Object:
 @st.composite
 def grpc_rules(draw: st.DrawFn) -> Object:
     """A rule of a GRPCRoute."""
-    rule: Object = {"backendRefs": draw(backends(*GRPC_BACKENDS, exclusive=(1, 1, 5)))}
+    rule: Object = {"backendRefs": draw(backends(*GRPC_BACKENDS, alone=(1, 1, 5)))}
     matches = st.lists(GRPC_MATCH, min_size=1, max_size=2).map(lambda found: {"matches": found})
     filters = st.one_of(changed("RequestHeaderModifier"), mirrored(one_of("greeter", "absent"), st.just(50051)))
     return {**rule, **draw(weighted((3, matches), (1, st.just({})))), **draw(rarely("filters", filters.map(lambda one: [one])))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -154,6 +155,8 @@ class Cluster:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ClusterError(f"{shown}: {error}") from error
+        if done.returncode < 0:
+            raise ClusterError(f"{shown}: interrupted by {signal.Signals(-done.returncode).name}")
         if done.returncode not in accepted:
             raise ClusterError(f"{shown}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
         return done.stdout

@@ -314,3 +314,24 @@ def test_an_object_is_written_and_a_refusal_is_the_servers_own_words(tmp_path: P
     with pytest.raises(ClusterError, match=r"^PUT /apis/.*: NewConnectionError: .*Connection refused") as down:
         Cluster(kubeconfig.written(tmp_path, 9), "bookinfo").write("PUT", path, rule)
     assert not isinstance(down.value, RefusedByServerError), "not a refusal"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("kill -INT $$", "kubectl get: interrupted by SIGINT"),
+        ("kill -TERM $$", "kubectl get: interrupted by SIGTERM"),
+        ("echo no such thing >&2; exit 1", "kubectl get: no such thing"),
+        ("exit 1", "kubectl get: ?"),
+    ],
+)
+def test_a_command_that_fails_says_why_and_one_that_was_ended_by_whom(
+    script: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(ClusterError) as failed:
+        Cluster("unused", "echo").kubectl("get", "pods")
+    assert str(failed.value) == words

@@ -19,12 +19,13 @@ from typing import Any
 from loadtests import ending
 from loadtests.clients import traced
 from loadtests.console import account, changes, judges, topology
-from loadtests.console.rights import NAMESPACE, PART_OF, Right, binding, kubeconfig, manifest, role, table_of, write_private
+from loadtests.console.rights import NAMESPACE, Right, binding, kubeconfig, manifest, role, table_of, write_private
 from loadtests.entries import entry, policy, question
 from loadtests.judge.reach import PROBES
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.rules import gateway_api
+from loadtests.rules.workloads import PART_OF
 from loadtests.samples import billing, machine
 
 ACCOUNT = "locust"

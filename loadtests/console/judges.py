@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loadtests.console.rights import NAMESPACE, PART_OF, Right, binding, manifest, role, table_of
+from loadtests.console.rights import NAMESPACE, Right, binding, manifest, role, table_of
 from loadtests.entries import question
 from loadtests.judge.reach import KEPT, PROBES, SYSTEM
 from loadtests.judge.rights import CARRIERS, KINDS, TELEMETRIES
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.rules.workloads import ROOT_NAMESPACE
+from loadtests.rules.workloads import PART_OF, ROOT_NAMESPACE
 
 ACCOUNT = "judge"
 NAME = "istio-lab-judge"

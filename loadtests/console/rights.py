@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtests.rules.workloads import PART_OF
+
 NAMESPACE = "istio-lab-load"
 """Namespace of the accounts."""
-PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 RBAC = "rbac.authorization.k8s.io"
 
 

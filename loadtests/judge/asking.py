@@ -85,7 +85,7 @@ class Asked:
 def fate_for(objects: Sequence[View], asked: Asked, namespace: str) -> Fate:
     """What becomes of a call, by the rules.
 
-    :raises NoExpectationError: if they expectation nothing
+    :raises NoExpectationError: if no expectation follows from them
     :raises NotModelledError: naming the field that is not modelled
     """
     call = asked.call(namespace)
@@ -179,7 +179,7 @@ class Post:
             return cls._all[cluster.namespace]
 
     def fate(self, asked: Asked) -> Fate:
-        """What the rules make of a call; nothing, where they expectation nothing: the verdict says so then."""
+        """What the rules make of a call; nothing where no expectation follows from them: the verdict says so then."""
         try:
             return fate_for(viewed(self._objects), asked, self.namespace)
         except (NoExpectationError, NotModelledError):

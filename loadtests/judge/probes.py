@@ -112,9 +112,11 @@ def labels_of(cluster: Cluster) -> Mapping[str, str] | None:
 
     :raises ClusterError: if the cluster does not answer
     """
-    told = cluster.kubectl("get", "namespace", PROBES, "--ignore-not-found", "--output", "json")
-    labels: Mapping[str, str] = json.loads(told)["metadata"].get("labels", {}) if told.strip() else {}
-    return labels if told.strip() else None
+    printed = cluster.kubectl("get", "namespace", PROBES, "--ignore-not-found", "--output", "json")
+    if not printed.strip():
+        return None
+    labels: Mapping[str, str] = json.loads(printed)["metadata"].get("labels", {})
+    return labels
 
 
 def is_ours(cluster: Cluster) -> bool | None:

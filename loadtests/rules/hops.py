@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from loadtests.rules import subsets
@@ -56,7 +57,7 @@ def pass_on(objects: Objects, hop: Hop) -> None:
     number, used = 0, 1
     # One destination at a time: the settings of one have no bearing on another.
     while number < used:
-        used = read_apart(objects, lambda seen, which=number: _pass_on(seen, hop, which))  # type: ignore[misc] # a default
+        used = read_apart(objects, partial(_pass_on, hop=hop, number=number))
         number += 1
 
 

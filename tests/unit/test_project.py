@@ -21,8 +21,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from loadtests.console import rights
 from loadtests.entries import entry
+from loadtests.rules import workloads
 from loadtests.verdict import AT_SERVER
 from tests.unit import gateways, pods
 from tests.unit.test_bundle import FORMAT
@@ -316,7 +316,7 @@ def test_images_of_a_registry_are_at_the_versions_that_are_declared(name: str, i
 
 def test_the_labs_own_namespaces_carry_its_label() -> None:
     """Load from within the cluster, and the lab's removal, find the namespaces by this label."""
-    assert plugin("action", "lab_namespace").PART_OF == rights.PART_OF
+    assert plugin("action", "lab_namespace").PART_OF == workloads.PART_OF
     makers = {f.parents[1].name for f in PROJECT.glob("roles/*/tasks/*.yml") if "\n  lab_namespace:\n" in f.read_text()}
     assert makers == {"istio", "samples", "telemetry"}
     looked_up = re.compile(r"kubernetes\.core\.k8s_info:\n(.+\n)*")

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from loadtests.console import access, account, judges
-from loadtests.console.rights import NAMESPACE, PART_OF
+from loadtests.console.rights import NAMESPACE
 from loadtests.entries import entry
 from loadtests.judge.reach import PROBES
 from loadtests.mesh import writes
 from loadtests.mesh.cluster import Cluster, ClusterError
+from loadtests.rules.workloads import PART_OF
 from loadtests.samples import billing, shadow
 from tests.unit.test_inputs import PROJECT
 

@@ -158,7 +158,7 @@ def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
 def read_by(expect: Callable[[Objects], Rules], cluster: Cluster, kinds: Iterable[str], before: Rules | None) -> Rules:
     """The expectation that follows from the objects in the cluster now, with remarks on what could not be read.
 
-    :param before: what was read before; returned where the objects are still the same, for a run asks every other second
+    :param before: what was read before; returned where the objects are still the same, for a run asks again and again
     """
     found = rules_in(cluster, kinds)
     if before is not None and found.objects == before.objects:

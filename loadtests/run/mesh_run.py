@@ -32,6 +32,9 @@ from loadtests.verdict import AT_SERVER, Observed, Outcome, Verdict, judge, sent
 
 log = logging.getLogger("mesh")
 LOOK_SECONDS = 1.0
+LOOKS_PER_READING = 5
+"""How many looks pass until the rules are read again, besides the last look, which always reads them. A rule of the namespace
+that was edited meanwhile and taken back has another generation then. Reading more often takes CPU time from the mesh."""
 PROPAGATION_SECONDS = 30.0
 # A proxy lets connections of its old listener answer once more, for as long as the mesh's drainDuration says (1 s in the lab);
 # then it closes them. Traffic of this length, not counted, outlasts that; it is the same for every run, whatever it shows.
@@ -419,7 +422,7 @@ class MeshRun:
                 self.settle()
                 self.tell()
                 # Traffic may have met rules that were edited since they were read last: then this is no verdict.
-                if (looks % 2 == 0 or self.decided()) and (edited := subject.edited()):
+                if (looks % LOOKS_PER_READING == 0 or self.decided()) and (edited := subject.edited()):
                     if self.headless:
                         self.void.append(f"{EDITED}: {edited}")
                         break

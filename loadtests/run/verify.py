@@ -39,7 +39,7 @@ class Job:
     namespace: str
     exclusive: bool
     seconds: float = 1.0
-    """How long its last run took; all alike where none has run."""
+    """How long its last run took, or else the longest visit of its clients."""
 
 
 def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
@@ -57,12 +57,13 @@ def choose(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
     return min(free, key=lambda job: (-left[job.namespace], job.namespace, -job.seconds, job.name), default=None)
 
 
-def last_seconds(results: Path, name: str) -> float:
-    """How long the last run of an entry took, as its report has it; 1 where there is none."""
+def likely_seconds(results: Path, judged: entry.Entry) -> float:
+    """How long the last run of an entry took, as its report has it; where there is none, the longest visit of its clients."""
+    longest = max((float(getattr(client, "seconds", 1.0)) for client in judged.traffic.values()), default=1.0)
     try:
-        return max(1.0, float((summary.read_last(results, name) or {})["facts"]["seconds"]))
+        return max(1.0, float((summary.read_last(results, judged.name) or {})["facts"]["seconds"]))
     except (OSError, ValueError, KeyError):
-        return 1.0
+        return longest
 
 
 def run_all(jobs: Sequence[Job], judge: Callable[[Job], None], workers: int = WORKERS) -> None:
@@ -179,7 +180,7 @@ def main() -> int:
     except KeyError as error:
         print(f"--entries: {error.args[0]}", file=sys.stderr)
         return 1
-    jobs = [Job(e.name, e.question.namespace, e.question.exclusive, last_seconds(options.results, e.name)) for e in found]
+    jobs = [Job(e.name, e.question.namespace, e.question.exclusive, likely_seconds(options.results, e)) for e in found]
     lock = threading.Lock()
     with options.progress.open("a") as progress:
 

@@ -23,6 +23,6 @@ QUESTION = ResponseCheck(
     expectation=pooled,
     about_rate=True,
     classes={"burst": {**CALLED, "call": by_client("echo", "/slow/200"), "burst": BURST, **through("client", URI)}},
-    margin=0.15,
+    margin=0.2,
 )
 TRAFFIC = {"burst": Fetch(URI, "client.lab.internal", label=outcome)}

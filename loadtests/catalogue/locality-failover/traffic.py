@@ -20,6 +20,6 @@ QUESTION = ResponseCheck(
         }
     },
     proxies=(("echo", "client"),),
-    margin=0.15,
+    margin=0.25,
 )  # fmt: skip
 TRAFFIC = {"outage": Fetch(URI, "client.lab.internal", label=taken_over, in_turn=True)}

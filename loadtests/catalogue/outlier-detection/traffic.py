@@ -31,7 +31,7 @@ QUESTION = ResponseCheck(
         "row of calls": {**SHAKY, **through("client", URI)},
         "taken back": {**SHAKY, "later": True, **through("client", EJECTIONS)},
     },
-    margin=0.1,
+    margin=0.15,
 )
 TRAFFIC = {
     # With a pause after each call: a worker reports a failure to the proxy's main thread, which ejects the pod a moment later.

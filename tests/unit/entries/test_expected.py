@@ -48,8 +48,8 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "prefix in other case": {"pool": 1.0},
         "beside the prefix": {"echo": 1.0},
     },
-    "httproute-weights": {"split": {"echo": 0.8, "pool": 0.2}, "a single backend": {"pool": 1.0}},
-    "grpcroute-weights": {"split": {"greeter-0": 0.8, "greeter-1": 0.2}, "testers": {"greeter-1": 1.0}},
+    "httproute-weights": {"split": {"echo": 0.9, "pool": 0.1}, "a single backend": {"pool": 1.0}},
+    "grpcroute-weights": {"split": {"greeter-0": 0.9, "greeter-1": 0.1}, "testers": {"greeter-1": 1.0}},
     "https-listener": {"a path of pool": {"pool": 1.0}, "another path": {"echo": 1.0}},
     "tcproute-weights": {"connection": {"details": 0.75, "ratings": 0.25}},
     "tlsroute-names": {
@@ -57,7 +57,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
         "another name of the domain": {"pool": 1.0},
         "a name without a route": {"the gateway refused the client": 1.0},
     },
-    "locality": {"distributed": {"echo": 0.7, "pool": 0.3}, "kept near": {"echo": 1.0}},
+    "locality": {"distributed": {"echo": 0.9, "pool": 0.1}, "kept near": {"echo": 1.0}},
     "locality-failover": {"outage": {"at most 2 of 4 failed; echo, then pool, then echo": 1.0}},
     "egress-https": {"registered": {"HTTP 200": 1.0}, "unknown": {"refused": 1.0}},
     "sni-routing": {
@@ -73,8 +73,8 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "virtual-machine-health": {"falls ill": {"removed, then restored": 1.0}},
     "websocket": {"split": {"echo": 0.9, "pool": 0.1}, "a single destination": {"pool": 1.0}},
     "websocket-idle": {
-        "silent": {"at most 9 s of silence, then closed": 1.0},
-        "a message every second": {"open after 6 s": 1.0},
+        "silent": {"at most 8 s of silence, then closed": 1.0},
+        "a message every second": {"open after 5 s": 1.0},
     },
     "global-rate-limit": {
         "limited path": {"4 HTTP 200, 8 HTTP 429": 1.0},

@@ -91,3 +91,8 @@ def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypat
     now = json.loads(old.read_text())
     assert (now["outcome"], now["n"]) == ("VOID", 0), "the verdict of an earlier run does not count"
     assert "Could not find 'none.py'" in now["reasons"][0]
+
+
+def test_an_entry_that_has_not_run_yet_takes_as_long_as_its_longest_visit(tmp_path: Path) -> None:
+    assert verify.likely_seconds(tmp_path, entry.load("websocket-idle")) == 9
+    assert verify.likely_seconds(tmp_path, entry.load("cors")) == 1

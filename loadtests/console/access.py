@@ -52,6 +52,10 @@ LOOK = (
         (question.PROXY_SETTINGS.partition(".")[0],), READ, "settings of the proxies, which bear on expectations",
         "networking.istio.io",
     ),
+    Right(
+        tuple(kind.partition(".")[0] for kind in question.EXTENSIONS), READ,
+        "what proxies run, which bears on expectations", "extensions.istio.io",
+    ),
 )  # fmt: skip
 """Rights in read-only namespaces and in namespaces with rules."""
 

@@ -42,7 +42,7 @@ def _grouped(kinds: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 WHOLE = tuple(
     Right(plurals, ("list",), "all rules that may apply to the namespace, and the hosts that they name", group)
-    for group, plurals in _grouped(k for k in (*KINDS, question.PROXY_SETTINGS) if k not in question.WORKLOADS).items()
+    for group, plurals in _grouped(k for k in KINDS if k not in question.WORKLOADS).items()
 )
 """Rights in all namespaces."""
 FORWARD = Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules")

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.console import changes
 from loadtests.mesh.cluster import Cluster, ClusterError
-from loadtests.rules.asked import answered_by, route_of
+from loadtests.rules.asked import answered, route_of
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects, of_kind
 from loadtests.rules.subsets import reached
@@ -124,7 +124,7 @@ def _shares_of(objects: Sequence[View], call: Call) -> dict[tuple[str, str], flo
     found: dict[tuple[str, str], float] = {}
     try:
         asked = route_of(objects, call)
-        sent = answered_by(asked)
+        sent = answered(asked.taken)
         for one in sent.destinations:
             versions = reached(objects, sent, one)
             if len(versions) > 1:

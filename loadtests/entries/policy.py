@@ -18,8 +18,9 @@ from loadtests.entries import entry
 from loadtests.mesh import analysis, propagation
 from loadtests.mesh.cluster import Cluster, ClusterError, RefusedByServerError
 from loadtests.mesh.writes import KINDS, Change, ConflictError, apply, key, ordered, state, try_out
+from loadtests.rules.workloads import ENTRY
 
-LABEL = "istio-lab/policy"
+LABEL = ENTRY
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 

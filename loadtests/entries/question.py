@@ -43,19 +43,25 @@ LEADING = (
 )
 """Kinds that bear on which service a call goes to."""
 GRANTS = f"referencegrants.{gateway_api.GROUP}"
-BY_ROUTES = (*LEADING, GRANTS)
-"""Kinds that routes of a Gateway of the Gateway API are read from."""
 ROUTING = (*LEADING, "pods")
 """Kinds that routes are read from."""
+BY_ROUTES = (*ROUTING, GRANTS)
+"""Kinds that routes of a Gateway of the Gateway API are read from."""
 MACHINES = "workloadgroups.networking.istio.io"
 """The kind by which virtual machines join."""
 WORKLOADS = ("deployments.apps", "statefulsets.apps", "pods", "configmaps", MACHINES)
 """Kinds that are no rules: only those of a question's own namespace matter."""
-ADMITTING = ("peerauthentications.security.istio.io", "authorizationpolicies.security.istio.io", "deployments.apps")
-SECURITY = (*LEADING, *ADMITTING)
-"""Kinds that bear on whether a call is encrypted, on who may make it, and on whom it reaches."""
+SECURITY = (*LEADING, "deployments.apps")
+"""Kinds that say whom a call reaches, by their names."""
+EXTENSIONS = ("wasmplugins.extensions.istio.io", "trafficextensions.extensions.istio.io")
+"""What proxies run beside Istio's own filters."""
 PROXY_SETTINGS = "proxyconfigs.networking.istio.io"
-"""Settings of proxies, which bear on everything."""
+"""Settings of proxies."""
+OF_PROXIES = (
+    "peerauthentications.security.istio.io", "authorizationpolicies.security.istio.io",
+    "requestauthentications.security.istio.io", "envoyfilters.networking.istio.io", *EXTENSIONS, PROXY_SETTINGS,
+)  # fmt: skip
+"""Kinds that bear on every call: what proxies let in, and what else is said to them."""
 SETTINGS = "istio"
 """The ConfigMap in the root namespace that has the settings of the mesh."""
 GATEWAY = ("istio-system", "istio-ingressgateway")
@@ -109,7 +115,7 @@ def between(namespace: str, caller: str, account: str, app: str, uri: str, port:
 def kinds_for(kinds: Sequence[str], classes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """``kinds``, and those that bear on the hops of requests, if any have some."""
     hops = any("through" in request for request in classes.values())
-    return tuple(dict.fromkeys((*kinds, *((*ADMITTING, "pods") if hops else ()))))
+    return tuple(dict.fromkeys((*kinds, *(("deployments.apps", "pods") if hops else ()))))
 
 
 @dataclass(frozen=True)
@@ -144,8 +150,9 @@ def rules_in(cluster: Cluster, kinds: Iterable[str]) -> Found:
 
     :raises ClusterError: if the cluster does not answer, or refuses to list what is in the namespace or the root namespace
     """
-    own, shared = [kind for kind in kinds if kind in WORKLOADS], [kind for kind in kinds if kind not in WORKLOADS]
-    found = _shared(cluster, [*shared, PROXY_SETTINGS])
+    wanted = dict.fromkeys((*kinds, *OF_PROXIES))
+    own, shared = [kind for kind in wanted if kind in WORKLOADS], [kind for kind in wanted if kind not in WORKLOADS]
+    found = _shared(cluster, shared)
     objects = [*found.objects, *(cluster.items(*own) if own else [])]
     rules = [o for o in objects if not (o["metadata"]["name"].startswith(propagation.NAME) or is_guest(o))]
     settings = cluster.ask(f"{path_of('configmaps', ROOT_NAMESPACE)}/{SETTINGS}")

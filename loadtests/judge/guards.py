@@ -18,7 +18,7 @@ from loadtests.rules.fates import Fate
 from loadtests.rules.registry import HTTP, SNIFFED, Service
 from loadtests.rules.security import ANSWERED, REFUSED, permitted
 from loadtests.rules.tokens import checked
-from loadtests.rules.view import View, title
+from loadtests.rules.view import EXTENSIONS, View, title
 from loadtests.rules.workloads import GUEST, PART_OF, applying, called_workload
 from loadtests.verdict import Outcome
 
@@ -66,8 +66,6 @@ IDENTIFYING = {
     "serviceAccounts": re.compile(r"((?P<namespace>[^/*]+)/)?(?P<account>[^/*]+)"),
 }
 """Fields of a source that name identities, and how."""
-OPAQUE = ("EnvoyFilter", "WasmPlugin")
-"""Kinds that may do anything with what a namespace's pods send."""
 
 
 def guest_of(namespace: str, account: str) -> Client:
@@ -154,7 +152,7 @@ def why_no_guest(namespace: str, account: str, seen: Seen) -> str:
     if f"{namespace}/{account}" not in seen.settings.accounts:
         return f"there is no ServiceAccount {account} in namespace {namespace}"
     for one in seen.objects:
-        if one["kind"] in OPAQUE and namespace_of(one) == namespace:
+        if one["kind"] in EXTENSIONS and namespace_of(one) == namespace:
             return f"{title(one)} of namespace {namespace} may change what its pods send"
     return ""
 

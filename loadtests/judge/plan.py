@@ -15,11 +15,12 @@ from loadtests.judge.reach import Seen, Settings
 from loadtests.judge.routes import checks_of
 from loadtests.rules import hosts
 from loadtests.rules.expectations import Objects, namespace_of, placed
+from loadtests.rules.extensions import is_the_labs
 from loadtests.rules.fates import policies_unseen
 from loadtests.rules.gateway_api import is_of_gateway_api, parents_of
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.registry import of_kind, services_of
-from loadtests.rules.view import View, title, viewed
+from loadtests.rules.view import EXTENSIONS, View, title, viewed
 from loadtests.rules.virtual import Rule, rules_of
 from loadtests.rules.workloads import ROOT_NAMESPACE
 from loadtests.verdict import Outcome
@@ -27,7 +28,7 @@ from loadtests.verdict import Outcome
 APPLICATION = ("app", "app.kubernetes.io/name")
 """Labels that name a pod's application."""
 NOT_PLANNED = (
-    "TCPRoute", "TLSRoute", "ListenerSet", "EnvoyFilter", "Telemetry", "WasmPlugin",
+    "TCPRoute", "TLSRoute", "ListenerSet", "Telemetry", *EXTENSIONS,
 )  # fmt: skip
 """Kinds of rules for which no requests are planned yet."""
 
@@ -92,7 +93,7 @@ def _concerns(rule: Rule, seen: Seen) -> bool:
 
 
 def _is_not_planned(item: View, namespace: str) -> bool:
-    if item["kind"] not in NOT_PLANNED:
+    if item["kind"] not in NOT_PLANNED or is_the_labs(item):
         return False
     parents = parents_of(item) if item["kind"].endswith("Route") else ()
     return namespace_of(item) == namespace or any(parent[2] == namespace for parent, _ in parents)

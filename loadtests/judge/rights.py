@@ -11,7 +11,7 @@ from loadtests.mesh import propagation, writes
 from loadtests.mesh.cluster import Cluster
 from loadtests.rules.workloads import ROOT_NAMESPACE
 
-KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, "wasmplugins.extensions.istio.io")))
+KINDS = tuple(dict.fromkeys((*question.SECURITY, "pods", *writes.KINDS, *question.OF_PROXIES)))
 """All kinds that a plan looks at."""
 TELEMETRIES = "telemetries.telemetry.istio.io"
 CARRIERS = tuple(propagation.KINDS.values())
@@ -41,9 +41,7 @@ class Right:
 
 def to_look(namespace: str) -> list[Right]:
     """What a plan needs: its namespace, the rules of all namespaces, and the settings of the mesh."""
-    listed = [
-        Right("list", kind, namespace if kind in question.WORKLOADS else "") for kind in (*KINDS, question.PROXY_SETTINGS)
-    ]
+    listed = [Right("list", kind, namespace if kind in question.WORKLOADS else "") for kind in KINDS]
     own = Right("get", "namespaces", name=namespace)
     return [own, *listed, Right("get", "configmaps", ROOT_NAMESPACE, question.SETTINGS)]
 

@@ -50,6 +50,7 @@ def _failed(asked: str, error: Exception) -> ClusterError:
 
 
 VERSIONS = {
+    "extensions.istio.io/trafficextensions": "v1alpha1",
     "extensions.istio.io/wasmplugins": "v1alpha1",
     "networking.istio.io/envoyfilters": "v1alpha3",
     "networking.istio.io/proxyconfigs": "v1beta1",
@@ -59,8 +60,8 @@ VERSIONS = {
 
 OPTIONAL, OPTIONAL_VERSIONS = ".gateway.networking.k8s.io", ("v1", "v1alpha2")
 """An API group that a cluster need not have, and versions of its kinds, of which an old cluster serves another one."""
-OTHER_VERSIONS = {f"referencegrants{OPTIONAL}": ("v1", "v1beta1")}
-"""Likewise, of kinds that had other ones."""
+OTHER_VERSIONS = {f"referencegrants{OPTIONAL}": ("v1", "v1beta1"), "trafficextensions.extensions.istio.io": ("v1alpha1",)}
+"""Likewise, of kinds that had other ones, or that are not in an older Istio."""
 EMPTY = {"apiVersion": "v1", "kind": "List", "items": list[Any]()}
 
 
@@ -187,7 +188,7 @@ class Cluster:
 
     def _list(self, kind: str, namespace: str) -> dict[str, Any]:
         """The list of a kind; if its group is optional, in the version that was served last, or else in another one."""
-        if not kind.endswith(OPTIONAL):
+        if not kind.endswith(OPTIONAL) and kind not in OTHER_VERSIONS:
             return self.ask(path_of(kind, namespace))
         served = self._served
         known = OTHER_VERSIONS.get(kind, OPTIONAL_VERSIONS)

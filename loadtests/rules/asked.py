@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from loadtests.rules import subsets
+from loadtests.rules.admission import refuse_sent
 from loadtests.rules.calls import Call, Destination
 from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
 from loadtests.rules.hosts import covers, names_of
@@ -101,12 +102,18 @@ def versions_of(asked: Asked) -> dict[str, float]:
 
 
 def answered_by(asked: Asked) -> Sent:
-    """Where a route sends its calls, and what is known of those hosts, if all calls are answered; as :func:`answered`."""
-    return answered(asked.taken)
+    """Where a route sends its calls, and what is known of those hosts, if all calls are answered, by pods that take them.
+
+    :raises NoExpectationError: if a destination is not there, has no pods, or takes no such calls
+    :raises NotModelledError: if it is not known whether it has pods, or whether those take them
+    """
+    sent = answered(asked.taken)
+    refuse_sent(asked.taken, sent, sent.destinations)
+    return sent
 
 
 def answered(taken: Taken) -> Sent:
-    """Where a route or a service sends its calls, and what is known of those hosts, if all calls are answered.
+    """Where a route or a service sends its calls, and what is known of those hosts; whether pods take them has no bearing.
 
     A load balancer chooses among pods that answer alike; pools and ejections can reject requests, and stay unread.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import parse_qs
 
 from loadtests.rules import destinations
+from loadtests.rules.admission import Arrival, accept_tls, refuse_closed, refuse_entry
 from loadtests.rules.calls import Caller, Mesh
 from loadtests.rules.expectations import NotModelledError, Objects, Shares, namespace_of, of_kind, views_of
 from loadtests.rules.gateway_api import GROUP
@@ -46,7 +48,8 @@ def shares_of_backends(objects: Objects, route: View, backends: Sequence[View], 
     A service is known by its name, or, if it is not of the request's namespace, by ``namespace/name``.
 
     :param request: ``answers``: services that are known to answer
-    :raises NotModelledError: as :func:`weights_of_backends` does, or if a backend is another service
+    :raises NoExpectationError: if a backend takes no such calls
+    :raises NotModelledError: as :func:`weights_of_backends` does, or if a backend is another service, or may refuse calls
     """
     own = request.get("namespace", namespace_of(route))
 
@@ -55,9 +58,44 @@ def shares_of_backends(objects: Objects, route: View, backends: Sequence[View], 
 
     weights: dict[str, int] = {}
     found = weights_of_backends(objects, route, backends, lambda *of: known(*of) in request["answers"])
+    refuse_entered(objects, found, request, is_http=route["kind"] in FILTERS)
     for (namespace, name, _), weight in found.items():
         weights[known(namespace, name)] = weights.get(known(namespace, name), 0) + weight
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def refuse_entered(
+    objects: Objects, services: Iterable[tuple[str, str, int]], request: Request, *, is_http: bool
+) -> None:  # fmt: skip
+    """Make sure that the gateway takes what enters there, and that pods behind it do; TLS between them has no bearing then.
+
+    :param services: by namespace, name, and port
+    :param request: ``uri``, ``method``, ``headers``: of an HTTP request, as far as they are known
+    :raises NoExpectationError: if a service takes no such calls
+    :raises NotModelledError: if a proxy refuses it, or may do so
+    """
+    path, method, query = None, None, ""
+    if is_http:
+        path, _, query = str(request.get("uri", "")).partition("?")
+        method = request.get("method")
+    carried = frozenset(name.lower() for name in (*request.get("headers", {}), *parse_qs(query, keep_blank_values=True)))
+    caller = request.get("pods") or CALLER
+    refuse_entry(objects, caller, carried, method, path or None)
+    arrivals = [
+        Arrival(
+            caller, long_name(name, namespace, Mesh().domain), namespace, port, _selector_of(objects, namespace, name),
+            uri=path or None, method=method, carried=carried,
+        )
+        for namespace, name, port in services
+    ]  # fmt: skip
+    refuse_closed(objects, arrivals)
+    for rule in views_of(objects, "DestinationRule"):
+        accept_tls(spec_of(rule).get("trafficPolicy"))
+
+
+def _selector_of(objects: Objects, namespace: str, name: str) -> dict[str, str]:
+    found = (o for o in of_kind(objects, "Service") if (namespace_of(o), o["metadata"]["name"]) == (namespace, name))
+    return next((dict(one["spec"].get("selector") or {}) for one in found), {})
 
 
 def weights_of_backends(

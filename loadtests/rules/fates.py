@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from loadtests.rules.actions import direct_response_of, fault_of, read_headers, redirect_of, rewrite_of, timeout_of
-from loadtests.rules.asked import Asked, answered, answered_by, route_of
+from loadtests.rules.asked import Asked, answered, route_of
 from loadtests.rules.calls import Call, Destination, Fault, NoRoute, Redirect
 from loadtests.rules.expectations import NoExpectationError, NotModelledError, Shares
 from loadtests.rules.layers import Layers
@@ -153,7 +153,7 @@ def _answered_by(asked: Asked) -> Sent:
 
     :raises NotModelledError: if a destination is outside the cluster
     """
-    sent = answered_by(asked)
+    sent = answered(asked.taken)
     for host, service in sent.services.items():
         if not service.of_kubernetes:
             raise NotModelledError(f"{asked.route.path_of('route')}: {host} is a host of a ServiceEntry")

@@ -13,10 +13,12 @@ from typing import Any
 
 from loadtests.rules import subsets
 from loadtests.rules.actions import fault_of
+from loadtests.rules.admission import SECURITY
 from loadtests.rules.asked import read_apart
 from loadtests.rules.calls import Call, Destination
 from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
+from loadtests.rules.extensions import note_extensions
 from loadtests.rules.hosts import long_name
 from loadtests.rules.mesh_config import mesh_of
 from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
@@ -32,8 +34,6 @@ Hop = Mapping[str, Any]
 Beside that: ``proxied``: whether the called pods have a sidecar (by default, yes); ``version``: label of the pods that have to
 answer, where the expectation depends on it; ``inert``: fields of its route that the expectation follows from, or does not.
 """
-SECURITY = ("AuthorizationPolicy", "PeerAuthentication")
-"""Kinds by which a called proxy refuses a call."""
 
 
 def read_hops(objects: Objects, request: Mapping[str, Any]) -> None:
@@ -123,6 +123,7 @@ def _refuse_closed(seen: Sequence[View], hop: Hop) -> None:
         hop = {**hop, "headers": {}}  # which of them arrive, the route decides
     if "gateway" in hop:
         check_entry(seen, "AuthorizationPolicy", hop)
+    note_extensions(seen, called_workload(seen, hop))
     if outcome_of_call(seen, hop) != ANSWERED:
         apart = viewed(seen)
         rules = [rule for kind in SECURITY for rule in applying(apart, kind, called_workload(apart, hop))]
@@ -149,6 +150,7 @@ def _answer_soon(seen: Sequence[View], onward: Mapping[str, Any]) -> None:
     if route is not None and fault is not None and fault.delay_share and fault.delay > onward["within"]:
         raise NotModelledError(f"{route.path_of('fault')}.delay")
     sent = send(taken, with_mirrors=False)
+    note_extensions(seen, called_workload(seen, onward))
     if used := [one for one in sent.destinations if one.share]:
         _refuse_others(taken, used, onward)
     accept_policies(sent)  # whoever is refused is told so at once

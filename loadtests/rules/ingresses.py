@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from loadtests.rules.backends import ports_of, read_settings
+from loadtests.rules.backends import ports_of, read_settings, refuse_entered
 from loadtests.rules.calls import Mesh
 from loadtests.rules.expectations import (
     NoExpectationError,
@@ -161,6 +161,7 @@ def ingress_shared(objects: Objects, request: Request) -> Shares:
             f"{chosen.title}: {chosen.rule.path_of('backend')}.service.port: there is no such Service, or it has no such port"
         )
     read_settings(objects, {long_name(name, namespace, Mesh().domain): (namespace, {port})})
+    refuse_entered(objects, [(namespace, name, port)], request, is_http=True)
     return {known: 1.0}
 
 

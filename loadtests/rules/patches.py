@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtests.rules.expectations import NotModelledError, Objects
+from loadtests.rules.extensions import extensions_of
 from loadtests.rules.responses import Request
 from loadtests.rules.view import View, title
-from loadtests.rules.workloads import applying, called_workload, spec_of
+from loadtests.rules.workloads import called_workload, spec_of
 
 CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 INBOUND = {"context": "SIDECAR_INBOUND"}
@@ -77,16 +78,15 @@ def part(view: View, name: str) -> View:
 
 
 def patches_of(objects: Objects, request: Request, concerns: Callable[[Patch], bool]) -> Iterator[Patch]:
-    """The patches of the called pods' proxies that concern a question; what others do is not modelled, and the mesh has some.
+    """The patches of the called pods' proxies that concern a question; what others do is not modelled, and stays unread.
 
     :param request: ``app`` and ``namespace`` of the called pods
     """
-    for rule in applying(objects, "EnvoyFilter", called_workload(objects, request)):
-        spec = spec_of(rule)
-        spec.accept("priority")  # an order among patches, of which a question counts one
-        for view in spec.get("configPatches") or []:
-            patch = Patch(rule, view, part(view["patch"], "value"))
-            if concerns(patch):
-                yield patch
-            else:
-                view.accept_all()
+    for rule in extensions_of(objects, called_workload(objects, request)):
+        # The order among patches (``priority``) has no bearing, for a question counts one.
+        for view in spec_of(rule).get("configPatches") or []:
+            looked_at = view.afresh()
+            if concerns(Patch(rule, looked_at, part(looked_at["patch"], "value"))):
+                found = Patch(rule, view, part(view["patch"], "value"))
+                found.config.accept("@type")
+                yield found

@@ -21,6 +21,7 @@ from loadtests.rules.actions import (
     rewrite_of,
     timeout_of,
 )
+from loadtests.rules.admission import refuse_sent
 from loadtests.rules.asked import Asked, destinations_of, read_apart, route_in, route_of, versions_of
 from loadtests.rules.calls import Call, Destination, Fault, NoRoute
 from loadtests.rules.conditions import present
@@ -266,6 +267,7 @@ def mirrored(objects: Sequence[View], request: Request) -> Shares:
 
     if not request.get("at_server"):
         return {"HTTP 200": 1.0}
+    refuse_sent(asked.taken, sent, [one for one in sent.mirrors if one.host == there])
     copies = [(share, found) for share, found in versions(sent.mirrors) if found & {version, ""}]
     if len(copies) > 1 or any(found & {version, ""} for _, found in versions(sent.destinations)):
         raise NotModelledError(f"{asked.route.path_of('route')}: {host} {version} is sent requests as well")

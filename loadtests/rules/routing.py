@@ -10,6 +10,7 @@ from loadtests.rules.actions import Leg
 from loadtests.rules.calls import Call, Destination, Mesh, Routed
 from loadtests.rules.destinations import Applied
 from loadtests.rules.expectations import NoExpectationError
+from loadtests.rules.extensions import note_extensions, workload_of
 from loadtests.rules.mesh_config import accept_retries, mesh_of
 from loadtests.rules.registry import HTTP, NO_BEARING, SNIFFED, Service, refuse_aliases, refuse_inbound, services_of
 from loadtests.rules.view import View
@@ -61,6 +62,7 @@ def send(taken: Taken, with_mirrors: bool = True) -> Sent:
     else:
         host = taken.service.host if taken.service is not None else ""
         legs, mirrors = [Leg(host, host, "", world.call.port, 1.0, f"Service {host}")] if host else [], []
+    note_extensions(world.objects, workload_of(world.objects, world.call.caller.namespace, world.call.caller.labels))
     used = list(dict.fromkeys(leg.host for leg in (*legs, *mirrors)))
     services = {one.host: one for one in reversed(taken.reachable) if one.host in used}
     refuse_aliases(services.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from loadtests.rules.admission import mtls_modes, pod_port, refuse_tokens
 from loadtests.rules.asked import read_apart
 from loadtests.rules.authorization import OK, TRUST_DOMAIN, decided
 from loadtests.rules.calls import Call, Caller, Mesh
@@ -28,12 +29,10 @@ from loadtests.rules.workloads import (
     INGRESS_GATEWAY,
     INGRESS_PRINCIPAL,
     ROOT_NAMESPACE,
-    Workload,
     addresses_of_caller,
     applying,
     called_workload,
     selected,
-    selector_of,
     spec_of,
 )
 
@@ -43,35 +42,6 @@ NOT_SENT = "HTTP 503"
 """What a sidecar tells its application when the called proxy closes the connection."""
 ANSWERED = f"HTTP {OK}"
 TLS_SERVERS = ("HTTPS", "TLS")
-
-
-def mtls_modes(objects: Objects, workload: Workload, port: int | None) -> tuple[str, str]:
-    """The mode of mutual TLS that a workload's namespace has, and that of one of its ports; each level may leave it UNSET.
-
-    Of several PeerAuthentications on one level the oldest counts: those without selector in the root namespace, then those in
-    the workload's, then those that select it, then what they say of the port.
-    """
-    levels: dict[str, View] = {}
-    for rule in applying(objects, "PeerAuthentication", workload):
-        there, special = namespace_of(rule, workload.namespace), bool(selector_of(rule))
-        # A selector in the root namespace selects nothing elsewhere.
-        level = "workload" if special else "mesh" if there == ROOT_NAMESPACE else "namespace"
-        if (special and there == ROOT_NAMESPACE) or level in levels:
-            spec_of(rule).accept_all()
-        else:
-            levels[level] = spec_of(rule)
-    modes = ["PERMISSIVE"]
-    for level in ("mesh", "namespace", "workload"):
-        mode = (levels[level].get("mtls") or {}).get("mode", "UNSET") if level in levels else "UNSET"
-        modes.append(str(mode) if mode != "UNSET" else modes[-1])
-    found = modes[-1]
-    by_port = levels["workload"].get("portLevelMtls") or {} if "workload" in levels else {}
-    for number, one in by_port.items():
-        if port is None:
-            raise NotModelledError("PeerAuthentication: spec.portLevelMtls")
-        mode = (one or {}).get("mode", "UNSET")
-        found = str(mode) if str(number) == str(port) and mode != "UNSET" else found
-    return modes[2], found
 
 
 def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) -> bool:
@@ -99,9 +69,13 @@ def _is_encrypted(objects: Objects, request: Request, modes: tuple[str, str]) ->
 
 def _connected(objects: Objects, request: Request) -> tuple[bool, bool]:
     """Whether the called proxy takes the connection, and whether the call is encrypted on it."""
-    modes = mtls_modes(objects, called_workload(objects, request), request.get("port"))
+    modes = mtls_modes(objects, called_workload(objects, request), _pod_port(objects, request))
     encrypted_call = _is_encrypted(objects, request, modes)
     return {"STRICT": encrypted_call, "DISABLE": not encrypted_call}.get(modes[1], True), encrypted_call
+
+
+def _pod_port(objects: Objects, request: Request) -> int | None:
+    return pod_port(objects, str(request.get("namespace", "")), str(request["app"]), request.get("port"))
 
 
 def _refused(request: Request) -> str:
@@ -124,7 +98,7 @@ def shown(objects: Objects, request: Request, account: str) -> Shares:
 
     :raises NoExpectationError: if nobody asks callers for certificates, or the caller shows none
     """
-    _, mode = mtls_modes(objects, called_workload(objects, request), request.get("port"))
+    _, mode = mtls_modes(objects, called_workload(objects, request), _pod_port(objects, request))
     if mode != "STRICT":
         raise NoExpectationError(f"mutual TLS of {request['app']}: {mode} asks nobody for a certificate")
     if not _is_encrypted(objects, {**request, "sidecar": True}, (mode, mode)):
@@ -169,7 +143,9 @@ def permitted(objects: Objects, request: Request) -> Shares:
 def outcome_of_call(objects: Objects, request: Request) -> str:
     """As :func:`permitted`, the outcome of a call that is known to come to the called proxy as it was made.
 
-    :param request: ``subset``: by which it is sent; '' for the whole service
+    :param request: ``subset``: by which it is sent; '' for the whole service; ``claims``, if it has been seen to that it has a
+        token that is accepted, or none
+    :raises NotModelledError: if it may have a token
     """
     workload = called_workload(objects, request)
     for labels in workload.labels:
@@ -180,11 +156,17 @@ def outcome_of_call(objects: Objects, request: Request) -> str:
         for policy in policies:
             spec_of(policy).accept_all()
         return _refused(request)
+    if "claims" not in request:
+        carried = {name.lower() for name in (*request.get("headers", {}), *request.get("varied", ()))}
+        refuse_tokens(applying(objects, "RequestAuthentication", workload), frozenset(carried))
     providers, addresses = providers_of(objects), addresses_of_caller(objects, request)
     # A provider that the mesh does not know decides nothing.
     authorizers = {n: status for n, status in request.get("authorizers", {}).items() if providers is None or n in providers}
     principal = request["principal"] if encrypted_call else ""
-    seen = {**request, "principal": principal, "addresses": addresses, "authorizers": authorizers}
+    seen = {
+        **request, "principal": principal, "port": _pod_port(objects, request), "addresses": addresses,
+        "authorizers": authorizers,
+    }  # fmt: skip
     # What may be refused for a reason that is not modelled stays unread, and the verdict is UNKNOWN.
     return f"HTTP {decided(policies, seen) or OK}"
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from loadtests.rules.actions import fault_of
+from loadtests.rules.admission import refuse_sent
 from loadtests.rules.calls import Call, Caller
 from loadtests.rules.destinations import settings
 from loadtests.rules.expectations import NoExpectationError, NotModelledError, Objects
+from loadtests.rules.extensions import note_extensions, workload_of
 from loadtests.rules.gateway_api import ROUTES
 from loadtests.rules.hosts import long_name, overlap
 from loadtests.rules.registry import Service
 from loadtests.rules.routing import Sent, accept_inert, accept_policies, find_route, send
 from loadtests.rules.view import View, not_modelled, title, viewed
 from loadtests.rules.virtual import Branch
-from loadtests.rules.workloads import INGRESS_GATEWAY
+from loadtests.rules.workloads import INGRESS_GATEWAY, called_workload
 from loadtests.rules.world import Taken
 
 LEADING = ("VirtualService", "ServiceEntry", "Sidecar", *ROUTES)
@@ -83,14 +85,15 @@ def straight_to(objects: Sequence[View], request: Mapping[str, Any]) -> Straight
     """How all of a call comes to the service that it is for.
 
     :param request: ``call``; the service: ``app``, ``namespace``, ``port``
-    :raises NoExpectationError: if nothing takes the call
-    :raises NotModelledError: if rules do more with some of the calls than to send them to that service
+    :raises NoExpectationError: if nothing takes the call, or the service takes no such calls
+    :raises NotModelledError: if rules do more with some of the calls than to send them to that service, or it may refuse them
     """
     call: Call = request["call"]
     taken = find_route(objects, call)
     if taken.branch is None and taken.service is None:
         raise NoExpectationError(f"{call.name}:{call.port} has no route for it")
     host, sent = send_straight(taken, request)
+    refuse_sent(taken, sent, sent.destinations)
     accept_policies(replace(sent, applied={name: applied for name, applied in sent.applied.items() if name != host}))
     applied = sent.applied[host]
     rule = applied.rule or f"the rules of {request['app']}"
@@ -107,6 +110,10 @@ def refuse_detours(objects: Objects, request: Mapping[str, Any]) -> None:
     """
     by_gateway = request.get("caller") == INGRESS_GATEWAY.labels[0]
     has_proxy = by_gateway or request.get("sidecar", request.get("principal", ""))
+    called, calling = called_workload(objects, request), request.get("caller") or {}
+    note_extensions(objects, called)
+    if has_proxy:
+        note_extensions(objects, workload_of(objects, str(request.get("caller_namespace", called.namespace)), calling))
     seen = viewed(objects)
     leading = [one for one in seen if one["kind"] in LEADING]
     if not has_proxy or not leading:

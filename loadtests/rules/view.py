@@ -15,10 +15,12 @@ KINDS = frozenset(
     (
         "AuthorizationPolicy", "DestinationRule", "EnvoyFilter", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress", "ListenerSet",
         "MeshConfig", "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "ServiceEntry", "Sidecar", "TCPRoute",
-        "Telemetry", "TLSRoute", "VirtualService", "WasmPlugin", "WorkloadEntry", "WorkloadGroup",
+        "Telemetry", "TLSRoute", "TrafficExtension", "VirtualService", "WasmPlugin", "WorkloadEntry", "WorkloadGroup",
     )
 )  # fmt: skip
 """Kinds whose fields are rules; other objects (Deployments, say) are read for facts."""
+EXTENSIONS = ("EnvoyFilter", "TrafficExtension", "WasmPlugin")
+"""Kinds that may do anything with a call."""
 
 
 PLAIN = (str, int, float)
@@ -79,6 +81,15 @@ class View(Mapping[str, Any]):
     def unread(self) -> list[str]:
         """Paths of the fields below this one that nobody has read, sorted."""
         return [written(p) for p in leaves(self._data, self._path) if not self._notes.covers(p)]
+
+    def closed(self) -> list[str]:
+        """As :meth:`unread`, but a part of a list of which nobody has read anything is named as a whole."""
+        seen = self._notes.read | self._notes.whole
+        paths = [path for path in leaves(self._data, self._path) if not self._notes.covers(path)]
+        parts = [next((n for n, one in enumerate(path, 1) if isinstance(one, int)), len(path)) for path in paths]
+        whole = [not any(one[:n] == path[:n] for one in seen) for path, n in zip(paths, parts, strict=True)]
+        named = (path[:n] if one else path for path, n, one in zip(paths, parts, whole, strict=True))
+        return list(dict.fromkeys(written(path) for path in named))
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -153,5 +164,5 @@ def not_modelled(objects: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         f"{title(o)}: {path}"
         for o in objects
         if isinstance(o, View) and o["kind"] in KINDS and o.touched and isinstance(o["spec"], View)
-        for path in o["spec"].unread()
+        for path in (o["spec"].closed() if o["kind"] in EXTENSIONS else o["spec"].unread())
     )

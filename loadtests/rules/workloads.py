@@ -25,6 +25,8 @@ SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", ROOT_NAMES
 """Namespaces of the cluster's and the mesh's own parts: no entry replaces their rules, and none of them is judged."""
 PART_OF = {"app.kubernetes.io/part-of": "istio-lab"}
 """The lab's label."""
+ENTRY = "istio-lab/policy"
+"""The label of entries' rules: name and variant of the entry."""
 GUEST = "istio-lab-guest"
 """Label ``app`` of pods that send requests in a namespace of services, and name of what makes their proxies log."""
 
@@ -90,9 +92,10 @@ def addresses_of_caller(objects: Objects, request: Mapping[str, Any]) -> tuple[s
     return tuple(address for pod in calling for address in addresses_of(pod))
 
 
-def _uncertain(label: str) -> bool:
-    """Whether a pod may have a label that its template does not name."""
-    return label.startswith(OF_CONTROLLERS) or "istio.io/" in label  # Istio's own are of domains under istio.io
+def may_have(workload: Workload, label: str) -> bool:
+    """Whether pods of a workload may have a label that is not among those that are known."""
+    # A template does not name those of controllers and of Istio, which are of domains under istio.io.
+    return not workload.known or label.startswith(OF_CONTROLLERS) or "istio.io/" in label
 
 
 def selected(wanted: Mapping[str, str], workload: Workload, path: str) -> bool:
@@ -107,7 +110,7 @@ def selected(wanted: Mapping[str, str], workload: Workload, path: str) -> bool:
             found.add(False)
             continue
         missing = [name for name in wanted if name not in labels]
-        if unsure := [name for name in missing if not workload.known or _uncertain(name)]:
+        if unsure := [name for name in missing if may_have(workload, name)]:
             raise NotModelledError(f"{path}.{unsure[0]}")
         found.add(not missing)
     if len(found) > 1:

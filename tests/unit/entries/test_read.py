@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import BY_ROUTES, LEADING, ROUTES, ROUTING, SECURITY, ResponseCheck, Split, enters, rules_in
+from loadtests.entries.question import (
+    BY_ROUTES,
+    LEADING,
+    OF_PROXIES,
+    ROUTES,
+    ROUTING,
+    SECURITY,
+    ResponseCheck,
+    Split,
+    enters,
+    rules_in,
+)
 from loadtests.mesh import propagation
 from loadtests.mesh.cluster import Cluster, RefusedByServerError
 from loadtests.rules import egress, ingress, ingresses, responses, security
@@ -156,7 +167,7 @@ def test_a_call_to_a_service_that_stands_for_another_name_is_left_open() -> None
 def test_every_kind_is_listed_once_and_pods_in_the_namespace_alone() -> None:
     cluster = there()
     rules_in(cluster, (*ROUTING, "deployments.apps"))
-    assert len(cluster.asked) == len(set(cluster.asked)) == len(ROUTING) + 3
+    assert len(cluster.asked) == len(set(cluster.asked)) == len(ROUTING) + len(OF_PROXIES) + 2
     near = [path for path in cluster.asked if "/namespaces/" in path]
     assert [path.rpartition("/")[2] for path in near] == ["pods", "deployments", "istio"]
 

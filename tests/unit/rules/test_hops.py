@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadtests.entries import entry
-from loadtests.entries.question import ADMITTING, ROUTING, Split, kinds_for
+from loadtests.entries.question import ROUTING, Split, kinds_for
 from loadtests.rules.expectations import Objects
 from loadtests.verdict import Expected
 from tests.unit.entries.test_expected import entrances, rules, sample
@@ -275,7 +275,7 @@ def test_requests_with_hops_are_read_with_all_kinds_of_rules_that_bear_on_them()
     assert len(hops) > 40
     for question in hops:
         kinds = ROUTING if isinstance(question, Split) else question.kinds  # type: ignore[attr-defined] # of a ResponseCheck
-        assert {*ADMITTING, *ROUTING} <= {*kinds_for(kinds, question.classes)}
+        assert {"deployments.apps", *ROUTING} <= {*kinds_for(kinds, question.classes)}
 
 
 def test_every_entry_of_bookinfo_and_billing_says_by_which_hops_its_requests_come() -> None:

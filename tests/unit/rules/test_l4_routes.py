@@ -157,7 +157,7 @@ OTHER_TLS = istios(["*"], protocol="TLS", port=8443, tls={"mode": "PASSTHROUGH"}
         ([gateway(TLS), tls_route("r", {**S, "new": 1})], "TLSRoute r: spec.rules[0].new"),
         ([gateway(TLS), tls_route("r", to(("other", 1)))], "TLSRoute r: spec.rules[0].backendRefs[0].name"),
         ([gateway(TLS), tls_route("r", S), *OTHER_TLS], "Gateway own: spec.servers"),
-        ([gateway(TLS), tls_route("r", S), rules_for("s", tls={"mode": "DISABLE"})], "DestinationRule d: spec.trafficPolicy"),
+        ([gateway(TLS), tls_route("r", S), rules_for("s", tls={"mode": "SIMPLE"})], "DestinationRule d: spec.trafficPolicy"),
         ([gateway(TCP), tcp_route("r", S, T)], "TCPRoute r: spec.rules"),
         ([gateway(TCP), tcp_route("r", to(("nobody", 1)))], "TCPRoute r: spec.rules[0].backendRefs[0].name"),
         (

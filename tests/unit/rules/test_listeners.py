@@ -286,7 +286,8 @@ POOL: dict[str, Any] = {"connectionPool": {"tcp": {"maxConnections": 1}}}
         (rules_for("s", **BALANCED), ADMITTED),
         (rules_for("t", **POOL), ADMITTED),
         (rules_for("s", **POOL), "DestinationRule d: spec.trafficPolicy.connectionPool.tcp.maxConnections"),
-        (rules_for("s", tls={"mode": "DISABLE"}), "DestinationRule d: spec.trafficPolicy.tls.mode"),
+        (rules_for("s", tls={"mode": "DISABLE"}), ADMITTED),
+        (rules_for("s", tls={"mode": "SIMPLE"}), "DestinationRule d: spec.trafficPolicy.tls.mode"),
         # Those of the gateway's namespace apply, and those for it alone.
         (
             rules_for("s.bookinfo.svc.cluster.local", "istio-system", **POOL),

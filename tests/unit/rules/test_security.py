@@ -495,7 +495,7 @@ def of_destination(**policy: Any) -> dict[str, Any]:
         ([routed(redirect={"uri": "/x"})], "VirtualService v: spec.http[0].redirect"),
         ([routed(fault={"abort": {"httpStatus": 503, "percentage": {"value": 1}}})], "VirtualService v: spec.http[0].fault"),
         ([routed(rewrite={"uri": "/x"})], "VirtualService v: spec.http[0].rewrite"),
-        ([routed(), of_destination(tls={"mode": "DISABLE"})], "DestinationRule d: spec.trafficPolicy.tls.mode"),
+        ([routed(), of_destination(tls={"mode": "SIMPLE"})], "DestinationRule d: spec.trafficPolicy.tls.mode"),
         ([routed(), thing("DestinationRule", "d", ROOT, host="s.echo.svc.cluster.local", trafficPolicy={"new": 1})],
          "DestinationRule d: spec.trafficPolicy.new"),
     ],

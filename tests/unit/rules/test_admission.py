@@ -202,6 +202,10 @@ def test_pods_without_a_sidecar_enforce_nothing_and_speak_no_mutual_tls() -> Non
     some = [*PODS[:2], plain[2]]
     assert read(destination(tls={"mode": "ISTIO_MUTUAL"}), there=some).expected.unknown == {"call": why}
     assert read(policy("DENY", {}), there=some).expected.unknown != {}
+    for others in ([*PODS, plain[2]], [pods.pod(f"reviews-{v}", {"app": "reviews", "version": v}) for v in ("v1", "v3")]):
+        # Some pods of a version have none, or it is not known.
+        assert read(destination(tls={"mode": "ISTIO_MUTUAL"}), there=others).expected.unknown == {"call": why}
+        assert read(destination(tls={"mode": "DISABLE"}), rules[1], there=others).expected.unknown == {"call": why}
 
 
 PATCH = {

@@ -16,9 +16,10 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv && "$python" -m venv .venv; }
-# For a plain ansible-playbook: Ansible ignores ansible.cfg in a world-writable folder, and does not start in a locale that the host lacks.
+# For a plain ansible-playbook: Ansible ignores ansible.cfg in a world-writable folder, and does not start in a locale that the host lacks;
+# what goes into images must be world-readable.
 cat >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/istio_lab.pth" <<'END'
-import os, sys; os.environ["LC_ALL"] = "C.UTF-8"; os.environ.setdefault("ANSIBLE_CONFIG", os.path.join(os.path.dirname(sys.prefix), "ansible.cfg"))
+import os, sys; os.environ["LC_ALL"] = "C.UTF-8"; os.environ.setdefault("ANSIBLE_CONFIG", os.path.join(os.path.dirname(sys.prefix), "ansible.cfg")); os.umask(0o022)
 END
 install() { .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement "$1"; }
 

@@ -425,6 +425,7 @@ class Call:
         :raises KeyboardInterrupt: if it was ended by a signal that this process has received
         """
         environment = {**self.environment, **{name: str(value) for name, value in (more or {}).items()}}
+        environment |= {"LAB_LOCK": str(held)} if held else {}  # for plugins/callback/lab_lock.py
         with Signals(shielded) as signals:
             process = subprocess.Popen(list(map(str, command)), cwd=PROJECT, env=environment, pass_fds=[held] if held else [])
             signals.reach(process.pid)
@@ -637,7 +638,7 @@ def judge(call: Call) -> int:
 
 
 def write_entry(call: Call) -> int:
-    """Write an entry of the rules that are in force in a namespace."""
+    """Write an entry of the rules that are applied in a namespace."""
     given = call.given
     if os.sep not in given["ENTRY"]:
         raise RefusedError(accept("ENTRY", given["ENTRY"], "a folder that does not exist yet, as in ENTRY=./mesh/my-canary"))
@@ -806,7 +807,7 @@ TASKS = {
             judge,
             "",
         ),
-        "new": Verb("Write an entry of rules that are in force (ENTRY=./folder NAMESPACE=shop)", write_entry, ""),
+        "new": Verb("Write an entry of applied rules (ENTRY=./folder NAMESPACE=shop)", write_entry, ""),
         "policy": Verb("Apply an entry's rules (ENTRY=name, VARIANT=policy|control)", apply_policy),
         "catalogue": Verb("List the entries with their last verdict", list_catalogue),
         "latency": Verb(

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 
+from loadtests.console import judging
 from loadtests.entries import entry
 from loadtests.run.verify import likely_seconds
 from scripts import run
@@ -26,9 +27,10 @@ from scripts.run import locked
 from tests.unit.test_inputs import PROJECT, plugin
 
 # A stand-in for ansible-playbook that reports all settings that would affect Ansible, pip, Locust and the mesh's clients.
-PROBE = f"""#!{sys.executable} -P
-import json, locale, os, subprocess, sys, urllib.request
-umask = os.umask(0)
+PROBE = rf"""#!{sys.executable} -P
+import json, locale, os, re, subprocess, sys, urllib.request
+with open(f"/proc/{{os.getppid()}}/status") as launcher:  # Python of the virtual environment has set its own
+    umask = int(re.search(r"^Umask:\s+(\d+)", launcher.read(), re.MULTILINE)[1], 8)
 locale.setlocale(locale.LC_ALL, "")
 from pip._internal.configuration import Configuration
 pip = Configuration(isolated=False)
@@ -303,12 +305,12 @@ def test_judging_for_the_console_is_make_judge_with_its_account(tmp_path: Path, 
     monkeypatch.setattr(run.Call, "python", python)
     monkeypatch.setattr(run, "install_packages", lambda call: 0)
     given = {**run.DEFAULTS, "LAB": "zz", "NAMESPACE": "shop", "ONLY": "VirtualService web: spec.http[0]", "JSON": "1"}
-    for environment in ({}, {"LAB_JUDGE_KUBECONFIG": "/its/own"}):
+    for environment in ({}, {judging.VARIABLE: "/its/own"}):
         call = run.Call("judge", given, {"HOME": str(tmp_path), **environment})
         call.state.mkdir(parents=True, exist_ok=True)
         call.kubeconfig.touch()
         assert run.judge(call) == 0
-        used = environment.get("LAB_JUDGE_KUBECONFIG", call.kubeconfig)
+        used = environment.get(judging.VARIABLE, call.kubeconfig)
         assert {f"--kubeconfig={used}", "--only=VirtualService web: spec.http[0]", "--json"} <= set(asked)
         asked.clear()
 
@@ -595,8 +597,8 @@ def test_no_verdict_of_an_earlier_run_is_left_when_a_command_begins(
     everything = {"cors", "jwt", "control/cors", "mine", "catalogue.json"}
     assert {name for name in everything if not (results / name).exists()} == set(moved)
     listed = call(probed, environment(tmp_path), "catalogue", "LAB=zz").stdout
-    told = "earlier PASS" if "cors" in moved else "PASS"
-    assert re.search(rf"^cors +{told} ", listed, re.MULTILINE), "the catalogue still lists the last one"
+    listed_as = "earlier PASS" if "cors" in moved else "PASS"
+    assert re.search(rf"^cors +{listed_as} ", listed, re.MULTILINE), "the catalogue still lists the last one"
     assert likely_seconds(results, entry.load("cors")) == 7.5, "and the next run knows how long it takes"
 
 
@@ -792,6 +794,63 @@ def verifying(
         launcher.kill()
 
 
+def plain_playbook(checkout: Path, home: Path, tasks: list[dict[str, Any]], **variables: str) -> subprocess.Popen[str]:
+    """``ansible-playbook`` without make, of a playbook of this project."""
+    (checkout / "playbooks/plain.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    command = [str(Path(sys.prefix, "bin/ansible-playbook")), "-i", "inventories/kind", "-e", "lab_name=zz"]
+    return subprocess.Popen(
+        [*command, "playbooks/plain.yml"], cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(home, ANSIBLE_CONFIG=str(checkout / "ansible.cfg"), LC_ALL="C.UTF-8", **variables),
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("variables", [{}, {"LAB_LOCK": "0"}, {"LAB_LOCK": "x"}], ids=str)
+def test_a_plain_playbook_is_refused_while_a_command_holds_the_lock(
+    variables: dict[str, str], checkout: Path, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    with locked(tmp_path / ".local/state/istio-lab", "zz", "make verify"):
+        refused = plain_playbook(checkout, tmp_path, [{"command": f"touch {done}"}], **variables)
+        said = refused.communicate(timeout=60)[1]
+    assert (refused.returncode, done.exists(), len(said.splitlines())) == (1, False, 1)
+    assert said.startswith(f"[ERROR]: LAB: zz is in use by make verify (process {os.getpid()}, since ")
+    assert said.endswith("; accepted: another lab, or this one afterwards; nothing was changed\n")
+    assert plain_playbook(checkout, tmp_path, [{"command": f"touch {done}"}], **variables).wait(timeout=60) == 0
+    assert done.exists()
+    assert not (tmp_path / ".local/state/istio-lab").exists(), "nothing is left of the lock"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_plain_playbook_holds_the_lock_as_long_as_it_or_its_task_runs(
+    sent: signal.Signals, checkout: Path, tmp_path: Path
+) -> None:
+    began, state = tmp_path / "began", tmp_path / ".local/state/istio-lab"
+    task = {"command": {"argv": ["sh", "-c", f'echo $$ >"{began}.part"; mv "{began}.part" "{began}"; exec sleep 60']}}
+    running = plain_playbook(checkout, tmp_path, [task])
+    wait_for(began)
+    held_by = f"LAB: zz is in use by ansible-playbook plain.yml (process {running.pid}, since "
+    assert refusal(call(checkout, environment(tmp_path), "destroy", "LAB=zz")).startswith(held_by)
+    os.killpg(running.pid, sent)
+    running.communicate(timeout=20)
+    if sent == signal.SIGKILL:  # nobody ends the task
+        with pytest.raises(run.RefusedError, match=re.escape(held_by)), locked(state, "zz", "make lab"):
+            pass
+        psutil.Process(int(began.read_text())).kill()
+    until = time.monotonic() + 5
+    while not is_free(state, "zz"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def is_free(state: Path, lab: str) -> bool:
+    try:
+        with locked(state, lab, "a test"):
+            return True
+    except run.RefusedError:
+        return False
+
+
 @pytest.mark.parametrize("moment", [0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4])
 def test_an_interrupt_of_ansible_at_any_moment_is_one_line(moment: float, checkout: Path, tmp_path: Path) -> None:
     # Each starts processes: where Ansible does that, an exception that a signal raises is lost.
@@ -867,7 +926,7 @@ def test_what_a_playbook_runs_reaches_this_machine_directly(
 
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "zh_CN.UTF-8"}, {"LC_ALL": "C", "LANG": "C"}])
-def test_the_plain_command_works_in_any_locale_and_in_a_world_writable_folder(
+def test_the_plain_command_works_in_any_locale_with_any_umask_and_in_a_world_writable_folder(
     variables: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
     packages = tmp_path / "venv" / Path(sys.prefix, "lib").name / f"python3.{sys.version_info.minor}" / "site-packages"
@@ -887,6 +946,9 @@ def test_the_plain_command_works_in_any_locale_and_in_a_world_writable_folder(
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr.startswith("[ERROR]: kind_cluster_nodes: '0' was given"), done.stderr
+    asked = f"{programs[0]} -c 'import os; print(os.umask(0))'"
+    shown = subprocess.run(["sh", "-c", f"umask 077; {asked}"], env=given, capture_output=True, text=True, check=True).stdout
+    assert int(shown) == 0o022, "what goes into images is world-readable"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``make verify`` of entries side by side, interrupted, with others beside it and after it, as a user does."""
+"""``make verify`` of entries side by side, interrupted, with other commands beside it and after it, as a user does."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CHOICE = f"ARGS=-e '{{lab_verify_entries: [{', '.join(ENTRIES)}]}}'"
 LOCK = lab.STATE.parent / f"{lab.NAME}.lock"
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, name: str = lab.NAME) -> subprocess.Popen[str]:
     """Start a command as a terminal does: in a process group of its own that heeds Ctrl-C."""
     return subprocess.Popen(
-        [*COMMAND, *words, f"LAB={lab.NAME}"], cwd=lab.PROJECT, text=True, start_new_session=True, stdout=subprocess.PIPE,
+        [*COMMAND, *words, f"LAB={name}"], cwd=lab.PROJECT, text=True, start_new_session=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
@@ -74,6 +74,27 @@ def test_no_other_command_of_this_lab_begins_beside_it(verify: subprocess.Popen[
     assert len(said.splitlines()) == 1
 
 
+def test_nor_does_a_plain_playbook(verify: subprocess.Popen[str]) -> None:
+    while not LOCK.exists() and verify.poll() is None:
+        time.sleep(0.1)
+    refused = lab.playbook("apply_policy.yml", lab_entry="reviews-80-20")
+    assert refused.returncode == 1, refused.stdout[-3000:]
+    assert f"[ERROR]: LAB: {lab.NAME} is in use by make verify (process {verify.pid}, since " in lab.words(refused.stdout)
+    assert verify.poll() is None
+
+
+def test_a_plain_playbook_that_was_killed_leaves_no_lock() -> None:
+    run = lab.start_playbook("verify_catalogue.yml", {}, lab_verify_entries=list(ENTRIES))
+    while not LOCK.exists() and run.poll() is None:
+        time.sleep(0.1)
+    assert f"is in use by ansible-playbook verify_catalogue.yml (process {run.pid}, since " in refused("policy")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(timeout=20)
+    until = time.monotonic() + 60  # a task of it may go on, and the lock with it
+    while (after := start("policy")).wait(timeout=60) != 0:
+        assert time.monotonic() < until, after.communicate()
+
+
 # In Ansible's first second, while it prepares, and while entries are judged.
 @pytest.mark.parametrize("moment", [0.5, 2.0, 6.0, 14.0, 19.0, 24.0])
 def test_an_interrupt_leaves_no_process_no_lock_and_no_verdict_of_an_earlier_run(
@@ -96,6 +117,40 @@ def test_an_interrupt_leaves_no_process_no_lock_and_no_verdict_of_an_earlier_run
         assert found["outcome"] == "PASS" or "interrupted" in found["reasons"][0], (name, found["reasons"])
 
 
+@pytest.fixture
+def other() -> Iterator[str]:
+    """A second lab, of which nothing but its cluster is there."""
+    name = f"{lab.NAME}-other"
+    state = lab.STATE.parent / name
+    state.mkdir(parents=True)
+    for link in ("bin", "containers.conf"):
+        (state / link).symlink_to(lab.STATE / link)
+    made = lab.playbook("create_cluster.yml", lab_name=name)
+    yield name
+    lab.playbook("destroy_lab.yml", lab_name=name)
+    assert made.returncode == 0, made.stdout[-3000:]
+
+
+def test_it_is_not_disturbed_by_the_end_of_another_lab(other: str) -> None:
+    began, verify = time.time(), start("verify", CHOICE)
+    while "VOID" not in "".join(file.read_text() for file in reports().values()) and verify.poll() is None:
+        time.sleep(0.1)
+    destroy = start("destroy", name=other)
+    said = destroy.communicate(timeout=300)
+    assert destroy.returncode == 0, said
+    assert verify.poll() is None, "it ended before the other lab did"
+    said = verify.communicate(timeout=300)
+    assert verify.returncode == 0, said
+    assert passed_since(began)
+    assert not (lab.STATE.parent / other).exists()
+
+
+def passed_since(began: float) -> bool:
+    """Whether all entries have been judged since then, and passed."""
+    found = {name: json.loads(file.read_text()) for name, file in reports().items() if file.stat().st_mtime > began}
+    return {name: one["outcome"] for name, one in found.items()} == dict.fromkeys(ENTRIES, "PASS")
+
+
 def test_one_that_is_started_at_once_after_an_interrupt_is_not_disturbed(verify: subprocess.Popen[str]) -> None:
     while "VOID" not in "".join(file.read_text() for file in reports().values()) and verify.poll() is None:
         time.sleep(0.1)
@@ -105,5 +160,4 @@ def test_one_that_is_started_at_once_after_an_interrupt_is_not_disturbed(verify:
     second = start("verify", CHOICE)
     output, said = second.communicate(timeout=300)
     assert second.returncode == 0, output + said
-    found = {name: json.loads(file.read_text()) for name, file in reports().items() if file.stat().st_mtime > began}
-    assert {name: one["outcome"] for name, one in found.items()} == dict.fromkeys(ENTRIES, "PASS")
+    assert passed_since(began)

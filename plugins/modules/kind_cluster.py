@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -24,6 +27,8 @@ description:
     are waited for, its nodes are Ready and its DNS answers; one without a record was interrupted and is replaced.
   - Stopped node containers (a reboot) are started again, and a lost kubeconfig is written again; if the API does not come back,
     the cluster is replaced.
+  - The network of kind, which all clusters of an engine share, is locked until a new cluster's nodes are on it.
+  - Nodes receive the proxies of this process's environment, but for one at a loopback address, which a node cannot reach.
   - Each node mounts the folder C(claim), which exists before the first of them does. A cluster of that name whose nodes do not
     mount it is somebody else's, whatever the lab's folder says - it is refused and left as it is.
 options:
@@ -77,6 +82,8 @@ NETWORK_LABEL = "istio-lab.network=made"
 """Of a network that a lab made: the last lab to go removes it."""
 SUBNET = "fc00:f853:ccd:e793::/64"
 """kind's own choice for a network of that name, so that clusters of others find it as kind would have made it."""
+PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+"""What kind hands to nodes; it adds the cluster's own networks and names to what is reached without."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,15 @@ def read_nodes(inspected: list[dict[str, Any]]) -> dict[str, Node]:
         volumes = tuple(m["Name"] for m in mounts if m["Type"] == "volume")
         found[container["Name"].lstrip("/")] = Node(container["State"]["Status"], "".join(claims), volumes)
     return found
+
+
+def is_loopback(proxy: str) -> bool:
+    """Whether a proxy is reached at this machine's own address, by which a node reaches itself.
+
+    :param proxy: as variables have it, with or without a scheme
+    """
+    host = urlsplit(proxy if "//" in proxy else f"//{proxy}").hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def refusal(name: str, nodes: Mapping[str, Node], claim: str, engine: str) -> str:
@@ -166,15 +182,15 @@ def left_behind(pods: list[dict[str, Any]], since: str) -> list[str]:
     return late
 
 
-def why_not(told: str) -> str:
+def why_not(stderr: str) -> str:
     """The reason in kind's words: what the command it called said at last, for kind itself only quotes the command.
 
-    :param told: kind's standard error, which has ``ERROR: ...`` and, after a command that failed, ``Command Output: ...``
+    :param stderr: kind's, which has ``ERROR: ...`` and, after a command that failed, ``Command Output: ...``
     """
-    _, _, output = told.partition("Command Output:")
+    _, _, output = stderr.partition("Command Output:")
     if lines := [line.strip() for line in output.splitlines() if line.strip()]:
         return next((line for line in lines if line.startswith("Error")), lines[-1])
-    return next((line for line in told.splitlines() if "ERROR" in line), told.strip()[-300:])
+    return next((line for line in stderr.splitlines() if "ERROR" in line), stderr.strip()[-300:])
 
 
 class Kind:
@@ -183,7 +199,9 @@ class Kind:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.params = module.params
-        self.environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self.params["engine"]}
+        useless = {name for name in PROXIES if is_loopback(os.environ.get(name, ""))}
+        self.environment = {name: value for name, value in os.environ.items() if name not in useless}
+        self.environment["KIND_EXPERIMENTAL_PROVIDER"] = self.params["engine"]
 
     def run(self, *command: str, stdin: str | None = None, quiet: bool = False) -> subprocess.CompletedProcess[str]:
         """Run ``command``, with its output in the log as well unless it is ``quiet``."""
@@ -202,10 +220,10 @@ class Kind:
         listed = self.run(engine, "ps", "--all", "--quiet", "--filter", label)
         if not (ids := listed.stdout.split()) and listed.returncode == 0:
             return {}
-        told = self.run(engine, "inspect", *ids, quiet=True) if ids else listed
-        if told.returncode:
-            self.module.fail_json(msg=f"{engine} does not answer: {told.stderr.strip()}")
-        return read_nodes(json.loads(told.stdout))
+        inspected = self.run(engine, "inspect", *ids, quiet=True) if ids else listed
+        if inspected.returncode:
+            self.module.fail_json(msg=f"{engine} does not answer: {inspected.stderr.strip()}")
+        return read_nodes(json.loads(inspected.stdout))
 
     def refuse_others(self, nodes: Mapping[str, Node]) -> None:
         """Fail if the cluster is not this lab's."""
@@ -229,6 +247,18 @@ class Kind:
         """Make the folder that marks the nodes as this lab's: before they are made, and before they are started again."""
         Path(self.params["claim"]).mkdir(mode=0o700, parents=True, exist_ok=True)
         (Path(self.params["claim"]) / "lab").write_text(self.params["name"] + "\n")
+
+    @contextmanager
+    def locked_network(self) -> Iterator[None]:
+        """Keep kind's network for a cluster without a node yet: destroy_lab.yml would remove it with the last other lab.
+
+        The lock is on the engine's program, which is there wherever its network is. Clusters may be made side by side.
+        """
+        if (program := shutil.which(self.params["engine"])) is None:
+            self.module.fail_json(msg=f"{self.params['engine']}: not on PATH")
+        with open(program, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
 
     def make_network(self) -> None:
         """Make kind's network, marked as the lab's, where there is none: kind would make the same without a mark."""
@@ -286,7 +316,7 @@ class Kind:
         return False
 
     def resolves(self, seconds: int) -> bool:
-        """Whether CoreDNS is there within ``seconds``: a pod that asks before is told that there is no such name."""
+        """Whether CoreDNS is there within ``seconds``: before, a pod's lookups fail."""
         rollout = ["rollout", "status", "deployment/coredns", "--namespace=kube-system", f"--timeout={seconds}s"]
         return self.run("kubectl", "--kubeconfig", self.params["kubeconfig"], *rollout).returncode == 0
 
@@ -311,15 +341,16 @@ class Kind:
     def create(self) -> None:
         """Claim, create, wait, write the record."""
         self.claim()
-        self.make_network()
         Path(self.params["kubeconfig"]).unlink(missing_ok=True)
         if copy := self.params["config_copy"]:
             Path(copy).touch(mode=0o600)
             Path(copy).write_text(self.params["config"])
-        done = self.run(
-            "kind", "create", "cluster", "--name", self.params["name"], "--image", self.params["image"],
-            "--kubeconfig", self.params["kubeconfig"], "--config", "-", stdin=self.params["config"],
-        )  # fmt: skip
+        with self.locked_network():
+            self.make_network()
+            done = self.run(
+                "kind", "create", "cluster", "--name", self.params["name"], "--image", self.params["image"],
+                "--kubeconfig", self.params["kubeconfig"], "--config", "-", stdin=self.params["config"],
+            )  # fmt: skip
         if done.returncode:
             self.module.fail_json(
                 msg=f"kind could not create {self.params['name']}: {why_not(done.stderr)}; log: {self.params['log']}"

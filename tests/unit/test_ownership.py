@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +35,28 @@ if asked[0] == "ps":
 elif asked[0] == "inspect":
     print(json.dumps([one for one in containers if one["Id"] in asked]))
 elif asked[:2] == ["network", "inspect"]:
-    sys.exit(0 if os.path.exists(os.path.join(folder, "network")) else 1)
+    if not os.path.exists(network := os.path.join(folder, "network")):
+        sys.exit(1)
+    print("made" if "--label=istio-lab.network=made" in open(network).read().split() else "")
 else:
     print(*asked, file=open(os.path.join(folder, "asked"), "a"))
     if asked[0] == "rm":
         json.dump([one for one in containers if one["Name"] not in asked], open(file, "w"))
     if asked[:2] == ["network", "create"]:
-        open(os.path.join(folder, "network"), "w")
+        print(*asked, file=open(os.path.join(folder, "network"), "w"))
+    if asked[:2] == ["network", "rm"]:
+        os.unlink(os.path.join(folder, "network"))
 """
-# Creates a node with the configured mounts; $FOLDER/killed ends it like a power cut.
+# Creates a node with the configured mounts; $FOLDER/killed ends it like a power cut, $FOLDER/slow is there until it may go on.
 KIND = r"""#!/usr/bin/env python3
-import json, os, sys, yaml
+import json, os, sys, time, yaml
 folder, asked = os.environ["FOLDER"], sys.argv[1:]
 print("kind", *asked, file=open(os.path.join(folder, "asked"), "a"))
 name = asked[asked.index("--name") + 1]
 if asked[0] == "create":
+    json.dump(dict(os.environ), open(os.path.join(folder, "environment"), "w"))
+    while os.path.exists(os.path.join(folder, "slow")):
+        time.sleep(0.02)
     mount = yaml.safe_load(sys.stdin)["nodes"][0]["extraMounts"][0]
     assert os.path.isdir(mount["hostPath"]), "the engine refuses a mount whose source does not exist"
     assert os.path.exists(os.path.join(folder, "network")), "kind would create a network without a mark"
@@ -98,7 +107,7 @@ class Host:
         file = self.folder / "asked"
         return file.read_text().splitlines() if file.exists() else []
 
-    def module(self, state: str = "present") -> dict[str, Any]:
+    def module(self, state: str = "present", **variables: str) -> dict[str, Any]:
         """The module's result, as Ansible gets it."""
         config = {"nodes": [{"extraMounts": [{"hostPath": str(self.state / "claim"), "containerPath": "/etc/istio-lab"}]}]}
         given = {
@@ -109,7 +118,7 @@ class Host:
         if state == "present":
             (self.state / "log").mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, str(PROJECT / "plugins/modules/kind_cluster.py")], env=self.environment,
+            [sys.executable, str(PROJECT / "plugins/modules/kind_cluster.py")], env=self.environment | variables,
             input=json.dumps({"ANSIBLE_MODULE_ARGS": given}), capture_output=True, text=True, check=False,
         )  # fmt: skip
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -149,7 +158,7 @@ def test_every_playbook_refuses_it_and_leaves_no_folder(host: Host, playbook: st
     assert done.returncode != 0
     assert "a kind cluster dev exists in podman (dev-control-plane) that was not made by this lab" in done.stderr
     assert (host.containers, host.asked) == (["theirs"], [])
-    assert not host.home.exists()
+    assert not (host.home / "istio-lab").exists()
 
 
 def test_a_lab_of_another_state_folder_is_named(host: Host) -> None:
@@ -180,7 +189,7 @@ def test_destroy_removes_it_after_its_folder_was_deleted(host: Host) -> None:
     host.found("dev", claim=str(host.state / "claim"), container="ours")
     done = host.play("destroy_lab.yml")
     assert done.returncode == 0, done.stderr
-    assert (host.containers, host.home.exists()) == ([], False)
+    assert (host.containers, (host.home / "istio-lab").exists()) == ([], False)
 
 
 def test_volumes_of_its_own_nodes_go_and_no_others(host: Host) -> None:
@@ -199,6 +208,39 @@ def test_the_network_is_marked_before_the_cluster_is_made(host: Host) -> None:
     host.module("absent")
     host.module()
     assert not [line for line in host.asked if line.startswith("network create")], "an existing network is used as it is"
+
+
+def test_the_network_stays_for_a_lab_that_is_being_made(host: Host) -> None:
+    host.module()
+    host.module("absent")
+    assert (host.folder / "network").exists(), "left by the lab that was interrupted before its network was removed"
+    (host.folder / "slow").touch()
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(host.module)
+        until = time.monotonic() + 20
+        while not any(line.startswith("kind create") for line in host.asked[-1:]) and time.monotonic() < until:
+            time.sleep(0.02)
+        try:
+            other = host.play("destroy_lab.yml", lab_name="other")
+        finally:
+            (host.folder / "slow").unlink()
+    assert (other.returncode, made.result().get("action"), host.containers) == (0, "create", ["new"]), made.result()
+    assert "network rm kind" not in host.asked
+    assert host.play("destroy_lab.yml").returncode == 0
+    assert host.asked[-1] == "network rm kind"
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [("http://proxy:3128", True), ("http://10.0.0.8:3128", True), ("http://127.0.0.1:9", False), ("localhost:3128", False),
+     ("http://user:word@[::1]:3128/", False)],
+)  # fmt: skip
+def test_nodes_receive_a_proxy_that_they_can_reach(host: Host, given: str, handed_on: bool) -> None:
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    host.module(**dict.fromkeys(names, given), NO_PROXY="127.0.0.1")
+    received = json.loads((host.folder / "environment").read_text())
+    assert [received.get(name) for name in names] == [given if handed_on else None] * len(names)
+    assert received["NO_PROXY"] == "127.0.0.1", "kind adds the cluster's networks and names"
 
 
 def test_a_lost_kubeconfig_is_written_again(host: Host) -> None:
@@ -286,7 +328,7 @@ esac
     ]
     environment = host.environment | {"THEIRS": lab}
     done = subprocess.run(script, capture_output=True, text=True, check=False, env=environment)
-    run = "run --detach --name dev-msgd --label istio-lab.lab=dev --network kind image"
+    run = "run --detach --name dev-msgd --label istio-lab.lab=dev --env NO_PROXY=* --env no_proxy=* --network kind image"
     # The engine keeps a container whose network another one shares.
     assert (done.returncode == 0, host.asked) == (accepted, ["rm --force 5678", "rm --force 1234", run] if accepted else [])
     assert accepted or "a container dev-msgd exists in podman that this lab did not make" in done.stderr
@@ -434,8 +476,7 @@ def test_artifacts_in_use_by_another_lab_are_kept(host: Host, other: str) -> Non
     for name in ("dev", "staging") if other == "made" else ("dev",):
         (labs / name).mkdir(parents=True)
         (labs / name / "cluster.json").write_text('{"engine": "podman"}')
-    with open(labs / "dev.lock", "w") as own, open(labs / "staging.lock", "w") as lock:
-        fcntl.flock(own, fcntl.LOCK_EX)
+    with open(labs / "staging.lock", "w") as lock:  # the playbook itself holds that of dev
         if other == "being made":
             fcntl.flock(lock, fcntl.LOCK_EX)
         done = host.play("destroy_lab.yml", lab_destroy_cache=True)

@@ -15,4 +15,5 @@ fi
 for old in $("$engine" ps --all --quiet --filter "name=^$name-proxy\$" --filter "label=istio-lab.lab=$lab") $ours; do
     "$engine" rm --force "$old" >/dev/null
 done
-exec "$engine" run --detach --name "$name" --label "istio-lab.lab=$lab" "$@"
+# podman hands this machine's proxies to containers: what runs beside the cluster reaches it directly.
+exec "$engine" run --detach --name "$name" --label "istio-lab.lab=$lab" --env 'NO_PROXY=*' --env 'no_proxy=*' "$@"

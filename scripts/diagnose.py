@@ -178,7 +178,7 @@ class Diagnosis:
                 yield Item(f"cluster/{namespace}/{name}.log", partial(self.logs, name, namespace, which))
 
     def of_mesh(self) -> Iterator[Item]:
-        """What the proxies know, and the rules in force."""
+        """What the proxies know, and the applied rules."""
         yield Item("mesh/proxy-status.txt", lambda: self.cluster.istioctl("proxy-status"))
         for kind in KINDS:
             yield Item(f"mesh/rules/{kind}.yaml", partial(self.rules, kind))
@@ -281,8 +281,10 @@ def main() -> int:
     except OSError as error:
         print(f"FILE: {target} was given: {error}; accepted: a file in a folder that can be written to", file=sys.stderr)
         return 2
-    told = f"; {missing} could not be collected: see the files *.missing in it" if missing else ""
-    print(f"{target}: {target.stat().st_size / 1024**2:.1f} MiB{told}. Secrets were removed; look at it before you pass it on.")
+    notice = f"; {missing} could not be collected: see the files *.missing in it" if missing else ""
+    print(
+        f"{target}: {target.stat().st_size / 1024**2:.1f} MiB{notice}. Secrets were removed; look at it before you pass it on."
+    )
     return 0
 
 

@@ -97,8 +97,8 @@ def clocks(leases: Objects, now: datetime) -> Check:
         renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
         late = (now - renewed).total_seconds()
         if not -SKEW_SECONDS < late < LEASE_SECONDS + SKEW_SECONDS:
-            told = f"{late:.0f} s ago" if late > 0 else f"{-late:.0f} s in the future"
-            wrong.append(f"{lease['metadata']['name']} was last heard of {told}")
+            when = f"{late:.0f} s ago" if late > 0 else f"{-late:.0f} s in the future"
+            wrong.append(f"{lease['metadata']['name']} was last heard of {when}")
     if wrong or not leases:
         return Check("clocks", False, "; ".join(wrong) or "no node has a lease", "set the clocks of node and host by NTP")
     return Check("clocks", True, f"less than {SKEW_SECONDS} s apart")

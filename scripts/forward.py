@@ -45,10 +45,10 @@ def running(state: Path) -> int:
     """The process id of this lab's forward, 0 when there is none: an id alone may be another's after a reboot."""
     try:
         pid = int((state / "forward.pid").read_text())
-        told = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return 0
-    return pid if [b"run", os.fsencode(state)] == told[2:4] else 0
+    return pid if [b"run", os.fsencode(state)] == words[2:4] else 0
 
 
 def chosen(kept: Iterable[int]) -> list[int]:
@@ -83,15 +83,15 @@ def start(state: Path, kubeconfig: str) -> int:
     ports = chosen([int(before[name].rpartition(":")[2]) for name in PORTS] if ours else [])
     log = state / "log/forward.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as told:
+    with log.open("a") as output:
         command = [sys.executable, str(Path(__file__).resolve()), "run", str(state), kubeconfig, *map(str, ports)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     (state / "forward.pid").write_text(f"{process.pid}\n")
     until = time.monotonic() + SECONDS_TO_START
     while not all(map(listens, ports)):
         if process.poll() is not None or time.monotonic() > until:
             stop(state)
-            last = (log.read_text().strip().splitlines() or ["nothing was told"])[-1]
+            last = (log.read_text().strip().splitlines() or ["it printed nothing"])[-1]
             print(f"the gateway's ports are not forwarded: {last}; log: {log}", file=sys.stderr)
             return 1
         time.sleep(0.2)
@@ -237,8 +237,8 @@ def pump(client: socket.socket, pod: Channel) -> None:
         while True:
             # What TLS has read already, no selector sees.
             held = isinstance(pod.sock, ssl.SSLSocket) and pod.sock.pending() > 0
-            told = {pod.sock} if held else {key.fileobj for key, _ in ready.select()}
-            if pod.sock in told:
+            readable = {pod.sock} if held else {key.fileobj for key, _ in ready.select()}
+            if pod.sock in readable:
                 opcode, frame = pod.recv_data_frame(True)
                 if opcode == CLOSE:
                     return
@@ -249,14 +249,14 @@ def pump(client: socket.socket, pod: Channel) -> None:
                     client.sendall(frame.data[1:])
                 elif opcode == BINARY:
                     raise OSError(frame.data[1:].decode(errors="replace"))
-            if client in told:
+            if client in readable:
                 if not (data := client.recv(CHUNK)):
                     return
                 pod.send_binary(bytes([DATA]) + data)
 
 
 def reset(client: socket.socket) -> None:
-    """End a connection so that the client is told of a reset, not of an end."""
+    """End a connection so that the client sees a reset, not an end."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 

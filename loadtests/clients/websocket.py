@@ -45,7 +45,7 @@ def exchanged(connection: Any, message: str) -> str:
 
 
 def reported(client: Any, name: str, converse: Callable[[], str]) -> str:
-    """The outcome of what is done on one connection, which Locust is told as one request; ``ERROR`` without a response."""
+    """The outcome of what is done on one connection, which is one request to Locust; ``ERROR`` without a response."""
     started, failed = time.monotonic(), None
     try:
         outcome = converse()

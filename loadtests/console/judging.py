@@ -70,7 +70,7 @@ class Judging:
     kubeconfig: str
     """The console's own."""
     asked: Asked | None = None
-    told: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
     """The last line of the run: requests sent, and the verdict so far."""
     error: str = ""
     """Why there is no verdict."""
@@ -88,7 +88,7 @@ class Judging:
         asked = self.asked or Asked("")
         return {
             "active": self.active, "stopping": self.active and self.stopping, "namespace": asked.namespace, "only": asked.only,
-            "sent": self.told.get("sent", 0), "verdict": self.told.get("verdict"), "error": self.error,
+            "sent": self.report.get("sent", 0), "verdict": self.report.get("verdict"), "error": self.error,
         }  # fmt: skip
 
     def plan(self, namespace: str) -> Any:
@@ -114,7 +114,7 @@ class Judging:
         :raises ClusterError: if the cluster does not give a token
         """
         self.process = self._started([*asked.words, "JSON=1"], "run")
-        self.asked, self.told, self.error, self.stopping = asked, {}, "", False
+        self.asked, self.report, self.error, self.stopping = asked, {}, "", False
         self.leader = gevent.spawn(self._follow, self.process)
 
     def stop(self) -> None:
@@ -131,9 +131,9 @@ class Judging:
         try:
             for line in process.stdout:
                 if line.startswith("{"):
-                    self.told = json.loads(line)
+                    self.report = json.loads(line)
             process.wait()
-            if "facts" not in self.told.get("verdict", {}):
+            if "facts" not in self.report.get("verdict", {}):
                 self.error = f"{'stopped: ' if self.stopping else ''}{_last_line(errors.get())}"
         finally:
             self._end(process, "run")

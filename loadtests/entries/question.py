@@ -351,11 +351,11 @@ class ResponseCheck:
 
     def label(self, counts: Counts, pods: Mapping[str, str], rules: Rules) -> Counts:
         """As they are, or as the ``at most`` of the expectation that they are within."""
-        told: Counts = {}
+        labelled: Counts = {}
         for name, line in counts.items():
             known = rules.expected.shares.get(name, {})
             for outcome, n in line.items():
                 key = next((k for k in known if within(outcome, k)), outcome)
-                told.setdefault(name, {}).setdefault(key, 0)
-                told[name][key] += n
-        return told
+                labelled.setdefault(name, {}).setdefault(key, 0)
+                labelled[name][key] += n
+        return labelled

@@ -62,7 +62,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", required=True)
-    parser.add_argument("--namespace", default="", help="for an entry, it may be left out if one entry's rules are in force")
+    parser.add_argument("--namespace", default="", help="for an entry, it may be left out if one entry's rules are applied")
     parser.add_argument("--entry", type=Path, help="write an entry to this folder")
     parser.add_argument("--plan", action="store_true", help="print the plan, and send nothing")
     parser.add_argument("--only", default="", help="name of the one check to judge, as the plan has it")
@@ -207,7 +207,7 @@ def _plan_for(objects: list[dict[str, Any]], settings: Settings) -> Plan:
 
 
 def _new(options: argparse.Namespace) -> int:
-    """Write an entry of the rules that are in force in a namespace."""
+    """Write an entry of the rules that are applied in a namespace."""
     if reason := folder.refusal(options.entry):
         raise RefusedError(f"ENTRY: {reason}")
     namespace = options.namespace or _in_force(Cluster(options.kubeconfig, ROOT_NAMESPACE))
@@ -238,7 +238,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _in_force(cluster: Cluster) -> str:
-    """The namespace in which an entry's rules are in force.
+    """The namespace in which an entry's rules are applied.
 
     :raises RefusedError: if there is none, or several
     """

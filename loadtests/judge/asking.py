@@ -1,7 +1,7 @@
 """What ``traffic.py`` of an entry consists of that ``make new`` has written: calls as a namespace's rules see them.
 
 They are sent by a pod of the lab's in that namespace, or by the gateway, and the proxy of whoever sends them tells what became
-of them, as for ``make judge``. The expectation is read from the rules that are in force, at each run.
+of them, as for ``make judge``. The expectation is read from the applied rules, at each run.
 """
 
 from __future__ import annotations

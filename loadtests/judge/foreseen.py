@@ -1,4 +1,4 @@
-"""What the rules make of a request that was constructed, or why that cannot be told."""
+"""What the rules make of a request that was constructed, or why that is not known."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def foreseen(seen: Seen, read: Callable[[Sequence[View]], Told]) -> Told | Gap:
     mesh_of(views)  # settings of the mesh and its proxies that are not modelled leave it open
     read_proxies(views, seen.settings.namespace)
     try:
-        told = read(views)
+        expectation = read(views)
     except NotModelledError as reason:
         return Gap("", f"not modelled: {reason}")
     except NoExpectationError as reason:
         return Gap("", str(reason), Outcome.FAIL)
     paths = not_modelled(views)
-    return Gap("", f"not modelled: {', '.join(paths)}") if paths else told
+    return Gap("", f"not modelled: {', '.join(paths)}") if paths else expectation

@@ -231,8 +231,12 @@ def _check(service: Service, port: int, path: str, client: Client, seen: Seen) -
         return Gap(where, broken[where], Outcome.FAIL)
     if where in unknown:
         return Gap(where, f"not modelled: {', '.join(unknown[where])}")
-    told = {OUTCOMES.get(outcome, ""): share for outcome, share in shares[where].items()}
-    return Gap(where, f"expected {', '.join(shares[where])}") if "" in told else Check(where, (call,), Fate(told), guard=True)
+    outcomes = {OUTCOMES.get(outcome, ""): share for outcome, share in shares[where].items()}
+    return (
+        Gap(where, f"expected {', '.join(shares[where])}")
+        if "" in outcomes
+        else Check(where, (call,), Fate(outcomes), guard=True)
+    )
 
 
 def _decided(objects: Objects, request: Mapping[str, Any]) -> Shares:

@@ -191,6 +191,6 @@ def _as_changed(outcome: str, check: Check, answer: Answer, line: Line) -> str:
     if fate.authority is not None and line.authority != fate.authority:
         outcome += f", but as {line.authority}"
     for name, value in fate.response.items():
-        if (told := answer.headers.get(name)) != value:
-            outcome += f", but with {name}: {told}" if told is not None else f", but without {name}"
+        if (received := answer.headers.get(name)) != value:
+            outcome += f", but with {name}: {received}" if received is not None else f", but without {name}"
     return outcome

@@ -59,8 +59,8 @@ def ask(due: float, request: list[Any]) -> list[Any]:
         connection.endheaders()
         answer = connection.getresponse()
         text = answer.read(CHARACTERS).decode(errors="replace")
-        told = {name.lower(): answer.getheader(name, "") for name in answer.headers}
-        return [answer.status, answer.getheader("Location", ""), text, told]
+        received = {name.lower(): answer.getheader(name, "") for name in answer.headers}
+        return [answer.status, answer.getheader("Location", ""), text, received]
     except (OSError, http.client.HTTPException, ValueError) as error:
         return [0, "", f"{type(error).__name__}: {error}"]
     finally:

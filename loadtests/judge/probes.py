@@ -245,8 +245,8 @@ class Sender:
         try:
             to.write(json.dumps({"rate": rate, "requests": requests}) + "\n")
             to.flush()
-            told = back.readline()
-            return [Answer(*answer) for answer in json.loads(told)]
+            line = back.readline()
+            return [Answer(*answer) for answer in json.loads(line)]
         except (OSError, ValueError) as error:
             self._process.kill()
             said = self._process.stderr.read().strip().splitlines() if self._process.stderr else []

@@ -99,9 +99,9 @@ class Tally:
         """What was answered, and what went wrong, by check."""
         found = []
         for name in self.counts:
-            told = [f"HTTP {status}: {n}" for status, n in sorted(self.statuses.get(name, {}).items()) if status >= 400]
-            told += [f"{why}: {n}" for why, n in self.errors.get(name, Counter()).most_common(3)]
-            found += [f"{name} was answered {', '.join(told)}"] if told else []
+            answers = [f"HTTP {status}: {n}" for status, n in sorted(self.statuses.get(name, {}).items()) if status >= 400]
+            answers += [f"{why}: {n}" for why, n in self.errors.get(name, Counter()).most_common(3)]
+            found += [f"{name} was answered {', '.join(answers)}"] if answers else []
         return tuple(found)
 
 
@@ -375,8 +375,8 @@ def with_gaps(verdict: Verdict, gaps: Sequence[Gap]) -> Verdict:
     order = (Outcome.VOID, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNKNOWN, Outcome.PASS)
     asked = [verdict.outcome] if verdict.classes or verdict.outcome is Outcome.VOID else []
     outcome = min((*asked, *(gap.outcome for gap in gaps)), key=order.index)
-    told = verdict.reasons if asked else ()
+    of_verdict = verdict.reasons if asked else ()
     failed = tuple(one.reason for one in missing if one.outcome is Outcome.FAIL)
     first = failed if outcome is Outcome.FAIL else ()
     rest = tuple(reason for reason in reasons if reason not in first)
-    return replace(verdict, outcome=outcome, reasons=(*first, *told, *rest), classes=(*verdict.classes, *missing))
+    return replace(verdict, outcome=outcome, reasons=(*first, *of_verdict, *rest), classes=(*verdict.classes, *missing))

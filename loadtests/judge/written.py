@@ -1,4 +1,4 @@
-"""The files of an entry, made of rules that are in force and of the plan for them: pure."""
+"""The files of an entry, made of applied rules and of the plan for them: pure."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class Written:
 
 
 def entry_of(name: str, namespace: str, rules: Sequence[Mapping[str, Any]], plan: Plan) -> Written:
-    """The entry for rules of a namespace: those of the entry in force, or all of them if there is none.
+    """The entry for rules of a namespace: those of the applied entry, or all of them if there is none.
 
     :param plan: with calls that a pod under the namespace's own account makes
     :raises NotWrittenError: if there is nothing to ask, or rules that cannot pass
     """
     chosen = [rule for rule in rules if owner(rule)] or list(rules)
     if broken := sorted({owner(rule) for rule in chosen if owner(rule).endswith(".control")}):
-        raise NotWrittenError(f"NAMESPACE: the rules in force in {namespace} are broken on purpose ({broken[0]})")
+        raise NotWrittenError(f"NAMESPACE: the rules applied in {namespace} are broken on purpose ({broken[0]})")
     titles = [f"{rule['kind']} {rule['metadata']['name']}" for rule in chosen]
     if failed := [f"{gap.where}: {gap.why}" for gap in plan.gaps if gap.outcome is Outcome.FAIL and _is_of(gap.where, titles)]:
-        raise NotWrittenError(f"the rules in force cannot pass: {'; '.join(failed)}")
+        raise NotWrittenError(f"the applied rules cannot pass: {'; '.join(failed)}")
     calls, left_out = _calls(namespace, plan.checks, titles), list(_left_out(plan, chosen, titles))
     if not calls:
         raise NotWrittenError(
@@ -218,7 +218,7 @@ def _traffic(namespace: str, calls: Mapping[str, Asked]) -> str:
     lines = [f"    {json.dumps(name, ensure_ascii=False)}: {_constructor(one)}," for name, one in calls.items()]
     return "\n".join(
         (
-            '"""One call for each route of the rules; what is expected is read from the rules that are in force."""',
+            '"""One call for each route of the rules; what is expected is read from the applied rules."""',
             "",
             "from loadtests.judge.asking import Asked, question_of, traffic_of",
             "",

@@ -1,7 +1,7 @@
 """Explains a pod's sidecar, from the pod itself: ``python -m loadtests.mesh.explain NAMESPACE/POD``.
 
 What injected it, what certificate it shows, what runs in it, what it listens on, and the way of a request through its
-iptables chains, told from the packet counters before and after one. It looks by means of an ephemeral container in the pod,
+iptables chains, known from the packet counters before and after one. It looks by means of an ephemeral container in the pod,
 so it works on any cluster.
 """
 

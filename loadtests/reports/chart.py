@@ -16,7 +16,7 @@ Points = list[tuple[float | None, float | None]]
 COLORS = 8
 """For shares, in the pages' style (``page.html``); further shares take them again."""
 MOMENTS = 240
-"""More of them could not be told apart on a page."""
+"""More of them could not be distinguished on a page."""
 REACH = 3.0
 """Margins on both sides of the expected share that the chart of many shares has room for."""
 OPEN = "not decided"

@@ -133,7 +133,7 @@ def token_given() -> str:
     return str(metadata.get("token", "")) if isinstance(metadata, dict) else ""
 
 
-def told(words: str, status: int) -> Response:
+def plain(words: str, status: int) -> Response:
     """A line of text."""
     return Response(words, status, mimetype="text/plain")
 
@@ -141,8 +141,8 @@ def told(words: str, status: int) -> Response:
 def for_flagger(answer: Answer) -> Response:
     """200 for PASS, else 412 with the reason, which Flagger puts into its event."""
     if answer.verdict == Outcome.PASS:
-        return told("PASS\n", 200)
-    return told(f"{answer.verdict}: {'; '.join(answer.reasons) or answer.subject}\n", 412)
+        return plain("PASS\n", 200)
+    return plain(f"{answer.verdict}: {'; '.join(answer.reasons) or answer.subject}\n", 412)
 
 
 FORMS: dict[str, Callable[[Answer], Response]] = {"argo": lambda answer: jsonify(asdict(answer)), "flagger": for_flagger}
@@ -166,26 +166,26 @@ def gate(state: Path, token: str, namespace: str, run: Callable[[], int]) -> Fla
         """401 without the token, compared in constant time."""
         if hmac.compare_digest(token_given().encode(), token.encode()):
             return None
-        return told("the token is missing or wrong\n", 401)
+        return plain("the token is missing or wrong\n", 401)
 
     @app.route("/<any(argo, flagger):form>/<any(entries, namespaces):kind>/<name>", methods=["GET", "POST"])
     def verdict(form: str, kind: str, name: str) -> Response:
         """The last verdict."""
         if request.method != METHODS[form]:
-            return told(f"{form} asks with {METHODS[form]}\n", 405)
+            return plain(f"{form} asks with {METHODS[form]}\n", 405)
         if not NAME.fullmatch(name):
-            return told("no such name\n", 404)
+            return plain("no such name\n", 404)
         try:
             since = time.time() - max_age_of(request.args.get("max_age"))
             return FORMS[form](last(state, kind, name, since))
         except BadRequestError as error:
-            return told(f"{error}\n", 400)
+            return plain(f"{error}\n", 400)
 
     @app.post("/<any(argo, flagger):form>/namespaces/<name>/judge")
     def judge(form: str, name: str) -> Response:
         """The verdict of a run that is made now; there is one at a time."""
         if not namespace or name != namespace:
-            return told(f"this gate was not started with NAMESPACE={name if NAME.fullmatch(name) else ''}\n", 403)
+            return plain(f"this gate was not started with NAMESPACE={name if NAME.fullmatch(name) else ''}\n", 403)
         if running:
             return FORMS[form](inconclusive(f"namespaces/{name}", "another run is in flight"))
         running.append(name)

@@ -57,7 +57,7 @@ def route_in(taken: Taken) -> Asked:
             raise NoExpectationError(overruled)
         return Asked(taken, taken.branch)
     if taken.service is not None:
-        raise NoExpectationError(f"no VirtualService for {where} is in force")
+        raise NoExpectationError(f"no VirtualService for {where} is applied")
     raise NoExpectationError(f"{where} has no route for it")
 
 

@@ -64,7 +64,7 @@ class Server:
 def taken(world: World) -> Taken:
     """What takes the call.
 
-    :raises NoExpectationError: if the Gateway is not in force, or has no server for the port
+    :raises NoExpectationError: if the Gateway is not applied, or has no server for the port
     :raises NotModelledError: if its port speaks several protocols, or if several of its servers may take a TLS connection
     """
     servers = _servers(world)
@@ -82,7 +82,7 @@ def taken(world: World) -> Taken:
 
 
 def _ours(world: World, servers: Sequence[Server]) -> list[Server]:
-    """The servers by which the call enters: of the Gateway that it names, or of any for the port if that is not in force.
+    """The servers by which the call enters: of the Gateway that it names, or of any for the port if that is not applied.
 
     For HTTP, istiod merges them anyway.
 
@@ -92,7 +92,7 @@ def _ours(world: World, servers: Sequence[Server]) -> list[Server]:
     in_force = any(f"{namespace_of(g)}/{g['metadata']['name']}" == gateway for g in _gateways(world))
     ours = [s for s in servers if s.number == port and (s.name == gateway or not in_force)]
     if not in_force and not (ours and all(PROTOCOLS.get(s.protocol) == HTTP for s in ours)):
-        raise NoExpectationError(f"no Gateway {gateway} is in force")
+        raise NoExpectationError(f"no Gateway {gateway} is applied")
     if not ours:
         raise NoExpectationError(f"Gateway {gateway} has no server for port {port}")
     return ours
@@ -163,7 +163,7 @@ def _servers(world: World) -> list[Server]:
     ours = next((g for g in every if f"{namespace_of(g)}/{g['metadata']['name']}" == world.call.caller.gateway), None)
     pod = world.call.caller
     if ours is None and not pod.labels:
-        raise NoExpectationError(f"no Gateway {pod.gateway} is in force")
+        raise NoExpectationError(f"no Gateway {pod.gateway} is applied")
     if ours is not None and not pod.labels:
         pod = replace(pod, labels=dict(ours["spec"].get("selector", {})))
     selecting = [g for g in every if pod.has(g["spec"].get("selector", {})) is not False]

@@ -1,4 +1,4 @@
-"""What expectations are made of, and how they are worked out from the objects that are in force now.
+"""What expectations are made of, and how they are worked out from the objects that are applied now.
 
 Nothing here knows a scenario's numbers: edit a rule with kubectl, and the expectation follows.
 """
@@ -37,7 +37,7 @@ class NotModelledError(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules in force for one question."""
+    """The applied rules for one question."""
 
     expected: Expected
     generation: str

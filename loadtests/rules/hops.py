@@ -153,6 +153,6 @@ def _answer_soon(seen: Sequence[View], onward: Mapping[str, Any]) -> None:
     note_extensions(seen, called_workload(seen, onward))
     if used := [one for one in sent.destinations if one.share]:
         _refuse_others(taken, used, onward)
-    accept_policies(sent)  # whoever is refused is told so at once
+    accept_policies(sent)  # whoever is refused gets that response at once
     if route is not None:
         route.accept_all()

@@ -67,7 +67,7 @@ def tls_passed(objects: Objects, request: Request) -> Shares:
 
     :param request: what :func:`listeners_for` takes; ``authority``: the server name; ``servers``: services that a route may
         lead to -> outcome of a request that one of their pods answers
-    :raises NoExpectationError: if the Gateway is not in force, or does not listen on that port
+    :raises NoExpectationError: if the Gateway is not applied, or does not listen on that port
     :raises NotModelledError: if a listener ends TLS, two routes have a server name in common (istiod then drops all of the
         second one), or the connection is led to another service
     """

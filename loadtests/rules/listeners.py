@@ -113,7 +113,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     :param request: ``gateway``: namespace and name of the Gateway; ``port`` of the Service in front of it, by default 80;
         ``listener_set``: namespace and name of the ListenerSet whose listeners they are, if they are not the Gateway's own;
         ``pods``: those that istiod has deployed for the Gateway, if it is not the ingress gateway that serves it
-    :raises NoExpectationError: if Gateway or ListenerSet is not in force, or does not listen there
+    :raises NoExpectationError: if Gateway or ListenerSet is not applied, or does not listen there
     :raises NotModelledError: if other pods may serve it, what a listener does on that port is not modelled, or others add
         listeners on that port
     """
@@ -121,7 +121,7 @@ def listeners_for(objects: Objects, request: Request, protocol: str) -> list[Lis
     named = [g for g in views_of(objects, "Gateway") if is_of_gateway_api(g) and g["metadata"]["name"] == name]
     gateway = next((g for g in named if namespace_of(g) == namespace), None)
     if gateway is None:
-        raise NoExpectationError(f"no Gateway {namespace}/{name} of the Gateway API is in force")
+        raise NoExpectationError(f"no Gateway {namespace}/{name} of the Gateway API is applied")
     _check_pods(gateway, request.get("pods"))
     sets, port = _sets_of(objects, gateway), request.get("port", PORT)
     holder = _set_named(sets, gateway, *request["listener_set"]) if "listener_set" in request else gateway

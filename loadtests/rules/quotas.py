@@ -78,12 +78,12 @@ def quota(objects: Sequence[View], request: Request) -> Shares:
 
 
 def _tells(patch: Patch) -> bool:
-    """Whether a patch says what a rate limit service is told; of virtual hosts as well, which is not modelled."""
+    """Whether a patch says what a rate limit service receives; of virtual hosts as well, which is not modelled."""
     return "rate_limits" in patch.value or "rate_limits" in patch.route
 
 
 def _filters(objects: Objects, request: Request) -> tuple[View | None, list[View]]:
-    """The filter that asks a rate limit service, and what is told it, of the called pods.
+    """The filter that asks a rate limit service, and what it sends there, of the called pods.
 
     :raises NotModelledError: if there are several, or they do not see all inbound requests
     """
@@ -111,7 +111,7 @@ def _service_of(limits: View) -> tuple[str, int]:
 
 
 def _descriptor(rate_limit: View, call: Call) -> list[Entry]:
-    """What is told the service of a request; nothing if the request lacks a header that belongs to it."""
+    """What the service receives about a request; nothing if the request lacks a header that belongs to it."""
     entries = list[Entry]()
     for action in rate_limit["actions"]:
         if set(action) != {"request_headers"}:
@@ -184,7 +184,7 @@ def _config_of(objects: Objects, request: Request) -> Mapping[str, Any]:
     name = request["config"]
     maps = [one for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] == name]
     if not maps:
-        raise NoExpectationError(f"no ConfigMap {name} is in force")
+        raise NoExpectationError(f"no ConfigMap {name} is applied")
     files = dict(maps[0].get("data") or {})
     if len(files) != 1:
         raise NotModelledError(f"ConfigMap {name}: data")

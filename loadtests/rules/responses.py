@@ -1,6 +1,6 @@
 """What routing rules declare for one call, outcome by outcome: pure functions for ``question.ResponseCheck``.
 
-Each takes the objects that are in force and one request, whose ``call`` is a :class:`loadtests.rules.calls.Call`, and returns
+Each takes the objects that are applied and one request, whose ``call`` is a :class:`loadtests.rules.calls.Call`, and returns
 the share of every outcome, as ``clients.http.Fetch`` words it. Which rule takes the call, and its numbers, are read from the
 objects. Fields that have no bearing on the outcome are accepted by name; whatever else is set stays unread, and makes the
 verdict UNKNOWN.
@@ -34,7 +34,7 @@ from loadtests.rules.view import View
 Request = Mapping[str, Any]
 NO_FAULT = Fault()
 CLOSE_SECONDS = 0.25
-"""Times that differ by less cannot be told apart on a loaded machine."""
+"""Times that differ by less cannot be distinguished on a loaded machine."""
 CLOSED = "the gateway refused the client"
 """A TLS connection that the gateway closes."""
 
@@ -42,11 +42,11 @@ CLOSED = "the gateway refused the client"
 def named(objects: Objects, kind: str, name: str) -> View:
     """The spec of one object.
 
-    :raises NoExpectationError: if it is not in force
+    :raises NoExpectationError: if it is not applied
     """
     found = next((o for o in views_of(objects, kind) if o["metadata"]["name"] == name), None)
     if found is None:
-        raise NoExpectationError(f"no {kind} {name} is in force")
+        raise NoExpectationError(f"no {kind} {name} is applied")
     spec: View = found["spec"]
     return spec
 

@@ -83,7 +83,7 @@ def _refused(request: Request) -> str:
 
 
 def identified(objects: Objects, request: Request) -> Shares:
-    """The SPIFFE name of a Deployment's pods, which a callee is told where mTLS is strict.
+    """The SPIFFE name of a Deployment's pods, which a callee sees where mTLS is strict.
 
     :raises NoExpectationError: if nobody asks callers for certificates, or the caller shows none
     :raises NotModelledError: if rules may lead the call elsewhere
@@ -94,7 +94,7 @@ def identified(objects: Objects, request: Request) -> Shares:
 
 
 def shown(objects: Objects, request: Request, account: str) -> Shares:
-    """The SPIFFE name of a service account, which a callee is told where mTLS is strict.
+    """The SPIFFE name of a service account, which a callee sees where mTLS is strict.
 
     :raises NoExpectationError: if nobody asks callers for certificates, or the caller shows none
     """

@@ -87,7 +87,7 @@ def expect(
     shares, unknown, without = work_out_shares(objects, requests, shares_for, namespace)
     whole = [name for name, line in shares.items() if "" in line]
     if len(whole) < len(shares):
-        # Answers of all classes are told apart by version, or none.
+        # Answers of all classes are distinguished by version, or none.
         unknown |= dict.fromkeys(whole, (f"{service}: a route without a subset",))
         shares = {name: line for name, line in shares.items() if name not in whole}
     broken = tuple(f"{name}: {reason}" for name, reason in without.items())

@@ -50,7 +50,7 @@ def _tracing(objects: Objects, request: Request, app: str, side: str) -> Tracing
 
     :raises NotModelledError: if they do something else beside it
     """
-    told, provider, disabled, percentage = "", "", False, None
+    source, provider, disabled, percentage = "", "", False, None
     for telemetry in telemetries_of(objects, called_workload(objects, {**request, "app": app})):
         spec_of(telemetry).accept("metrics", "accessLogging", "tracing")  # each part is read here, or is for the other side
         for part in spec_of(telemetry).get("tracing") or []:
@@ -59,11 +59,11 @@ def _tracing(objects: Objects, request: Request, app: str, side: str) -> Tracing
             for field in part:
                 if field not in (*MODELLED, *INERT):
                     raise NotModelledError(f"{title(telemetry)}: {part.path_of(field)}")
-            told = title(telemetry)
+            source = title(telemetry)
             provider = next((str(one["name"]) for one in part.get("providers") or []), provider)
             disabled = bool(part.get("disableSpanReporting", disabled))
             percentage = part.get("randomSamplingPercentage", percentage)
-    return Tracing(told, provider, disabled, percentage)
+    return Tracing(source, provider, disabled, percentage)
 
 
 def _reports(objects: Objects, tracing: Tracing, collector: tuple[str, int]) -> bool:

@@ -238,7 +238,7 @@ class MeshRun:
             self.tally.add(data["counts"])
 
     def enter(self, epoch: int) -> None:
-        """Count from nothing, unless this epoch has begun already: a worker is told once more whenever it is ready again."""
+        """Count from nothing, unless this epoch has begun already: a worker gets this again whenever it is ready again."""
         if epoch != self.epoch:
             self.epoch, self.tally = epoch, Tally()
 

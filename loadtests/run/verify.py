@@ -111,7 +111,7 @@ class Judge:
     say: Callable[[str], None]
 
     def __call__(self, job: Job) -> None:
-        """Rules in force, then traffic; whatever goes wrong, the next entry is judged."""
+        """Apply rules, then send traffic; whatever goes wrong, the next entry is judged."""
         started, file = time.monotonic(), self.results / job.name / "verdict.json"
         # A verdict that lies there is of an earlier run.
         report.write_void(file.parent, job.name, report.UNFINISHED)
@@ -128,7 +128,7 @@ class Judge:
         self.say(f"{last['outcome']:<12}  {job.name}  after {last['n']} requests, {time.monotonic() - started:.0f} s{reasons}")
 
     def apply_rules(self, job: Job) -> None:
-        """The entry's rules in force."""
+        """Apply the entry's rules."""
         policy.put(Cluster(self.kubeconfig, job.namespace), job.name, self.variant, entry.CATALOGUE)
 
     def wait_for_pods(self, namespaces: Sequence[str]) -> None:

@@ -54,9 +54,9 @@ def _reach(cluster: Cluster) -> None:
 
     :raises ClusterError: if there is nothing
     """
-    told = cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/call/{ADDRESS}/")
-    if not told["status"] and told["error"] != CLOSED:
-        raise ClusterError(f"the virtual machine is missing: nothing is at {ADDRESS} ({told['error']}); {REMEDY}")
+    answer = cluster.ask(f"/api/v1/namespaces/{cluster.namespace}/services/{WITNESS}/proxy/call/{ADDRESS}/")
+    if not answer["status"] and answer["error"] != CLOSED:
+        raise ClusterError(f"the virtual machine is missing: nothing is at {ADDRESS} ({answer['error']}); {REMEDY}")
 
 
 def connected(cluster: Cluster) -> None:
@@ -91,7 +91,7 @@ def well(cluster: Cluster) -> None:
 
 
 def identity(response: Any) -> str:
-    """The SPIFFE name that the called program was told; what the caller saw if it was not answered."""
+    """The SPIFFE name that the called program received; what the caller saw if it was not answered."""
     return caller_shown(response) if response.json()["status"] == OK else called(response)
 
 

@@ -180,9 +180,9 @@ class Screen:
         """Show the current activity."""
         if self._live:
             room = max(20, self._console.width - len(phase) - 20)
-            told = task if len(task) <= room else f"{task[: room - 3]}..."
+            shown = task if len(task) <= room else f"{task[: room - 3]}..."
             with self._lock:
-                self._spinner.update(text=f"{escaped(phase)}: [dim]{escaped(told)}, {seconds:.0f} s[/dim]")
+                self._spinner.update(text=f"{escaped(phase)}: [dim]{escaped(shown)}, {seconds:.0f} s[/dim]")
                 self._live.refresh()
 
     def line(self, text: str, style: str = "") -> None:
@@ -334,8 +334,8 @@ class CallbackModule(CallbackBase):
             self._screen.end()
             changed = sum(stats.changed.values())
             if good and self._reached_last:
-                told = f"changed={changed}" if changed else "changed=0: nothing was changed"
-                self._screen.line(f"in all {sum(seconds for _, seconds in phases):.1f} s, {told}")
+                summary = f"changed={changed}" if changed else "changed=0: nothing was changed"
+                self._screen.line(f"in all {sum(seconds for _, seconds in phases):.1f} s, {summary}")
         else:
             self._display.banner("PHASE TIMES")
             for line in phase_table(phases):

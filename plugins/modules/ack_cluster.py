@@ -33,7 +33,7 @@ description:
     the tag is never touched.
   - Where the lab was interrupted, or an answer was lost, the cluster that is there is taken up again; there is never
     a second one.
-  - What differs from what is wanted is told; it is changed where the API changes it in place (deletion protection, resource
+  - What differs from what is wanted is reported; it is changed where the API changes it in place (deletion protection, resource
     group, public endpoint, tags, number of nodes), and left as it is elsewhere.
   - Credentials are found by the SDK's default chain (environment, profile, RAM role).
 options:
@@ -275,7 +275,7 @@ class Api:
         """Ask for the cluster; its id. An answer that was lost is no reason to ask for another one: it is looked for first."""
         token = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{wanted['lab']}.{wanted['region']}.{wanted['name']}.{time.time_ns()}"))
         request = models.CreateClusterRequest().from_map(create_body(wanted, token))
-        told = AckError("no answer")
+        failure = AckError("no answer")
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return str(self.call("create_cluster", request, attempts=1)["cluster_id"])
@@ -291,9 +291,9 @@ class Api:
                     and "Throttling" not in str(getattr(cause, "code", ""))
                 ):
                     raise
-                told = error
+                failure = error
                 self.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
-        raise told
+        raise failure
 
     def why_failed(self, cluster_id: str, task_id: str) -> str:
         """What the API itself says of a creation that failed: its task's error, or else its last event that is no good one."""
@@ -309,7 +309,7 @@ class Api:
         """Events of a cluster, the oldest first: ``id``, ``time``, ``level``, ``message``."""
         request = models.DescribeClusterEventsRequest(page_size=50)
         listed = (self.call("describe_cluster_events", cluster_id, request) or {}).get("events") or []
-        told = [
+        events = [
             {
                 "id": e.get("event_id", ""),
                 "time": e.get("time", ""),
@@ -317,7 +317,7 @@ class Api:
             }
             for e in listed
         ]
-        return sorted(told, key=lambda e: e["time"])
+        return sorted(events, key=lambda e: e["time"])
 
     def resources(self, cluster_id: str) -> list[str]:
         """What a cluster holds that costs money, in words."""
@@ -395,9 +395,9 @@ def present(api: Api, module: AnsibleModule) -> dict[str, Any]:
     wanted = module.params
     found = api.find(wanted["name"], wanted["region"])
     if found is None:
-        told = {"changed": True, "action": "create", "drift": [], "diff": {"before": "", "after": f"{wanted['name']}\n"}}
+        result = {"changed": True, "action": "create", "drift": [], "diff": {"before": "", "after": f"{wanted['name']}\n"}}
         if module.check_mode:
-            return told
+            return result
         cluster_id = api.create(wanted)
         wait(
             api, module, cluster_id, RUNNING, str((api.call("describe_cluster_detail", cluster_id) or {}).get("task_id") or "")
@@ -412,7 +412,7 @@ def present(api: Api, module: AnsibleModule) -> dict[str, Any]:
         drift = drift_of(wanted, cluster, pool)
         changing = [d for d in drift if d["in_place"]]
         lines = {side: "".join(f"{d['name']}: {d[side]}\n" for d in drift) for side in ("found", "wanted")}
-        told = {
+        result = {
             "changed": bool(changing), "action": "change" if changing else "resume" if resumed else "keep", "drift": drift,
             "diff": {"before": lines["found"], "after": lines["wanted"]},
         }  # fmt: skip
@@ -421,7 +421,7 @@ def present(api: Api, module: AnsibleModule) -> dict[str, Any]:
             wait(api, module, cluster_id, RUNNING)
     if wanted["kubeconfig"] and not module.check_mode:
         keep_kubeconfig(api, module, cluster_id)
-    return told | {"cluster_id": cluster_id}
+    return result | {"cluster_id": cluster_id}
 
 
 def absent(api: Api, module: AnsibleModule) -> dict[str, Any]:
@@ -474,10 +474,10 @@ def main() -> None:
     endpoint = wanted["endpoint"] or f"cs.{wanted['region']}.aliyuncs.com"
     config = Config(credential=credentials, endpoint=endpoint, protocol=wanted["protocol"], region_id=wanted["region"])
     try:
-        told = (present if wanted["state"] == "present" else absent)(Api(Client(config)), module)
+        result = (present if wanted["state"] == "present" else absent)(Api(Client(config)), module)
     except AckError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**told)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -146,12 +146,12 @@ def taken(found: Mapping[str, list[dict[str, Any]]], wanted: Iterable[str]) -> l
     """
     lab = {n["metadata"]["name"] for n in found["namespaces"] if ours(n)}
     others = [n for n in found["namespaces"] if not ours(n)]
-    told = [
+    reasons = [
         f"namespace {n['metadata']['name']} is there and is not the lab's"
         for n in others
         if n["metadata"]["name"] in set(wanted)
     ]
-    told += [
+    reasons += [
         f"another Istio is there: {d['metadata']['namespace']}/{d['metadata']['name']}"
         for d in found["deployments"]
         if d["metadata"]["namespace"] not in lab
@@ -160,14 +160,14 @@ def taken(found: Mapping[str, list[dict[str, Any]]], wanted: Iterable[str]) -> l
     if "istio-system" not in lab:
         for kind in ("definitions", "webhooks", "ingressclasses"):
             if names := sorted(i["metadata"]["name"] for i in found[kind]):
-                told.append(f"another Istio has left {', '.join(names[:3])}{' and more' if names[3:] else ''}")
+                reasons.append(f"another Istio has left {', '.join(names[:3])}{' and more' if names[3:] else ''}")
     asking = ("istio-injection", "istio.io/rev")
-    told += [
+    reasons += [
         f"namespace {n['metadata']['name']} asks for sidecars, and would have the lab's"
         for n in others
         if set(asking) & set(n["metadata"].get("labels") or {})
     ]
-    return told
+    return reasons
 
 
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "m": 1e-3, "": 1.0}
@@ -275,8 +275,8 @@ class Cluster:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        told = self.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
-        return bool(told["status"]["allowed"])
+        review = self.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        return bool(review["status"]["allowed"])
 
     def missing_rights(self) -> list[str]:
         """What the user may not do and the lab needs."""
@@ -298,9 +298,9 @@ def look(cluster: Cluster, wanted: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := version_error(server, wanted["oldest"], wanted["newest"]):
         raise ValueError(f"existing_cluster_kubeconfig: {wrong}")
     if missing := cluster.missing_rights():
-        told = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if missing[4:] else "")
+        listed = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if missing[4:] else "")
         raise ValueError(
-            f"existing_cluster_kubeconfig: its user lacks rights: {told}; accepted: one who may, such as cluster-admin"
+            f"existing_cluster_kubeconfig: its user lacks rights: {listed}; accepted: one who may, such as cluster-admin"
         )
     webhooks = [
         hook
@@ -381,8 +381,8 @@ def main() -> None:
     file = Path(module.params["kubeconfig"])
     variable = "existing_cluster_kubeconfig"
 
-    def refuse(told: str) -> None:
-        module.fail_json(msg=f"{told}; nothing was changed")
+    def refuse(reason: str) -> None:
+        module.fail_json(msg=f"{reason}; nothing was changed")
 
     try:
         # Relative names in a kubeconfig are those of its folder.
@@ -390,7 +390,7 @@ def main() -> None:
         own = alone(given, module.params["context"], lambda name: (file.parent / name).read_bytes())
         if there := elsewhere(own, Path(module.params["own"]), Path(module.params["record"])):
             raise ValueError(f"{variable}: this lab is on {there}; accepted: that cluster, or another lab_name")
-        told = look(Cluster(own), module.params)
+        found = look(Cluster(own), module.params)
     except OSError as error:
         refuse(f"{variable}: {error.filename}: {error.strerror}; accepted: a kubeconfig")
     except KeyError as error:
@@ -403,7 +403,7 @@ def main() -> None:
         refuse(str(error))
     except (yaml.YAMLError, AttributeError, TypeError):
         refuse(f"{variable}: {file} was given, which is no kubeconfig")
-    module.exit_json(changed=False, kubeconfig=yaml.safe_dump(own), api=api_of(own), **told)
+    module.exit_json(changed=False, kubeconfig=yaml.safe_dump(own), api=api_of(own), **found)
 
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ def main() -> None:
                 f"{e['involvedObject']['name']}: {e.get('message', '')}" for e in get("events") if e.get("type") != "Normal"
             ]
             why = pod_reasons(alive) + warnings[-3:] + [f"{name}: no istio-proxy container" for name in bare]
-            told = f"{', '.join(gaps)}; {'; '.join(why) or 'no reason given'}"
-            module.fail_json(msg=f"namespace {namespace} was not ready in {module.params['timeout']} s: {told}")
+            reason = f"{', '.join(gaps)}; {'; '.join(why) or 'no reason given'}"
+            module.fail_json(msg=f"namespace {namespace} was not ready in {module.params['timeout']} s: {reason}")
         time.sleep(1)
 
 

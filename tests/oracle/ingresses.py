@@ -64,7 +64,7 @@ TLS = st.builds(
 
 @st.composite
 def ingresses(draw: st.DrawFn, number: int) -> Object:
-    """One Ingress; several of one age are told apart by their names."""
+    """One Ingress; several of one age are distinguished by their names."""
     namespace = draw(weighted((7, st.just(NAMESPACE)), (1, st.just("bank"))))
     backends = BACKEND if namespace == NAMESPACE else OF_BANK
     path = st.builds(lambda path, backend: {**path, "backend": backend}, PATH, backends)

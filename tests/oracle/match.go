@@ -46,7 +46,7 @@ func domainRank(domain, authority string) int {
 	return -1
 }
 
-// Fields of a route's match that are evaluated here. A route that sets another one cannot be told.
+// Fields of a route's match that are evaluated here. A route that sets another one cannot be evaluated.
 var evaluated = map[protoreflect.Name]bool{
 	"prefix": true, "path": true, "safe_regex": true, "path_separated_prefix": true, "case_sensitive": true, "headers": true,
 	"query_parameters": true,

@@ -270,7 +270,7 @@ HOSTNAMES = one_of(
 
 @st.composite
 def routes(draw: st.DrawFn, kind: str, number: int) -> Object:
-    """One route; several of one age are told apart by their names."""
+    """One route; several of one age are distinguished by their names."""
     rules = {"HTTPRoute": http_rules(), "GRPCRoute": grpc_rules()}[kind]
     spec = {"parentRefs": draw(PARENTS), **draw(HOSTNAMES), "rules": draw(st.lists(rules, min_size=1, max_size=4))}
     namespace = draw(rather(st.just(NAMESPACE), st.just("bank")))

@@ -98,11 +98,11 @@ class Played(Cluster):
         return self.answer(path).encode()
 
     def everywhere(self, *kinds: str) -> list[dict[str, Any]]:
-        told = self.answer(" ".join(kinds))
+        variables = self.answer(" ".join(kinds))
         if kinds == ("secrets",):
             return [{"data": {"password": base64.b64encode(PASSWORD.encode()).decode()}}]
         metadata = {"name": "cart-1", "namespace": "shop"}
-        parts = [{"name": "app", "env": told}, {"name": "istio-proxy"}]
+        parts = [{"name": "app", "env": variables}, {"name": "istio-proxy"}]
         return [
             {
                 "metadata": metadata,

@@ -19,8 +19,8 @@ NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
 def node(**conditions: str) -> dict[str, Any]:
-    told = {"Ready": "True", "DiskPressure": "False", **conditions}
-    found = [{"type": kind, "status": status, "message": f"{kind} says so"} for kind, status in told.items()]
+    statuses = {"Ready": "True", "DiskPressure": "False", **conditions}
+    found = [{"type": kind, "status": status, "message": f"{kind} says so"} for kind, status in statuses.items()]
     return {"metadata": {"name": "n1"}, "status": {"conditions": found}}
 
 

@@ -95,7 +95,7 @@ def test_the_archive_tells_what_a_fault_needs_and_no_secret(tmp_path: Path) -> N
     assert "x-canary: (removed)" in rules
     assert "canary.lab.internal" in "".join(text for name, text in files.items() if name.startswith("mesh/proxies/bookinfo/"))
     assert files["lab/log/canary.log"] == "(removed)\n(removed)"
-    told = [*(lab.STATE / "ui-password").read_text().split()] if (lab.STATE / "ui-password").exists() else []
-    for secret in (CANARY, base64.b64encode(CANARY.encode()).decode(), *told):
+    passwords = [*(lab.STATE / "ui-password").read_text().split()] if (lab.STATE / "ui-password").exists() else []
+    for secret in (CANARY, base64.b64encode(CANARY.encode()).decode(), *passwords):
         assert [name for name, text in files.items() if secret in text] == []
     assert [name for name, text in files.items() if "PRIVATE KEY-----" in text] == []

@@ -61,8 +61,8 @@ def finished(session: requests.Session, base: str) -> dict[str, Any]:
 
 def own_remarks(verdict: dict[str, Any]) -> list[str]:
     """Remarks of a verdict, without the one on what the account of the senders may not read."""
-    told: list[str] = verdict["facts"]["remarks"]
-    return [remark for remark in told if not remark.startswith("rules of other namespaces than ")]
+    remarks: list[str] = verdict["facts"]["remarks"]
+    return [remark for remark in remarks if not remark.startswith("rules of other namespaces than ")]
 
 
 @pytest.fixture(scope="module")

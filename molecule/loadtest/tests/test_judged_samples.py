@@ -330,7 +330,7 @@ def test_a_sample_passes_and_fails_once_the_cluster_does_not_fit_it(
         if one.twin is None:
             lab.kubectl("-n", one.namespace, "delete", KINDS, "--all")
             apply(one.namespace, [one.older])
-            time.sleep(1.1)  # what is older is told by the second
+            time.sleep(1.1)  # ages differ by whole seconds
             apply(one.namespace, objects)
             _judge_broken(one, tmp_path)
         else:

@@ -30,8 +30,8 @@ def judged(results: Path) -> dict[str, Any]:
         "--kubeconfig", str(lab.KUBECONFIG), "--results", str(results),
     ]  # fmt: skip
     subprocess.run(command, cwd=lab.PROJECT, capture_output=True, check=False, timeout=400)
-    told: dict[str, Any] = json.loads((results / ENTRY / "verdict.json").read_text())
-    return told
+    verdict: dict[str, Any] = json.loads((results / ENTRY / "verdict.json").read_text())
+    return verdict
 
 
 def applied() -> None:

@@ -37,8 +37,8 @@ def made_for_others(files: Iterable[Path], machine: str) -> list[str]:
     if not names:
         return []
     # A zero byte behind each name and each answer: names may have any other.
-    told = run("file", "--no-pad", "--raw", "-00", *names).split("\0")
-    pairs = zip(told[:-1:2], told[1::2], strict=True)
+    output = run("file", "--no-pad", "--raw", "-00", *names).split("\0")
+    pairs = zip(output[:-1:2], output[1::2], strict=True)
     return [f"{name}: {what}" for name, what in pairs if "ELF" in what and f", {CALLED[machine][0]}," not in what]
 
 
@@ -85,9 +85,9 @@ def main() -> None:
     wrong = made_for_others(found, machine) + [line for name in options.images for line in in_image(name, machine)]
     if not wrong and runs_here(machine):
         for program in sorted(found):
-            told = version(program)
-            print(f"{program.name}: {told}")
-            wrong += [f"{program}: {told}"] if told.startswith("FAILED") else []
+            reported = version(program)
+            print(f"{program.name}: {reported}")
+            wrong += [f"{program}: {reported}"] if reported.startswith("FAILED") else []
     if wrong:
         sys.exit("\n".join(f"not for {machine}: {line}" for line in wrong))
 

@@ -78,8 +78,8 @@ def in_image(name: str) -> Iterable[Component]:
     try:
         database, about = root / "var/lib/dpkg/status", root / "etc/os-release"
         if database.is_file() and about.is_file():
-            told = dict(line.partition("=")[::2] for line in about.read_text().splitlines())
-            release = f"debian-{told.get('VERSION_ID', told.get('VERSION_CODENAME', '')).strip(chr(34))}"
+            release_fields = dict(line.partition("=")[::2] for line in about.read_text().splitlines())
+            release = f"debian-{release_fields.get('VERSION_ID', release_fields.get('VERSION_CODENAME', '')).strip(chr(34))}"
             yield from (deb(s, release) for s in stanzas(database.read_text()) if s["Status"].endswith(" installed"))
     finally:
         subprocess.run(["podman", "image", "unmount", name], capture_output=True, check=True)
@@ -87,12 +87,12 @@ def in_image(name: str) -> Iterable[Component]:
 
 def compiled(folders: list[str], go: str) -> Iterable[Component]:
     """Go's modules, as they stand in the programs."""
-    told = subprocess.run([go, "version", "-m", *folders], capture_output=True, text=True, check=True).stdout
-    for line in told.splitlines():
+    listing = subprocess.run([go, "version", "-m", *folders], capture_output=True, text=True, check=True).stdout
+    for line in listing.splitlines():
         match line.split():
             case ["mod" | "dep" | "=>", name, version, *_] if version.startswith("v"):
                 yield library("golang", name, version)
-    for version in set(re.findall(r": (go\S+)$", told, re.MULTILINE)):
+    for version in set(re.findall(r": (go\S+)$", listing, re.MULTILINE)):
         yield library("golang", "std", version.removeprefix("go"))
 
 

@@ -44,26 +44,26 @@ def head(file: Path) -> dict[str, Any]:
     """What the first line tells, if the bundle is for this host."""
     try:
         with open(file, "rb") as opened:
-            told = bundle_format.fields_of(opened.read(HEADER_BYTES))
+            fields = bundle_format.fields_of(opened.read(HEADER_BYTES))
     except OSError as error:
         refuse(file, f"and it cannot be read: {error.strerror}; accepted: a file that make bundle has written")
-    if told is None:
+    if fields is None:
         refuse(file, "which is no bundle of this lab; accepted: a file that make bundle has written")
     release = platform.freedesktop_os_release()
     here = {"architecture": platform.machine(), "release": f"{release.get('ID')} {release.get('VERSION_ID')}"}
     for key, value in here.items():
-        if told.get(key) != value:
-            refuse(file, f"which is for {key} {told.get(key)}; accepted on this host: one for {value}")
-    if file.stat().st_size != HEADER_BYTES + int(told["size"]):
-        refuse(file, f"which has {file.stat().st_size} bytes instead of {HEADER_BYTES + int(told['size'])}: copy it again")
-    return told
+        if fields.get(key) != value:
+            refuse(file, f"which is for {key} {fields.get(key)}; accepted on this host: one for {value}")
+    if file.stat().st_size != HEADER_BYTES + int(fields["size"]):
+        refuse(file, f"which has {file.stat().st_size} bytes instead of {HEADER_BYTES + int(fields['size'])}: copy it again")
+    return fields
 
 
-def check(file: Path, told: dict[str, Any]) -> None:
+def check(file: Path, fields: dict[str, Any]) -> None:
     """Compare every byte with what the first line tells."""
     with open(file, "rb") as opened:
         opened.seek(HEADER_BYTES)
-        if hashlib.file_digest(opened, "sha256").hexdigest() != told["sha256"]:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != fields["sha256"]:
             refuse(file, "whose digest is not the one that it names: it was changed or damaged; copy it again")
 
 
@@ -79,8 +79,8 @@ def run(*command: str, **options: Any) -> str:
     """Standard output of a command that must not fail."""
     done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
-        told = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
-        why = f"{told[-1]}; run the same again, it goes on where it ended"
+        output = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
+        why = f"{output[-1]}; run the same again, it goes on where it ended"
         print(f"unbundle: {' '.join(command)[:200]}: {why}", file=sys.stderr)
         sys.exit(2)  # 1 is a refusal's
     return done.stdout
@@ -163,16 +163,16 @@ def main() -> None:
     if len(sys.argv) != 2 or not sys.argv[1]:
         sys.exit("usage: make lab BUNDLE=FILE")
     file = Path(sys.argv[1])
-    told = head(file)
+    fields = head(file)
     folder = CACHE / "bundle"
     kept = folder / "bundle.sha256"
-    if not (kept.is_file() and kept.read_text() == told["sha256"]):
+    if not (kept.is_file() and kept.read_text() == fields["sha256"]):
         CACHE.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(CACHE).free / 2**30
         if free < NEEDED_GIB:
             refuse(file, f"and {CACHE} has {free:.0f} GiB free; accepted: {NEEDED_GIB} or more")
-        say(f"checking {told['size'] / 2**30:.2f} GiB")
-        check(file, told)
+        say(f"checking {fields['size'] / 2**30:.2f} GiB")
+        check(file, fields)
         say("unpacking")
         extract(file, folder)
         if others := differing(bundle_format.digests((folder / bundle_format.SUMS).read_text()), PROJECT):
@@ -182,7 +182,7 @@ def main() -> None:
                 f"which was made by another state of this project ({len(others)} files differ, such as {others[0]}); "
                 f"accepted: its own, which is in it: tail -c +{HEADER_BYTES + 1} {file} | tar -x project",
             )
-        kept.write_text(told["sha256"])
+        kept.write_text(fields["sha256"])
     about = json.loads((folder / bundle_format.ABOUT).read_text())
     install(about["packages"], folder / "debs")
     with ThreadPoolExecutor() as beside:

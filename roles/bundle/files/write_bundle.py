@@ -56,13 +56,13 @@ def write(folder: Path, file: Path, about: dict[str, Any]) -> dict[str, Any]:
         with tarfile.open(fileobj=hashed, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
             for name in sorted(os.listdir(folder)):
                 tar.add(folder / name, name, filter=plain)
-        told = {key: about[key] for key in ("architecture", "release", "made")} | {
+        fields = {key: about[key] for key in ("architecture", "release", "made")} | {
             "sha256": hashed.digest.hexdigest(), "size": hashed.size,
         }  # fmt: skip
         opened.seek(0)
-        opened.write(bundle_format.header(told))
+        opened.write(bundle_format.header(fields))
     new.replace(file)
-    return told
+    return fields
 
 
 def main() -> None:
@@ -81,9 +81,9 @@ def main() -> None:
         "python": ".".join(platform.python_version_tuple()[:2]), "made": time.strftime("%Y-%m-%d"),
         "images": options.images, "programs": options.programs, "packages": options.packages,
     }  # fmt: skip
-    told = write(options.folder, options.file, about)
-    size = told["size"] / 2**30
-    print(f"{options.file}: {size:.2f} GiB, for {told['release']} on {told['architecture']}, sha256 {told['sha256']}")
+    fields = write(options.folder, options.file, about)
+    size = fields["size"] / 2**30
+    print(f"{options.file}: {size:.2f} GiB, for {fields['release']} on {fields['architecture']}, sha256 {fields['sha256']}")
 
 
 if __name__ == "__main__":

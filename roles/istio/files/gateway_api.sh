@@ -8,7 +8,7 @@ if k get customresourcedefinitions --selector '!istio-lab/part' --output name | 
     echo "kept: the cluster has the Gateway API already"
     exit
 fi
-# JSON, for in YAML the objects would not be told apart.
+# JSON, because in YAML the objects could not be separated.
 k label --local --filename "$folder" --output json istio-lab/part=gateway-api |
     k apply --server-side --force-conflicts --filename -
 k wait customresourcedefinitions --selector istio-lab/part=gateway-api --for=condition=Established --timeout=60s

@@ -19,8 +19,10 @@ def taken(addresses: list[ipaddress.IPv4Address]) -> set[ipaddress.IPv4Address]:
         for address in addresses:
             sender.sendto(b"", (str(address), 9))  # the discard port: the kernel asks who has the address
     time.sleep(3.5)  # the kernel asks three times, a second apart
-    told = json.loads(subprocess.run(["ip", "-json", "-4", "neighbour"], capture_output=True, text=True, check=True).stdout)
-    return {address for address in addresses if any(n["dst"] == str(address) and "lladdr" in n for n in told)}
+    neighbors = json.loads(
+        subprocess.run(["ip", "-json", "-4", "neighbour"], capture_output=True, text=True, check=True).stdout
+    )
+    return {address for address in addresses if any(n["dst"] == str(address) and "lladdr" in n for n in neighbors)}
 
 
 def main() -> int:

@@ -156,7 +156,7 @@ def test_the_topology_shows_calls_shares_and_services_without_traffic(inside: Pa
     row.click()
     rules = inside.get_by_role("region", name="VirtualService reviews")
     expect(rules).to_contain_text("weight: 80")
-    expect(inside.get_by_role("heading", name="Rules in force: productpage v1 → reviews v3")).to_be_visible()
+    expect(inside.get_by_role("heading", name="Applied rules: productpage v1 → reviews v3")).to_be_visible()
     rates = inside.get_by_role("img", name="Requests over the last 30 minutes: productpage v1 → reviews v3: at most 7.0 /s")
     expect(rates.locator("svg path").first).to_be_attached()
     shot(inside, "console-topology-edge")

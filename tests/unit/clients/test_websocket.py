@@ -1,4 +1,4 @@
-"""The client of WebSockets: which outcome it reports, and what Locust is told."""
+"""The client of WebSockets: which outcome it reports, and what Locust records."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.unit.mesh.rules_api import REFUSED, Kept, kept
 
 @dataclass(frozen=True)
 class Played(Kept):
-    """With reviews-80-20 in force."""
+    """With reviews-80-20 applied."""
 
     def weights(self) -> list[int]:
         return [d["weight"] for d in self.rules["VirtualService", "reviews"]["spec"]["http"][0]["route"]]

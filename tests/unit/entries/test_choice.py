@@ -53,9 +53,9 @@ def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--entries=mirror,tracing", "--no-telemetry"], ["mirror"], [f"not judged, because {choice.NO_TELEMETRY}: tracing"]),
     ],
 )
-def test_the_choice_is_told_as_json(arguments: list[str], judged: list[str], skipped: list[str]) -> None:
-    told: dict[str, Any] = json.loads(asked(*arguments).stdout)
-    assert (list(told["namespaces"]), told["skipped"]) == (judged, skipped)
+def test_the_choice_is_printed_as_json(arguments: list[str], judged: list[str], skipped: list[str]) -> None:
+    printed: dict[str, Any] = json.loads(asked(*arguments).stdout)
+    assert (list(printed["namespaces"]), printed["skipped"]) == (judged, skipped)
 
 
 def test_a_name_that_is_no_entrys_is_refused() -> None:

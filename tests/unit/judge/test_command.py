@@ -85,11 +85,13 @@ def test_the_plan_is_printed_and_nothing_is_sent(
 ) -> None:
     given.objects.append({"kind": "TLSRoute", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
     assert ended(monkeypatch, tmp_path, "--plan", "--rate=100") == 0
-    told = capsys.readouterr().out
-    assert "Plan for namespace shop: 1 checks, about 786 requests, 8 s at 100 requests/s; at most 10000 requests, 300 s" in told
-    assert "GET http://reviews.shop.svc.cluster.local:9080/, from a pod app=istio-lab-probe in namespace istio-lab-" in told
-    assert "expected: reviews.shop:9080 v1 80 %, reviews.shop:9080 v3 20 %; about 786 requests" in told
-    assert "  TLSRoute door: spec: no requests are planned for this kind yet (UNKNOWN)" in told
+    printed = capsys.readouterr().out
+    assert (
+        "Plan for namespace shop: 1 checks, about 786 requests, 8 s at 100 requests/s; at most 10000 requests, 300 s" in printed
+    )
+    assert "GET http://reviews.shop.svc.cluster.local:9080/, from a pod app=istio-lab-probe in namespace istio-lab-" in printed
+    assert "expected: reviews.shop:9080 v1 80 %, reviews.shop:9080 v3 20 %; about 786 requests" in printed
+    assert "  TLSRoute door: spec: no requests are planned for this kind yet (UNKNOWN)" in printed
     assert (given.started, list(tmp_path.iterdir())) == (0, [])
 
 
@@ -119,10 +121,10 @@ def test_one_check_is_judged_alone(
     given.objects.append({"kind": "TLSRoute", "metadata": {"name": "door", "namespace": "shop", "uid": "i"}, "spec": {}})
     only = "VirtualService reviews: spec.http[1]"
     assert ended(monkeypatch, tmp_path, f"--only={only}", "--json") == 2
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [one["name"] for one in told["verdict"]["classes"]] == [only]
-    assert told["verdict"]["facts"]["remarks"][-1] == f"only {only} was judged: the verdict is about no other rule"
-    assert told["verdict"] == json.loads((tmp_path / "shop/verdict.json").read_text())
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["name"] for one in report["verdict"]["classes"]] == [only]
+    assert report["verdict"]["facts"]["remarks"][-1] == f"only {only} was judged: the verdict is about no other rule"
+    assert report["verdict"] == json.loads((tmp_path / "shop/verdict.json").read_text())
 
 
 def test_a_kept_namespace_of_probes_needs_no_right_to_create_one(
@@ -216,9 +218,9 @@ def entry(
 def test_an_entry_is_written_of_the_rules_in_force_and_nothing_is_sent(
     given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, told, errors = entry(monkeypatch, tmp_path, capsys)
+    status, printed, errors = entry(monkeypatch, tmp_path, capsys)
     assert (status, errors, given.started) == (0, "", 0)
-    assert told.splitlines() == [
+    assert printed.splitlines() == [
         f"{tmp_path / 'mine'}: README.md, control.yaml, policy.yaml, traffic.py",
         "  make load needs the lab's label on the namespace: kubectl label namespace shop app.kubernetes.io/part-of=istio-lab",
         "  make load does not replace what it did not apply: delete VirtualService reviews, DestinationRule reviews first",
@@ -237,7 +239,7 @@ def test_an_entry_is_written_of_the_rules_in_force_and_nothing_is_sent(
         ({"objects": AROUND}, "shop", "mine", "NAMESPACE: there are no rules for shop; accepted: a namespace with rules"),
         (
             {"objects": [virtual_service("reviews", to(("v9", 1))), *AROUND]}, "shop", "mine",
-            "the rules in force cannot pass: VirtualService reviews: spec.http[0]: ",
+            "the applied rules cannot pass: VirtualService reviews: spec.http[0]: ",
         ),
         ({"in_force": []}, "", "mine", "NAMESPACE: nothing was given; accepted: a namespace with rules of Istio"),
         ({"in_force": ["bookinfo", "echo"]}, "", "mine", "NAMESPACE: nothing was given; accepted: one of bookinfo, echo"),
@@ -255,8 +257,8 @@ def test_what_makes_no_entry_is_refused_in_one_line(
     vars(given).update(change)
     rules = [{"kind": "Gateway", "metadata": {"namespace": one, "labels": {LABEL: "mirror.policy"}}} for one in given.in_force]
     monkeypatch.setattr(Cluster, "everywhere", lambda cluster, *kinds: rules)
-    status, told, errors = entry(monkeypatch, tmp_path, capsys, namespace, name)
-    assert (status, told, errors.count("\n")) == (1, "", 1)
+    status, printed, errors = entry(monkeypatch, tmp_path, capsys, namespace, name)
+    assert (status, printed, errors.count("\n")) == (1, "", 1)
     assert line in errors
     assert errors.endswith("; nothing was written\n")
     assert list(tmp_path.iterdir()) == []
@@ -291,5 +293,5 @@ def test_an_interrupt_cleans_up() -> None:
     assert run.stdout is not None
     assert run.stdout.readline() == "begun\n"
     run.send_signal(signal.SIGINT)
-    told, errors = run.communicate(timeout=20)
-    assert (run.returncode, told, errors) == (2, "cleaned\n", "interrupted by SIGINT; nothing more was done\n")
+    printed, errors = run.communicate(timeout=20)
+    assert (run.returncode, printed, errors) == (2, "cleaned\n", "interrupted by SIGINT; nothing more was done\n")

@@ -91,7 +91,7 @@ LOG = (
     ],
     ids=["arrived", "another pod", "refused", "no pods"],
 )
-def test_where_a_connection_went_is_told_by_its_address(given: Mapping[str, str], outcome: str) -> None:
+def test_where_a_connection_went_is_known_by_its_address(given: Mapping[str, str], outcome: str) -> None:
     log = "\n".join(LOG.format(**{"flags": "-", "host": "10.0.0.1:9000", "port": n, **given}) for n in ("40001", "40002"))
     lines: dict[str, Line] = lines_by_peer(log, {"10.0.0.9:40001": "m", "10.0.0.9:4": "n"})
     assert list(lines) == ["m"]

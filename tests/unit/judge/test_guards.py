@@ -104,9 +104,9 @@ def test_a_refusal_proves_nothing_of_a_service_that_nobody_else_asks() -> None:
     elsewhere = virtual_service("reviews", to(host="ratings"), age=1)
     ratings = [service("ratings"), workload("ratings")]
     plan = planned(STRICT, elsewhere, *ratings)
-    told = {gap.where: gap.why for gap in plan.gaps}
+    reasons = {gap.where: gap.why for gap in plan.gaps}
     assert (
-        told[f"Service reviews: GET / by {OUTSIDE.words}"]
+        reasons[f"Service reviews: GET / by {OUTSIDE.words}"]
         == "no other request is planned that shows that the service answers at all"
     )
     # Where a split leads to it, that shows it.
@@ -133,10 +133,10 @@ def planned_as(accounts: set[str], *rules: dict[str, Any]) -> Plan:
 def test_an_identity_that_a_policy_names_asks_the_services_that_it_is_for() -> None:
     plan = planned_as({"web/page"}, PAGE)
     client = guest_of("web", "page")
-    told = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
-    assert told[f"Service reviews: GET / by {client.words}"] == LET_IN
-    assert told[f"Service reviews: GET / by {INSIDE.words}"] == DENIED
-    assert f"Service ratings: GET / by {client.words}" not in told
+    expected = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
+    assert expected[f"Service reviews: GET / by {client.words}"] == LET_IN
+    assert expected[f"Service reviews: GET / by {INSIDE.words}"] == DENIED
+    assert f"Service ratings: GET / by {client.words}" not in expected
     assert plan.gaps == ()
     (check,) = (check for check in plan.checks if client.words in check.name)
     assert (check.calls[0].caller.namespace, check.calls[0].caller.account) == ("web", "page")
@@ -145,9 +145,9 @@ def test_an_identity_that_a_policy_names_asks_the_services_that_it_is_for() -> N
 def test_an_identity_that_a_policy_excludes_is_denied() -> None:
     source = {"namespaces": ["*"], "notPrincipals": ["cluster.local/ns/web/sa/page"]}
     plan = planned_as({"web/page"}, rule("AuthorizationPolicy", rules=[{"from": [{"source": source}]}]))
-    told = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
-    assert told[f"Service reviews: GET / by {guest_of('web', 'page').words}"] == DENIED
-    assert told[f"Service reviews: GET / by {INSIDE.words}"] == LET_IN
+    expected = {check.name: next(iter(check.fate.shares)) for check in plan.checks}
+    assert expected[f"Service reviews: GET / by {guest_of('web', 'page').words}"] == DENIED
+    assert expected[f"Service reviews: GET / by {INSIDE.words}"] == LET_IN
     assert plan.gaps == ()
 
 
@@ -186,8 +186,8 @@ SIGNED_IN = rule("AuthorizationPolicy", rules=[{"from": [{"source": {"requestPri
 
 def test_a_token_of_an_unknown_issuer_is_rejected_and_a_valid_one_is_said_not_to_be_had() -> None:
     plan = planned(TOKENS)
-    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares)) for check in plan.checks}
-    assert told == {INSIDE.words: LET_IN, FORGER.words: REJECTED, OUTSIDE.words: LET_IN}
+    expected = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares)) for check in plan.checks}
+    assert expected == {INSIDE.words: LET_IN, FORGER.words: REJECTED, OUTSIDE.words: LET_IN}
     assert [(gap.where, gap.why) for gap in plan.gaps] == [
         ("RequestAuthentication one: spec.jwtRules[0]", "no valid token of https://a is available")
     ]
@@ -197,13 +197,13 @@ def test_a_token_of_an_unknown_issuer_is_rejected_and_a_valid_one_is_said_not_to
 
 
 def test_without_a_token_a_policy_that_asks_for_one_denies() -> None:
-    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
+    expected = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
             for check in planned(TOKENS, SIGNED_IN).checks}  # fmt: skip
-    assert told == {INSIDE.words: DENIED, FORGER.words: REJECTED, OUTSIDE.words: DENIED}
+    assert expected == {INSIDE.words: DENIED, FORGER.words: REJECTED, OUTSIDE.words: DENIED}
 
 
 def test_a_token_where_no_rule_looks_for_one_is_none() -> None:
     elsewhere = rule("RequestAuthentication", jwtRules=[{"issuer": "https://a", "fromHeaders": [{"name": "x-token"}]}])
-    told = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
+    expected = {check.name.removeprefix("Service reviews: GET / by "): next(iter(check.fate.shares))
             for check in planned(elsewhere).checks}  # fmt: skip
-    assert told[FORGER.words] == LET_IN
+    assert expected[FORGER.words] == LET_IN

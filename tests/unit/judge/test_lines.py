@@ -24,7 +24,7 @@ GROUND = Ground(
 )
 
 
-def told(status: int = 200, location: str = "", text: str = "", **line: Any) -> tuple[str, str]:
+def worded(status: int = 200, location: str = "", text: str = "", **line: Any) -> tuple[str, str]:
     found = lines_by_mark(log_line("lab-1-7", **{"status": status, **line}), "lab-1-")
     return outcome_of(CHECK, Answer(status, location, text), found["lab-1-7"], GROUND)
 
@@ -49,7 +49,7 @@ def told(status: int = 200, location: str = "", text: str = "", **line: Any) -> 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_line_becomes_an_outcome(seen: dict[str, Any], outcome: str) -> None:
-    assert told(**seen) == (outcome, "")
+    assert worded(**seen) == (outcome, "")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_line_becomes_an_outcome(seen: dict[str, Any], outcome: str) -> None:
     ids=str,
 )
 def test_a_request_that_reached_nobody_is_an_error(seen: dict[str, Any], why: str) -> None:
-    assert told(**seen) == (ERROR, why)
+    assert worded(**seen) == (ERROR, why)
 
 
 @pytest.mark.parametrize(

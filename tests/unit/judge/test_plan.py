@@ -82,8 +82,8 @@ def test_a_route_gets_a_request_that_no_earlier_one_takes() -> None:
 def test_conditions_are_solved(match: dict[str, Any], part: str, value: Any) -> None:
     (call,) = calls({"match": [match], **to(("v2", 1))}, to(("v1", 1)))["[0]"]
     if value is not None:
-        told = getattr(call, part)
-        assert (value.items() <= told.items()) if isinstance(value, dict) else told == value
+        planned = getattr(call, part)
+        assert (value.items() <= planned.items()) if isinstance(value, dict) else planned == value
 
 
 @pytest.mark.parametrize(
@@ -322,8 +322,8 @@ def test_a_service_that_selects_pods_of_several_applications_is_warned_of(label:
     wide = {**service("all"), "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"tier": "web"}}}
     both = [pods.pod(f"{name}-0", {"tier": "web", label: name}, "shop") for name in ("a", "b")]
     plan = planned(virtual_service("reviews", to(("v1", 1))), wide, *both)
-    told = f"Service all: spec.selector selects pods of several applications ({label}: a, b)"
-    assert plan.warnings == ((told,) if warned else ())
+    warning = f"Service all: spec.selector selects pods of several applications ({label}: a, b)"
+    assert plan.warnings == ((warning,) if warned else ())
     assert planned(virtual_service("reviews", to(("v1", 1)))).warnings == ()
 
 

@@ -48,9 +48,9 @@ def sender() -> Iterator[Sender]:
 
 def test_answers_come_in_the_order_of_the_requests_with_the_headers_that_were_given(port: int, sender: Sender) -> None:
     asked = [("127.0.0.1", port, "GET", path, {"Host": "a:1", "x-request-id": "m"}, "") for path in ("/b?c=d", "/away")]
-    told = sender.send(asked, 100.0)
-    assert told[1].headers["location"] == "http://else.where/"
-    assert [replace(one, headers={}) for one in told] == [
+    answers = sender.send(asked, 100.0)
+    assert answers[1].headers["location"] == "http://else.where/"
+    assert [replace(one, headers={}) for one in answers] == [
         Answer(200, "", "/b?c=d Host: a:1; x-request-id: m"),
         Answer(302, "http://else.where/", "/away Host: a:1; x-request-id: m"),
     ]

@@ -52,7 +52,7 @@ class Mesh(Cluster):
     log: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
-    told: list[tuple[int, Verdict]] = field(default_factory=list)
+    progress: list[tuple[int, Verdict]] = field(default_factory=list)
     draw: random.Random = field(default_factory=lambda: random.Random(1))
 
     def answer(self, request: Request) -> Answer:
@@ -83,10 +83,10 @@ class Mesh(Cluster):
         return Glimpse(state, PODS, {"reviews-v2": "True later" if self.flapping and self.log else "True"})
 
     def proxy_metrics(self, pod: str) -> str:
-        told = dict(self.counts)
-        if told:
-            told[next(iter(told))] -= self.uncounted
-        return "\n".join(f'envoy_cluster_upstream_rq_total{{cluster_name="{name}"}} {n}' for name, n in told.items())
+        counted = dict(self.counts)
+        if counted:
+            counted[next(iter(counted))] -= self.uncounted
+        return "\n".join(f'envoy_cluster_upstream_rq_total{{cluster_name="{name}"}} {n}' for name, n in counted.items())
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,9 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(mesh: Mesh, plan: Plan | None = None, **bounds: Any) -> tuple[Verdict, Session]:
     plan = plan or plan_for([RULE, *AROUND], Settings("shop"))
     world = World(mesh, "cluster.local", {"istio-injection": "enabled"}, None, (("shop", ""),), mesh.look)
-    one = Session(world, plan, Bounds(**bounds), "VirtualService shop/reviews u 1", lambda *told: mesh.told.append(told))
+    one = Session(
+        world, plan, Bounds(**bounds), "VirtualService shop/reviews u 1", lambda *progress: mesh.progress.append(progress)
+    )
     verdict = one.conduct()
     one.clean()
     return verdict, one
@@ -130,8 +132,8 @@ def test_a_mesh_that_does_what_its_rules_say_passes_and_nothing_is_left() -> Non
     assert verdict.sources[COUNTERS] == verdict.sources["clients"]
     assert mesh.done == ["started", "stopped", "removed"]
     assert one.sent < 3000
-    assert [sent for sent, _ in mesh.told][-1] == one.sent
-    assert [c.outcome for c in mesh.told[-1][1].classes] == [Outcome.PASS] * 2
+    assert [sent for sent, _ in mesh.progress][-1] == one.sent
+    assert [c.outcome for c in mesh.progress[-1][1].classes] == [Outcome.PASS] * 2
 
 
 LINE = virtual_service("reviews", tcp=[to(("v1", 80), ("v3", 20))], http=[])
@@ -140,7 +142,7 @@ LINE = virtual_service("reviews", tcp=[to(("v1", 80), ("v3", 20))], http=[])
 @pytest.mark.parametrize(
     ("share", "repeated", "outcome"),
     [(0.8, False, Outcome.PASS), (0.5, False, Outcome.FAIL), (0.8, True, Outcome.VOID)],
-    ids=["as the rule says", "other shares", "not told apart"],
+    ids=["as the rule says", "other shares", "indistinguishable"],
 )
 def test_connections_are_judged_by_what_the_log_says_of_their_ports(share: float, repeated: bool, outcome: Outcome) -> None:
     plan = plan_for([LINE, SUBSETS, service("reviews", ("tcp", 9000)), *SHOP_PODS], Settings("shop"))

@@ -1,4 +1,4 @@
-"""``make new``: an entry of rules that are in force, its control, and what is refused."""
+"""``make new``: an entry of applied rules, its control, and what is refused."""
 
 from __future__ import annotations
 
@@ -167,10 +167,10 @@ def test_rules_that_no_entry_has_applied_are_left_where_they_are() -> None:
     ("rules", "why"),
     [
         ([POLICY], "nothing of the rules of shop can be asked: AuthorizationPolicy readers: spec: who may call"),
-        ([in_force(SPLIT, "canary.control"), RULES[0]], "the rules in force in shop are broken on purpose (canary.control)"),
+        ([in_force(SPLIT, "canary.control"), RULES[0]], "the rules applied in shop are broken on purpose (canary.control)"),
         (
             [in_force(virtual_service("reviews", to(("v9", 1)))), RULES[0]],
-            "the rules in force cannot pass: VirtualService reviews: spec.http[0]: ",
+            "the applied rules cannot pass: VirtualService reviews: spec.http[0]: ",
         ),
     ],
     ids=["nothing to ask", "a control", "broken"],

@@ -1,4 +1,4 @@
-"""What the analyzer is given, and what is told of its findings."""
+"""What the analyzer is given, and what is reported of its findings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_nothing_is_asked_about_no_rules() -> None:
     assert analyze(cluster, []) == Findings()
 
 
-def test_findings_about_other_rules_are_not_told() -> None:
+def test_findings_about_other_rules_are_not_reported() -> None:
     found = [
         finding("mine"), finding("a part", origin="VirtualService shop/cart (shop.yaml:3)"), finding("careful", "Warning"),
         finding("a name that begins alike", origin="VirtualService shop/cart-2"), finding("a hint", "Info"),

@@ -249,7 +249,7 @@ def test_objects_are_listed_with_their_kind_by_the_rights_of_who_asks(tmp_path: 
 
 
 class Follows(BaseHTTPRequestHandler):
-    """An API server with a log that goes on: a line is there, and the next one comes when it is told so."""
+    """An API server with a log that goes on: a line is there, and the next one comes on request."""
 
     protocol_version = "HTTP/1.1"
     go_on, left = threading.Event(), threading.Event()
@@ -286,7 +286,7 @@ def test_lines_come_as_they_are_written_until_nobody_reads_them(tmp_path: Path, 
             threading.Timer(0.5, Follows.go_on.set).start()
             assert next(lines) == "second"
             lines.close()
-            assert Follows.left.wait(10), "the server is told that nobody reads any more"
+            assert Follows.left.wait(10), "the server learns that nobody reads any more"
             monkeypatch.undo()
             with pytest.raises(ClusterError, match=r"^GET /ends: the answer has ended$"):
                 list(asked.lines("/ends"))

@@ -21,7 +21,7 @@ def dump(extensions: Any = None, version: Any = None, **metadata: str) -> dict[s
 
 
 @pytest.mark.parametrize(
-    ("told", "build"),
+    ("server_info", "build"),
     [
         (dump(), "1.40.0 (9e5580933739, upstream's build, without Istio's filters)"),
         (dump(ISTIO, {"major_number": 1, "minor_number": 40, "patch": 2}), "1.40.2 (9e5580933739, Istio's build)"),
@@ -29,10 +29,10 @@ def dump(extensions: Any = None, version: Any = None, **metadata: str) -> dict[s
         (dump(**{"build.type": "RELEASE"}), ""),
         ({}, ""),
     ],
-    ids=["upstream", "Istio", "extensions are not told", "revision is not told", "nothing is told"],
+    ids=["upstream", "Istio", "no extensions", "no revision", "nothing"],
 )
-def test_an_envoy_is_named_as_built_or_not_at_all(told: dict[str, Any], build: str) -> None:
-    assert versions.build_of(told) == build
+def test_an_envoy_is_named_as_built_or_not_at_all(server_info: dict[str, Any], build: str) -> None:
+    assert versions.build_of(server_info) == build
 
 
 def pod(name: str, image: str, digest: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_every_image_that_runs_is_named_with_its_digest() -> None:
     assert versions.images_of(PODS) == IMAGES
 
 
-def test_what_runs_is_told_by_itself() -> None:
+def test_what_runs_reports_itself() -> None:
     found = versions.running(Answering("kubeconfig", "bookinfo"), (("bookinfo", "reviews"),))
     build = "1.40.0 (9e5580933739, upstream's build, without Istio's filters)"
     assert found == {"kubernetes": "v1.36.3", "envoy": build, **IMAGES}

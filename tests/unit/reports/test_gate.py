@@ -1,4 +1,4 @@
-"""What delivery tools are told about verdicts: nothing but a fresh PASS lets anything through."""
+"""What delivery tools learn about verdicts: nothing but a fresh PASS lets anything through."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_an_age_that_is_none_is_refused(tmp_path: Path, max_age: str) -> None:
     ({}, {**HOOK, "metadata": {"token": "other"}}), ({}, {**HOOK, "metadata": None}), ({}, [TOKEN]), ({}, "x"),
     ({"Authorization": "Bearer \u00e9"}, None),
 ])  # fmt: skip
-def test_without_the_token_nothing_is_told_or_done(tmp_path: Path, headers: dict[str, str], body: Any) -> None:
+def test_without_the_token_nothing_is_answered_or_done(tmp_path: Path, headers: dict[str, str], body: Any) -> None:
     report(tmp_path, "PASS")
     runs = Counted()
     for path in ("/flagger/namespaces/shop", "/argo/namespaces/shop/judge", "/nosuch"):

@@ -90,7 +90,7 @@ def test_an_http_route_matches_only_its_hosts_and_every_path_if_it_names_none() 
             ingress.http_routed([*BASE, *routes], REQUEST)
 
 
-def told(*objects: dict[str, Any], expectation: Any = ingress.http_routed, **request: Any) -> str | None:
+def expected(*objects: dict[str, Any], expectation: Any = ingress.http_routed, **request: Any) -> str | None:
     """The outcome; None if it is UNKNOWN."""
     given = [] if any(o["kind"] == "Gateway" for o in objects) else BASE
     found = ResponseCheck((), expectation, {"call": {**REQUEST, **request}}).expect([*given, *objects]).expected
@@ -180,7 +180,7 @@ NOBODY: dict[str, Any] = {"backendRefs": [{"name": "s", "port": 80, "weight": 0}
     ],
 )
 def test_all_routes_of_the_gateway_together(routes: list[dict[str, Any]], outcome: str | None) -> None:
-    assert told(*routes, uri="/a?q=1") == outcome
+    assert expected(*routes, uri="/a?q=1") == outcome
 
 
 A_TO_T: dict[str, Any] = {"matches": [path("PathPrefix", "/a")], "backendRefs": [{"name": "t", "port": 80}]}

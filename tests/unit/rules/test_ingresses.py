@@ -15,7 +15,7 @@ from loadtests.rules.view import not_modelled, viewed
 from tests.unit import gateways
 from tests.unit.rules import test_ingress
 from tests.unit.rules.test_gateway_api import thing
-from tests.unit.rules.test_ingress import HOST, REQUEST, service, told
+from tests.unit.rules.test_ingress import HOST, REQUEST, expected, service
 from tests.unit.rules.test_listeners import istios, rules_for
 
 SERVICES = [gateways.INGRESS, service("s", ports=[{"name": "web", "port": 80}]), service("other")]
@@ -78,7 +78,7 @@ ALL, OWN = ("Prefix", "/", S), "ImplementationSpecific"
     ],
 )
 def test_all_ingresses_together(made: list[dict[str, Any]], outcome: str | None) -> None:
-    assert told(test_ingress.gateway({}), *SERVICES, *made, expectation=ingresses.ingress_routed, uri="/a") == outcome
+    assert expected(test_ingress.gateway({}), *SERVICES, *made, expectation=ingresses.ingress_routed, uri="/a") == outcome
 
 
 def test_a_host_without_an_ingress_is_left_to_other_rules() -> None:

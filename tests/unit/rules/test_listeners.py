@@ -18,7 +18,7 @@ def expected(*objects: dict[str, Any], expectation: Any = ingress.http_routed, *
     return ResponseCheck((), expectation, {"call": {**REQUEST, **request}}).expect([*SERVICES, *objects]).expected
 
 
-def told(*objects: dict[str, Any], **request: Any) -> str:
+def outcome_of(*objects: dict[str, Any], **request: Any) -> str:
     """The outcome; the path of what is not modelled, or why the rules lead to no expectation."""
     found = expected(*objects, **request)
     if found.broken:
@@ -80,13 +80,13 @@ NAMESPACES = "Gateway ingress: spec.listeners[0].allowedRoutes.namespaces"
     ],
 )
 def test_which_routes_a_listener_admits(listener: dict[str, Any], outcome: str) -> None:
-    assert told(gateway(listener), route("r", TO_S)) == outcome
+    assert outcome_of(gateway(listener), route("r", TO_S)) == outcome
 
 
 def test_a_route_of_the_gateways_own_namespace_is_admitted_by_default() -> None:
     own = {**route("r", {"backendRefs": [{"name": "istio-ingressgateway", "port": 80}]}, parents=[{"name": "ingress"}])}
     own["metadata"] = {**own["metadata"], "namespace": "istio-system"}
-    assert told(gateway({"allowedRoutes": {}}), own, answers=("istio-system/istio-ingressgateway",)) == ADMITTED
+    assert outcome_of(gateway({"allowedRoutes": {}}), own, answers=("istio-system/istio-ingressgateway",)) == ADMITTED
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_route_of_the_gateways_own_namespace_is_admitted_by_default() -> None:
     ],
 )  # fmt: skip
 def test_listeners_of_one_port(listeners: list[dict[str, Any]], routes: list[dict[str, Any]], outcome: str) -> None:
-    assert told(gateway(*listeners), *routes) == outcome
+    assert outcome_of(gateway(*listeners), *routes) == outcome
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_listeners_of_one_port(listeners: list[dict[str, Any]], routes: list[dic
             ADMITTED,
         ),
         (gateway({}, allowedListeners={"namespaces": {}, "new": 1}), "Gateway ingress: spec.allowedListeners.new"),
-        (gateway({}, name="another"), "call: no Gateway istio-system/ingress of the Gateway API is in force"),
+        (gateway({}, name="another"), "call: no Gateway istio-system/ingress of the Gateway API is applied"),
     ],
 )
 def test_the_gateway_itself(made: dict[str, Any], outcome: str) -> None:
-    assert told(made, route("r", TO_S)) == outcome
+    assert outcome_of(made, route("r", TO_S)) == outcome
 
 
 def listener_set(name: str = "more", namespace: str = "bookinfo", /, parent: Any = None, **listener: Any) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def allows(**namespaces: Any) -> dict[str, Any]:
 )
 def test_which_listener_sets_a_gateway_allows(allowed: dict[str, Any], outcome: str) -> None:
     made = route("r", TO_S, parents=[{"kind": "ListenerSet", "name": "more"}])
-    assert told(gateway({}, **allowed), listener_set(), made, **OF_SET) == outcome
+    assert outcome_of(gateway({}, **allowed), listener_set(), made, **OF_SET) == outcome
 
 
 ALLOWS = allows(**{"from": "All"})
@@ -212,7 +212,7 @@ BY_SET = route("r", TO_S, parents=[{"kind": "ListenerSet", "name": "more"}])
     ],
 )
 def test_routes_of_a_listener_set(objects: list[dict[str, Any]], outcome: str) -> None:
-    assert told(gateway({}, **ALLOWS), *objects, **OF_SET) == outcome
+    assert outcome_of(gateway({}, **ALLOWS), *objects, **OF_SET) == outcome
 
 
 @pytest.mark.parametrize(
@@ -229,14 +229,14 @@ def test_routes_of_a_listener_set(objects: list[dict[str, Any]], outcome: str) -
     ],
 )
 def test_routes_of_the_gateway_beside_a_listener_set(objects: list[dict[str, Any]], outcome: str) -> None:
-    assert told(gateway({}, **ALLOWS), route("own", TO_S), *objects) == outcome
+    assert outcome_of(gateway({}, **ALLOWS), route("own", TO_S), *objects) == outcome
 
 
 def test_a_gateway_of_another_namespace_than_its_service_is_served_by_nobody() -> None:
     elsewhere = gateway({})
     elsewhere["metadata"] = {**elsewhere["metadata"], "namespace": "bookinfo"}
     led = route("r", TO_S, parents=[{"name": "ingress"}])
-    assert told(elsewhere, led, gateway=("bookinfo", "ingress")) == "Gateway ingress: spec.addresses"
+    assert outcome_of(elsewhere, led, gateway=("bookinfo", "ingress")) == "Gateway ingress: spec.addresses"
 
 
 def grant(to: dict[str, Any] | None = None, namespace: str = "shop", **given: str) -> dict[str, Any]:
@@ -299,7 +299,7 @@ POOL: dict[str, Any] = {"connectionPool": {"tcp": {"maxConnections": 1}}}
     ],
 )
 def test_settings_of_the_gateways_calls(rule: dict[str, Any], outcome: str) -> None:
-    assert told(gateway({}), route("r", TO_S), rule) == outcome
+    assert outcome_of(gateway({}), route("r", TO_S), rule) == outcome
 
 
 def istios(
@@ -338,7 +338,7 @@ RULE, SERVERS = "VirtualService own: spec.hosts", "Gateway own: spec.servers"
     ],
 )
 def test_rules_of_istios_own_kinds_for_the_same_pods(beside: list[dict[str, Any]], outcome: str) -> None:
-    assert told(gateway({}), route("r", TO_S), *beside) == outcome
+    assert outcome_of(gateway({}), route("r", TO_S), *beside) == outcome
 
 
 @pytest.mark.parametrize(
@@ -352,12 +352,12 @@ def test_rules_of_istios_own_kinds_for_the_same_pods(beside: list[dict[str, Any]
 )
 def test_another_gateway_of_the_same_pods(other: dict[str, Any], outcome: str) -> None:
     second = route("s", TO_OTHER, parents=[{**PARENT, "name": "second"}])
-    assert told(gateway({}), other, route("r", TO_S), second) == outcome
+    assert outcome_of(gateway({}), other, route("r", TO_S), second) == outcome
 
 
 def test_a_gateway_that_nobody_knows_may_be_anything() -> None:
     second = route("s", TO_OTHER, parents=[{**PARENT, "name": "second"}])
-    assert told(*BASE, route("r", TO_S), second) == "HTTPRoute s: spec.parentRefs"
+    assert outcome_of(*BASE, route("r", TO_S), second) == "HTTPRoute s: spec.parentRefs"
 
 
 def ending(*hostnames: str, certificates: Any = ({"name": "c"},), **tls: Any) -> dict[str, Any]:
@@ -400,4 +400,4 @@ CERTIFICATES = "Gateway ingress: spec.listeners[0].tls.certificateRefs"
     ],
 )
 def test_listeners_that_end_tls(objects: list[dict[str, Any]], outcome: str) -> None:
-    assert told(*objects, scheme="https", port=443) == outcome
+    assert outcome_of(*objects, scheme="https", port=443) == outcome

@@ -83,7 +83,7 @@ def test_no_promise_without_members_or_their_account(change: Any, error: type[Ex
 
 def test_a_group_that_is_gone_promises_nothing() -> None:
     objects = [o for o in there() if o["kind"] != "WorkloadGroup"]
-    with pytest.raises(NoExpectationError, match="no WorkloadGroup machine is in force"):
+    with pytest.raises(NoExpectationError, match="no WorkloadGroup machine is applied"):
         expected(joined, CALLS["calls a pod"], objects)
 
 

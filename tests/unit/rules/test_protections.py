@@ -382,8 +382,8 @@ def of_billing(*objects: dict[str, Any]) -> list[View]:
 def test_external_hosts(objects: list[dict[str, Any]], reached: bool) -> None:
     (outcome,) = egress.reached(of_billing(*objects), MSGD)
     assert outcome == ("HTTP 200" if reached else "HTTP 500 at http://msgd.outside.internal:9997/send")
-    told = egress.reached(of_billing(*objects), {**MSGD, "at_server": True})
-    assert told == {"arrived" if reached else "did not arrive": 1.0}
+    shares = egress.reached(of_billing(*objects), {**MSGD, "at_server": True})
+    assert shares == {"arrived" if reached else "did not arrive": 1.0}
 
 
 def outside(**spec: Any) -> dict[str, Any]:
@@ -391,7 +391,7 @@ def outside(**spec: Any) -> dict[str, Any]:
     return thing("ServiceEntry", "m", **({"hosts": ["msgd.outside.internal"], "ports": ports, "resolution": "DNS"} | spec))
 
 
-def told_of_msgd(*objects: dict[str, Any]) -> str | None:
+def outcome_of_msgd(*objects: dict[str, Any]) -> str | None:
     """Whether calls arrive; None if it is UNKNOWN."""
     question = ResponseCheck((), egress.reached, {"call": {**MSGD, "at_server": True}}, namespace="billing")
     every = [*objects, BLOCKING]
@@ -423,7 +423,7 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
 
 
 @pytest.mark.parametrize(
-    ("objects", "told"),
+    ("objects", "outcome"),
     [
         ([outside()], ARRIVES),
         ([outside(resolution="NONE")], ARRIVES),
@@ -465,8 +465,8 @@ TO_MSGD = {"route": [{"destination": {"host": "msgd.outside.internal"}}]}
         ([outside(), outside(hosts=["other.internal"]), led(route=[{"destination": {"host": "other.internal"}}])], None),
     ],
 )
-def test_calls_to_external_hosts(objects: list[dict[str, Any]], told: str | None) -> None:
-    assert told_of_msgd(*objects) == told
+def test_calls_to_external_hosts(objects: list[dict[str, Any]], outcome: str | None) -> None:
+    assert outcome_of_msgd(*objects) == outcome
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def asks(name: str = "asks", to: str = f"outbound|8081||{HOST}", match: Any = IN
 
 
 def tells(*actions: Any, name: str = "tells", match: Any = None, operation: str = "MERGE", **more: Any) -> dict[str, Any]:
-    """An EnvoyFilter by which the service is told a descriptor for each list of actions."""
+    """An EnvoyFilter by which the service receives a descriptor for each list of actions."""
     value = {"route": {"rate_limits": [{"actions": one, **more} for one in actions]}}
     change = {"operation": operation, "value": value}
     return thing(
@@ -197,7 +197,7 @@ def test_configuration_that_is_not_known() -> None:
 
 
 def test_what_is_missing_breaks_the_promise() -> None:
-    assert expected(asks(), BOTH).broken == ("row: no ConfigMap ratelimit is in force",)
+    assert expected(asks(), BOTH).broken == ("row: no ConfigMap ratelimit is applied",)
     for port, host in ((8082, HOST), (8081, "nobody.quota.svc.cluster.local")):
         words = (f"row: proxies are to ask {host}:{port}, which does not exist",)
         assert expected(asks(to=f"outbound|{port}||{host}"), BOTH, config()).broken == words

@@ -285,7 +285,7 @@ def test_the_path_through_a_gateway_needs_its_header(led: bool, headers: dict[st
 def test_a_missing_rule_breaks_the_expectation() -> None:
     check = ResponseCheck(("x",), responses.aborted, {"anonymous": ASKED}, at_server=ASKED)
     broken = check.expect([virtual_service(TO, name="other"), *SERVICES]).expected
-    assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is in force" for n in ("anonymous", AT_SERVER))
+    assert broken.broken == tuple(f"{n}: no VirtualService for ratings:9080 is applied" for n in ("anonymous", AT_SERVER))
     assert broken.shares == {}
 
 
@@ -300,13 +300,13 @@ def test_only_questions_about_time_tolerate_a_few_outliers(about_time: bool, out
 def test_the_catalogue_report_contains_only_new_verdicts(tmp_path: Path) -> None:
     name = entry.names()[0]
     facts = {"started": "2026-01-01T00:00:00Z", "seconds": 9.0, "margin": 0.05}
-    told = {"outcome": "PASS", "n": 7, "reasons": ["held"], "classes": [], "facts": facts}
+    verdict = {"outcome": "PASS", "n": 7, "reasons": ["held"], "classes": [], "facts": facts}
     (tmp_path / name).mkdir()
-    (tmp_path / name / "verdict.json").write_text(json.dumps(told))
+    (tmp_path / name / "verdict.json").write_text(json.dumps(verdict))
     os.utime(tmp_path / name / "verdict.json", (time.time() - 100, time.time() - 100))
-    assert summary.read(tmp_path, name, 0.0) == told
+    assert summary.read(tmp_path, name, 0.0) == verdict
     assert summary.read(tmp_path, name, time.time() - 50) is None
-    lines = [summary.line_of(name, told), summary.line_of(entry.names()[1], None)]
+    lines = [summary.line_of(name, verdict), summary.line_of(entry.names()[1], None)]
     assert [line.outcome for line in lines] == ["PASS", summary.NEVER]
     assert 'tests="2" failures="0" errors="1"' in summary.junit(lines)
     summary.write(tmp_path, lines)

@@ -51,8 +51,8 @@ def outcome(*objects: dict[str, Any], **request: Any) -> str | None:
     assert not found.broken
     if found.unknown:
         return None
-    (told,) = found.shares["call"]
-    return told
+    (only,) = found.shares["call"]
+    return only
 
 
 ECHO = deployment(version="v1", team="books")
@@ -64,7 +64,7 @@ UNSURE: dict[str, Any] = {"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0
 
 
 @pytest.mark.parametrize(
-    ("policies", "told"),
+    ("policies", "expected"),
     [
         ([], OK),
         ([policy("a", **NOBODY)], DENIED),
@@ -114,8 +114,8 @@ UNSURE: dict[str, Any] = {"rules": [{"from": [{"source": {"ipBlocks": ["10.0.0.0
         ([policy("a", "DENY", rules=[], x={"new": 1})], None),
     ],
 )
-def test_policies_that_apply_to_the_called_pods(policies: list[dict[str, Any]], told: str | None) -> None:
-    assert outcome(ECHO, *policies) == told
+def test_policies_that_apply_to_the_called_pods(policies: list[dict[str, Any]], expected: str | None) -> None:
+    assert outcome(ECHO, *policies) == expected
 
 
 def test_a_policy_for_some_of_the_pods_or_for_unknown_labels_is_unknown() -> None:
@@ -169,9 +169,9 @@ AUDITOR = "cluster.local/ns/echo/sa/auditor"
     ],
 )
 def test_sources(source: dict[str, Any], takes: bool | None) -> None:
-    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    outcomes = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
     rules = [{"from": [{"source": source}]}]
-    assert (outcome(ECHO, policy("a", rules=rules)), outcome(ECHO, policy("a", "DENY", rules=rules))) == told
+    assert (outcome(ECHO, policy("a", rules=rules)), outcome(ECHO, policy("a", "DENY", rules=rules))) == outcomes
     # An unknown condition does not matter beside an alternative that matches.
     both = [{"from": [{"source": source}, {"source": {"namespaces": ["echo"]}}]}]
     if takes is not None or "ipBlocks" in source:
@@ -179,7 +179,7 @@ def test_sources(source: dict[str, Any], takes: bool | None) -> None:
 
 
 def test_a_caller_without_a_certificate_has_no_identity() -> None:
-    for source, told in (
+    for source, expected in (
         ({"principals": ["*"]}, DENIED),
         ({"namespaces": ["*"]}, DENIED),
         ({"serviceAccounts": ["client"]}, DENIED),
@@ -188,7 +188,7 @@ def test_a_caller_without_a_certificate_has_no_identity() -> None:
         ({"notNamespaces": ["echo"]}, OK),
         ({"notPrincipals": ["*"]}, OK),
     ):
-        assert outcome(ECHO, policy("a", rules=[{"from": [{"source": source}]}]), principal="") == told
+        assert outcome(ECHO, policy("a", rules=[{"from": [{"source": source}]}]), principal="") == expected
 
 
 @pytest.mark.parametrize(
@@ -272,8 +272,8 @@ def test_conditions(condition: dict[str, Any], takes: bool | None) -> None:
         "iss": "https://t", "sub": "reader", "aud": ["echo", "pool"], "azp": "app", "group": "readers",
         "scope": "read write", "words": "a b", "deep": {"er": ["a", "b"]},
     }  # fmt: skip
-    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
-    for action, expected in zip(("ALLOW", "DENY"), told, strict=True):
+    outcomes = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    for action, expected in zip(("ALLOW", "DENY"), outcomes, strict=True):
         found = outcome(ECHO, policy("a", action, rules=[{"when": [condition]}]), headers={"x-team": "books"}, claims=claims)
         assert found == expected
 
@@ -352,8 +352,8 @@ def test_a_caller_that_sends_plain_text_has_no_identity() -> None:
 def test_only_an_encrypted_connection_has_an_identity() -> None:
     strict, request = peer("a", "STRICT"), {**CALL, "deployment": "client"}
     client = deployment("client")
-    told = {"spiffe://cluster.local/ns/echo/sa/client": 1.0}
-    assert security.identified([ECHO, client, strict], request) == told
+    identities = {"spiffe://cluster.local/ns/echo/sa/client": 1.0}
+    assert security.identified([ECHO, client, strict], request) == identities
     with pytest.raises(NoExpectationError, match="plain text"):
         security.identified([ECHO, client, strict, tls("DISABLE")], request)
     with pytest.raises(NoExpectationError, match="PERMISSIVE asks nobody"):
@@ -560,10 +560,10 @@ def pod(address: str, app: str = "client", of: str = "echo") -> dict[str, Any]:
     ],
 )
 def test_networks_of_calling_pods(source: dict[str, Any], callers: list[dict[str, Any]], takes: bool | None) -> None:
-    told = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
+    outcomes = {True: (OK, DENIED), False: (DENIED, OK), None: (None, None)}[takes]
     rules = [{"from": [{"source": source}]}]
     allow, deny = (outcome(ECHO, *callers, policy("a", action, rules=rules)) for action in ("ALLOW", "DENY"))
-    assert (allow, deny) == told
+    assert (allow, deny) == outcomes
 
 
 @pytest.mark.parametrize(
@@ -602,7 +602,7 @@ ASK: dict[str, Any] = {"provider": {"name": "x"}}
 
 
 @pytest.mark.parametrize(
-    ("policies", "answers", "told"),
+    ("policies", "answers", "expected"),
     [
         ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {"x": 200}, OK),
         ([policy("a", "CUSTOM", **ANYBODY, **ASK)], {"x": 401}, "HTTP 401"),
@@ -622,19 +622,19 @@ ASK: dict[str, Any] = {"provider": {"name": "x"}}
         ),
     ],
 )  # fmt: skip
-def test_authorizers(policies: list[dict[str, Any]], answers: dict[str, int], told: str | None) -> None:
-    assert outcome(ECHO, *policies, authorizers=answers) == told
+def test_authorizers(policies: list[dict[str, Any]], answers: dict[str, int], expected: str | None) -> None:
+    assert outcome(ECHO, *policies, authorizers=answers) == expected
 
 
 def test_an_authorizer_that_the_mesh_does_not_know_decides_nothing() -> None:
     rule = policy("a", "CUSTOM", **ANYBODY, **ASK)
-    for name, told in (("x", "HTTP 401"), ("y", None)):
+    for name, expected in (("x", "HTTP 401"), ("y", None)):
         mesh = {
             "kind": "MeshConfig",
             "metadata": {"name": "istio", "uid": "m"},
             "spec": {"extensionProviders": [{"name": name}]},
         }
-        assert outcome(ECHO, rule, mesh, authorizers={"x": 401}) == told
+        assert outcome(ECHO, rule, mesh, authorizers={"x": 401}) == expected
 
 
 def test_what_an_authorizer_of_the_gateway_decides_is_not_known() -> None:

@@ -76,7 +76,7 @@ def test_each_class_gets_the_first_route_that_matches_it() -> None:
 @pytest.mark.parametrize(
     ("objects", "words"),
     [
-        ([destination_rule("v1")], "anonymous: no VirtualService for reviews:9080 is in force"),
+        ([destination_rule("v1")], "anonymous: no VirtualService for reviews:9080 is applied"),
         ([virtual_service(("", [("v1", 0), ("v3", 0)])), destination_rule("v1", "v3")], "weights sum to 0"),
         (
             [virtual_service(("", [("v1", 80), ("v3", 20)])), destination_rule("v1")],

@@ -220,11 +220,11 @@ def judge(results: Path, fire: Any = None, wait: float = 15, **options: Any) -> 
     environment.events.quitting.fire(environment=environment, reverse=True)
     runner.quit()
     file = results / given["entry"] / "verdict.json"
-    told = json.loads(file.read_text())
+    verdict = json.loads(file.read_text())
     return {
-        "ended": ended, "status": environment.process_exit_code, "outcome": told["outcome"], "reasons": told["reasons"],
-        "remarks": told["facts"]["remarks"],
-        "n": told["n"], "seconds": round(time.monotonic() - began, 1), "sent": sum(map(len, arrived.values())),
+        "ended": ended, "status": environment.process_exit_code, "outcome": verdict["outcome"], "reasons": verdict["reasons"],
+        "remarks": verdict["facts"]["remarks"],
+        "n": verdict["n"], "seconds": round(time.monotonic() - began, 1), "sent": sum(map(len, arrived.values())),
     }  # fmt: skip
 
 
@@ -232,17 +232,17 @@ def faults_of_the_cluster_client(results: Path) -> dict[str, Any]:
     """Method -> what came of a run in which it fails; None stands for a run without a fault."""
     vars(mesh_run)["Cluster"] = with_fault(Played, "", None)
     mesh_run.PROPAGATION_SECONDS = 0.5
-    told: dict[str, Any] = {"": judge(results)}
+    ends: dict[str, Any] = {"": judge(results)}
     for name in sorted(asked):
         for error in (TypeError(f"{name} is broken"), ClusterError(f"{name} is refused")):
             vars(mesh_run)["Cluster"] = with_fault(Played, name, error)
-            told[f"{name} {type(error).__name__}"] = judge(results)
-    return told
+            ends[f"{name} {type(error).__name__}"] = judge(results)
+    return ends
 
 
 def faults_of_hooks(results: Path) -> dict[str, Any]:
     """Listener -> what came of a run in which it fails."""
-    told: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
     vars(mesh_run)["Cluster"] = Played
     for name in [name for name in vars(hooks) if name.startswith("on_")]:
         original = getattr(hooks, name)
@@ -253,11 +253,11 @@ def faults_of_hooks(results: Path) -> dict[str, Any]:
         setattr(hooks, name, broken)
         fire = FIRED.get(name.removeprefix("on_"))
         try:
-            told[name] = judge(results, fire and (name.removeprefix("on_"), fire), max_requests=200)
+            ends[name] = judge(results, fire and (name.removeprefix("on_"), fire), max_requests=200)
         except SystemExit as error:
-            told[name] = {"ended": True, "status": error.code}
+            ends[name] = {"ended": True, "status": error.code}
         setattr(hooks, name, original)
-    return told
+    return ends
 
 
 def catalogue_with(question: Any) -> Namespace:
@@ -267,7 +267,7 @@ def catalogue_with(question: Any) -> Namespace:
 
 def faults_of_expectations(results: Path) -> dict[str, Any]:
     """Entry and part of its question -> what came of a run in which that fails."""
-    told: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
     vars(mesh_run)["Cluster"] = Played
     kinds: set[type] = set()
     for found in [entry.load(name) for name in entry.names()]:
@@ -283,8 +283,8 @@ def faults_of_expectations(results: Path) -> dict[str, Any]:
                 spoilt[part] = property(spoilt[part])
             broken = changed(found.question, type("Broken", (type(found.question),), spoilt))
             vars(mesh_run)["entry"] = catalogue_with(broken)
-            told[f"{found.name} {part}"] = judge(results / found.name)
-    return told
+            ends[f"{found.name} {part}"] = judge(results / found.name)
+    return ends
 
 
 def edited_while_it_is_watched(results: Path) -> dict[str, Any]:
@@ -314,7 +314,7 @@ def by_a_limited_account(results: Path) -> dict[str, Any]:
 
 def without_what_is_required(results: Path) -> dict[str, Any]:
     """What came of runs of a question that requires something: it is there both times that it is asked for, or not."""
-    told: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
     vars(mesh_run)["Cluster"] = Played
     found = entry.load("reviews-80-20").question
     for moment, times in {"there": 2, "missing from the start": 0, "gone at the end": 1}.items():
@@ -328,8 +328,8 @@ def without_what_is_required(results: Path) -> dict[str, Any]:
         vars(mesh_run)["entry"] = Namespace(
             names=entry.names, name_of=entry.name_of, load=lambda _, question=asking: Namespace(question=question)
         )
-        told[moment] = judge(results)
-    return told
+        ends[moment] = judge(results)
+    return ends
 
 
 def nobody_watches(results: Path) -> dict[str, Any]:
@@ -348,12 +348,12 @@ def hangs(results: Path) -> dict[str, Any]:
         mesh_run.ALLOWANCE_SECONDS = 1
         judge(results, max_seconds=1)
     status = os.waitstatus_to_exitcode(os.wait()[1])
-    told = json.loads((results / "reviews-80-20/verdict.json").read_text())
-    return {"status": status, "outcome": told["outcome"], "reasons": told["reasons"], "seconds": time.monotonic() - began}
+    verdict = json.loads((results / "reviews-80-20/verdict.json").read_text())
+    return {"status": status, "outcome": verdict["outcome"], "reasons": verdict["reasons"], "seconds": time.monotonic() - began}
 
 
 def put(kubeconfig: str, name: str) -> list[str]:
-    """Applies an entry's rules: those of reviews are in force, and no other sample is there."""
+    """Applies an entry's rules: those of reviews are applied, and no other sample is there."""
     if not name.startswith("reviews-"):
         raise policy.RefusedError(f"the sample of {name} is not deployed yet")
     gevent.sleep(0.2)

@@ -149,10 +149,10 @@ def test_a_rule_that_is_edited_starts_the_verdict_again(page: Page) -> None:
     assert moments == sorted(moments) != [], "a moment each second"
     (page.results / "edits/one").touch()
     wait_for(lambda: page.verdict["n"] < 100)
-    told = page.verdict
-    assert (told["outcome"], told["finished"]) == ("INCONCLUSIVE", False)
-    assert told["epoch"] > before["epoch"]
-    assert len(told["history"]) < len(moments), "the history of the old rule"
+    verdict = page.verdict
+    assert (verdict["outcome"], verdict["finished"]) == ("INCONCLUSIVE", False)
+    assert verdict["epoch"] > before["epoch"]
+    assert len(verdict["history"]) < len(moments), "the history of the old rule"
     page.stop()
     assert page.finished()["outcome"] == "INCONCLUSIVE"
 
@@ -203,9 +203,9 @@ def test_stopping_ends_the_run_and_starts_no_other_entry(page: Page) -> None:
     wait_for(lambda: bool(page.verdict["beginning"]))
     page.stop()
     (page.results / "late").unlink()
-    told = ended(page)
-    assert told["stopped"]
-    first, second = told["done"]
+    progress = ended(page)
+    assert progress["stopped"]
+    first, second = progress["done"]
     assert first["outcome"] in (None, "VOID"), "it may be known already that the run is void"
     assert second == {"entry": "reviews-50-50", "outcome": None, "reason": "stopped"}
     time.sleep(1)

@@ -94,16 +94,16 @@ def test_a_fault_in_any_part_of_a_question_ends_the_run_as_void(part: str) -> No
 
 @pytest.mark.parametrize("moment", ["missing from the start", "gone at the end"])
 def test_a_run_without_what_its_question_requires_is_void_and_names_it(moment: str) -> None:
-    told = played("without_what_is_required")
-    assert told["there"]["outcome"] == "PASS"
-    assert told[moment] | void("the machine is missing") == told[moment]
+    ends = played("without_what_is_required")
+    assert ends["there"]["outcome"] == "PASS"
+    assert ends[moment] | void("the machine is missing") == ends[moment]
 
 
 def test_a_rule_that_is_edited_makes_a_run_void_that_nobody_watches() -> None:
-    told = played("edited_while_it_is_watched")
+    end = played("edited_while_it_is_watched")
     edited = "DestinationRule bookinfo/reviews, Service bookinfo/reviews, VirtualService bookinfo/reviews"
     reasons = [f"a rule was edited while the run watched: {edited}"]
-    assert told | {"ended": True, "status": 2, "outcome": "VOID", "reasons": reasons} == told
+    assert end | {"ended": True, "status": 2, "outcome": "VOID", "reasons": reasons} == end
 
 
 def test_no_more_is_sent_than_a_run_may_send_even_if_nobody_watches_it() -> None:

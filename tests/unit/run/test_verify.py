@@ -77,7 +77,7 @@ def test_an_error_that_nobody_foresaw_comes_out_and_does_not_stop_the_others() -
     assert sorted(seen) == ["a1", "a2", "b1"], "the other worker continued"
 
 
-def test_without_a_verdict_locusts_last_words_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_verdict_locusts_last_words_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "apply_rules", lambda self, job: None)
     reported: list[str] = []
     judge = Judge("none", "policy", tmp_path, tmp_path, ("--locustfile", "none.py"), reported.append)

@@ -9,7 +9,7 @@ from loadtests.run.workers import Workers
 from tests.unit.test_inputs import PROJECT
 
 
-def test_a_lost_worker_is_told_once_with_what_it_may_not_have_reported() -> None:
+def test_a_lost_worker_is_reported_once_with_what_it_may_not_have_reported() -> None:
     workers = Workers()
     assert workers.look({"one": 0, "two": 0}, 21) == []
     assert workers.look({"one": 10, "two": 10}, 21) == []

@@ -1,4 +1,4 @@
-"""How answers of the echo sample are told apart, and what the sample answers itself."""
+"""How answers of the echo sample are distinguished, and what the sample answers itself."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ NEAR, FAR, FAILED = (200, "echo-5d8f7-x2x"), (200, "pool-5d8f7-x2x"), (503, "ech
     ],
 )  # fmt: skip
 def test_who_took_over(before: list[Any], during: list[Any], after: list[Any], outcome: str) -> None:
-    told = {"before": row(*before), "during": row(*during), "after": row(*after)}
-    response = SimpleNamespace(json=lambda: told)
+    rows = {"before": row(*before), "during": row(*during), "after": row(*after)}
+    response = SimpleNamespace(json=lambda: rows)
     assert echo.taken_over(response) == outcome
 
 
@@ -105,8 +105,8 @@ def ask(port: int, path: str, *headers: tuple[str, str]) -> tuple[HTTPResponse, 
 
 
 def test_headers_of_one_name_are_all_reported(port: int) -> None:
-    response, told = ask(port, "/", ("X-Lab-Added", "client"), ("x-lab-added", "route"), ("x-lab-set", "a"))
-    assert (told["headers"]["x-lab-added"], told["headers"]["x-lab-set"]) == ("client, route", "a")
+    response, answer = ask(port, "/", ("X-Lab-Added", "client"), ("x-lab-added", "route"), ("x-lab-set", "a"))
+    assert (answer["headers"]["x-lab-added"], answer["headers"]["x-lab-set"]) == ("client, route", "a")
     assert response.headers["x-lab-version"] == "v1"
 
 
@@ -118,8 +118,8 @@ def test_whom_the_authorizer_allows(port: int, headers: list[tuple[str, str]], s
 def test_only_json_is_reported_as_data(program: ModuleType, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert program.call(f"http://127.0.0.1:{port}/", "GET", {})["body"]["path"] == "/"
     monkeypatch.setattr(program.Handler, "send_header", lambda self, name, value: None)
-    told = program.call(f"http://127.0.0.1:{port}/", "GET", {"Connection": "close"})
-    assert isinstance(told["body"], str)
+    answer = program.call(f"http://127.0.0.1:{port}/", "GET", {"Connection": "close"})
+    assert isinstance(answer["body"], str)
 
 
 def test_an_outage_is_over_once_a_pod_of_the_service_answers(

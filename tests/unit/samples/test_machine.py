@@ -115,9 +115,9 @@ def test_what_one_call_says_of_the_machine(response: Any, seen: str) -> None:
     assert machine.presence(response) == seen
 
 
-def test_identity_is_what_the_called_program_was_told() -> None:
-    told = reported(200, {"headers": {"x-forwarded-client-cert": "By=spiffe://a;Hash=x;URI=spiffe://b"}})
-    assert machine.identity(told) == "spiffe://b"
+def test_identity_is_what_the_called_program_received() -> None:
+    answer = reported(200, {"headers": {"x-forwarded-client-cert": "By=spiffe://a;Hash=x;URI=spiffe://b"}})
+    assert machine.identity(answer) == "spiffe://b"
     assert machine.identity(reported(200, {"headers": {}})) == "nobody"
     assert machine.identity(reported(503, "no healthy upstream")) == "HTTP 503"
 

@@ -1,4 +1,4 @@
-// The current run: each expected and observed share with its confidence sequence, now and over time, beside the rules in force.
+// The current run: each expected and observed share with its confidence sequence, now and over time, beside the applied rules.
 import { useCallback } from "react";
 import { Alert, Box, Chip, Paper, Table, TableBody, TableCell, TableContainer, TableRow, Typography } from "@mui/material";
 import { ask, usePolled } from "./api";

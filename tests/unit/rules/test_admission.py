@@ -205,7 +205,9 @@ def test_pods_without_a_sidecar_enforce_nothing_and_speak_no_mutual_tls() -> Non
     for others in ([*PODS, plain[2]], [pods.pod(f"reviews-{v}", {"app": "reviews", "version": v}) for v in ("v1", "v3")]):
         # Some pods of a version have none, or it is not known.
         assert read(destination(tls={"mode": "ISTIO_MUTUAL"}), there=others).expected.unknown == {"call": why}
-        assert read(destination(tls={"mode": "DISABLE"}), rules[1], there=others).expected.unknown == {"call": why}
+        disabled = destination(subset("v1"), subset("v3", tls={"mode": "DISABLE"}))
+        (why_not,) = read(disabled, rules[1], there=others).expected.unknown["call"]
+        assert why_not == "DestinationRule reviews: spec.subsets[1].trafficPolicy.tls.mode"
 
 
 PATCH = {

@@ -230,6 +230,13 @@ def test_the_network_stays_for_a_lab_that_is_being_made(host: Host) -> None:
     assert host.asked[-1] == "network rm kind"
 
 
+def test_a_network_that_no_lab_has_made_stays(host: Host) -> None:
+    (host.folder / "network").write_text("network create kind\n")
+    host.module()
+    assert host.play("destroy_lab.yml").returncode == 0
+    assert (host.containers, (host.folder / "network").exists()) == ([], True)
+
+
 @pytest.mark.parametrize(
     ("given", "handed_on"),
     [("http://proxy:3128", True), ("http://10.0.0.8:3128", True), ("http://127.0.0.1:9", False), ("localhost:3128", False),

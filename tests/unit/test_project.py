@@ -20,6 +20,8 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from loadtests.entries import entry
 from loadtests.rules import workloads
@@ -152,6 +154,15 @@ def test_locks_name_no_registry() -> None:
         "samples/bookinfo/src/ratings/package-lock.json",
     ):
         assert not re.search(r"https?://(?!opencollective|github|www\.patreon)", (PROJECT / file).read_text()), file
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-load.txt"])
+def test_a_lock_has_all_that_its_packages_require(name: str) -> None:
+    """pip refuses a lock with hashes that lacks one, where that is not installed yet."""
+    locked = {canonicalize_name(one) for one in re.findall(r"^([\w.-]+)==", (PROJECT / name).read_text(), re.MULTILINE)}
+    required = [Requirement(line) for one in locked for line in metadata.requires(one) or []]
+    needed = {canonicalize_name(one.name) for one in required if one.marker is None or one.marker.evaluate({"extra": ""})}
+    assert needed - locked == set()
 
 
 @pytest.mark.parametrize("name", entry.names())

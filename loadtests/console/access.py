@@ -48,6 +48,7 @@ LOOK = (
     Right(("pods/portforward",), ("create", "get"), "a proxy's admin port, to check whether it has the rules"),
     *(Right(tuple(plurals), READ, "the rules behind every expectation", g) for g, plurals in account.kinds().items()),
     Right((question.GRANTS.partition(".")[0],), READ, "what lets routes lead to other namespaces", gateway_api.GROUP),
+    Right((question.BACKENDS.partition(".")[0],), READ, "how gateways call services by TLS", gateway_api.GROUP),
     Right(
         (question.PROXY_SETTINGS.partition(".")[0],), READ, "settings of the proxies, which bear on expectations",
         "networking.istio.io",

@@ -57,9 +57,11 @@ EXTENSIONS = ("wasmplugins.extensions.istio.io", "trafficextensions.extensions.i
 """What proxies run beside Istio's own filters."""
 PROXY_SETTINGS = "proxyconfigs.networking.istio.io"
 """Settings of proxies."""
+BACKENDS = f"backendtlspolicies.{gateway_api.GROUP}"
+"""What istiod makes DestinationRules of."""
 OF_PROXIES = (
     "peerauthentications.security.istio.io", "authorizationpolicies.security.istio.io",
-    "requestauthentications.security.istio.io", "envoyfilters.networking.istio.io", *EXTENSIONS, PROXY_SETTINGS,
+    "requestauthentications.security.istio.io", "envoyfilters.networking.istio.io", *EXTENSIONS, PROXY_SETTINGS, BACKENDS,
 )  # fmt: skip
 """Kinds that bear on every call: what proxies let in, and what else is said to them."""
 SETTINGS = "istio"

@@ -60,7 +60,10 @@ VERSIONS = {
 
 OPTIONAL, OPTIONAL_VERSIONS = ".gateway.networking.k8s.io", ("v1", "v1alpha2")
 """An API group that a cluster need not have, and versions of its kinds, of which an old cluster serves another one."""
-OTHER_VERSIONS = {f"referencegrants{OPTIONAL}": ("v1", "v1beta1"), "trafficextensions.extensions.istio.io": ("v1alpha1",)}
+OTHER_VERSIONS = {
+    f"backendtlspolicies{OPTIONAL}": ("v1", "v1alpha3"), f"referencegrants{OPTIONAL}": ("v1", "v1beta1"),
+    "trafficextensions.extensions.istio.io": ("v1alpha1",),
+}  # fmt: skip
 """Likewise, of kinds that had other ones, or that are not in an older Istio."""
 EMPTY = {"apiVersion": "v1", "kind": "List", "items": list[Any]()}
 

@@ -162,10 +162,10 @@ def read_settings(objects: Objects, hosts: dict[str, tuple[str, set[int]]], call
 
     :param hosts: long name -> namespace and ports
     """
-    rules = views_of(objects, "DestinationRule")
-    chosen = {host: destinations.rules_for(rules, host, caller, Mesh(), owner) for host, (owner, _) in hosts.items()}
+    seen = [one if isinstance(one, View) else View(one) for one in objects]
+    chosen = {host: destinations.rules_for(seen, host, caller, Mesh(), owner) for host, (owner, _) in hosts.items()}
     used = [rule for some in chosen.values() for rule in some]
-    destinations.accept_others(rules, used)
+    destinations.accept_others(seen, used)
     for host, (_, ports) in hosts.items():
         if len(ports) > 1 and chosen[host]:
             raise NotModelledError(f"{title(chosen[host][0])}: spec.trafficPolicy for several ports of {host}")

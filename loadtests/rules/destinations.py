@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from loadtests.rules import hosts
 from loadtests.rules.calls import Caller, Mesh
-from loadtests.rules.expectations import NotModelledError, Objects, age, namespace_of, views_of
+from loadtests.rules.expectations import NotModelledError, Objects, age, namespace_of, of_kind, views_of
 from loadtests.rules.view import View, title
 
 BY_PORT = ("connectionPool", "loadBalancer", "outlierDetection", "tls")
@@ -102,15 +102,28 @@ def _selected(rules: Sequence[View], caller: Caller) -> list[View]:
     return general if ours is None else [r for r, s in zip(special, selectors, strict=True) if s == ours]
 
 
+def _refuse_policies(objects: Objects, host: str, owner: str) -> None:
+    """Make sure that no policy of the Gateway API says how a host is called: istiod makes a DestinationRule of it.
+
+    :raises NotModelledError: if one does
+    """
+    for one in of_kind(objects, "BackendTLSPolicy"):
+        # Of a ServiceEntry, the name says nothing about its hosts.
+        named = [to["name"] == host.partition(".")[0] or to["kind"] != "Service" for to in one["spec"].get("targetRefs") or []]
+        if namespace_of(one) == owner and any(named):
+            raise NotModelledError(f"{title(one)}: spec")
+
+
 def rules_for(objects: Objects, host: str, caller: Caller, mesh: Mesh, owner: str | None = None) -> list[View]:
     """The DestinationRules that apply to calls of ``caller`` to ``host``, the first one first; the others stay as they are.
 
     :param host: full name of the service, or host of a ServiceEntry
     :param owner: namespace of the service or ServiceEntry; by default, the one in the name of a service
-    :raises NotModelledError: where istiod's merge depends on how the rules are exported
+    :raises NotModelledError: where istiod's merge depends on how the rules are exported, or it makes a rule of another object
     """
     rules = sorted(views_of(objects, "DestinationRule"), key=age)
     owner = service_namespace(host, mesh.domain) if owner is None else owner
+    _refuse_policies(objects, host, owner)
     return _selected(_candidates(rules, host, caller, owner, mesh), caller)
 
 
@@ -136,9 +149,9 @@ def applied_rules(objects: Objects, host: str, caller: Caller, mesh: Mesh | None
 
     Parameters and errors are those of :func:`rules_for`.
     """
-    rules = views_of(objects, "DestinationRule")
-    chosen = rules_for(rules, host, caller, mesh or Mesh(), owner)
-    accept_others(rules, chosen)
+    objects = [one if isinstance(one, View) else View(one) for one in objects]
+    chosen = rules_for(objects, host, caller, mesh or Mesh(), owner)
+    accept_others(objects, chosen)
     return merged(chosen)
 
 

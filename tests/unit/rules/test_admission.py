@@ -268,6 +268,23 @@ def test_extensions_that_only_look_like_known_ones_leave_it_open(made: dict[str,
     assert read(made).expected.unknown != {}
 
 
+def backend(of: str = "bookinfo", **to: str) -> dict[str, Any]:
+    return thing("BackendTLSPolicy", "b", of, targetRefs=[{"group": "", "kind": "Service", "name": "reviews", **to}])
+
+
+@pytest.mark.parametrize(
+    ("made", "unknown"),
+    [
+        (backend(), True),
+        (backend(kind="ServiceEntry", name="x"), True),
+        (backend(name="ratings"), False),
+        (backend("team"), False),
+    ],
+)
+def test_what_istiod_makes_destination_rules_of_leaves_it_open(made: dict[str, Any], unknown: bool) -> None:
+    assert read(made).expected.unknown == ({"call": ("BackendTLSPolicy b: spec",)} if unknown else {})
+
+
 AT_GATEWAY = {"istio": "ingressgateway"}
 
 
@@ -282,6 +299,7 @@ AT_GATEWAY = {"istio": "ingressgateway"}
         (thing("PeerAuthentication", "default", **STRICT), ""),
         (thing("DestinationRule", "s", host="s", trafficPolicy={"tls": {"mode": "SIMPLE"}}),
          "DestinationRule s: spec.trafficPolicy.tls.mode"),
+        (backend(name="s"), "BackendTLSPolicy b: spec"),
         (extension("EnvoyFilter", "istio-system", **AT_GATEWAY), "EnvoyFilter x: spec.configPatches[0]"),
         (extension("WasmPlugin", app="s"), "WasmPlugin x: spec.url"),
         (thing("WasmPlugin", "x", "istio-system", url="oci://x", targetRefs=[{"kind": "Gateway", "name": "ingress"}]),

@@ -29,15 +29,17 @@ from tests.unit.test_inputs import PROJECT, plugin
 # A stand-in for ansible-playbook that reports all settings that would affect Ansible, pip, Locust and the mesh's clients.
 PROBE = rf"""#!{sys.executable} -P
 import json, locale, os, re, subprocess, sys, urllib.request
-with open(f"/proc/{{os.getppid()}}/status") as launcher:  # Python of the virtual environment has set its own
-    umask = int(re.search(r"^Umask:\s+(\d+)", launcher.read(), re.MULTILINE)[1], 8)
+# What the command has set: Python of the virtual environment sets some of it as well (scripts/bootstrap.sh).
+with open(f"/proc/{{os.getppid()}}/status") as status, open("/proc/self/environ") as given:
+    umask = int(re.search(r"^Umask:\s+(\d+)", status.read(), re.MULTILINE)[1], 8)
+    variables = dict(one.split("=", 1) for one in given.read().split("\0") if one)
 locale.setlocale(locale.LC_ALL, "")
 from pip._internal.configuration import Configuration
 pip = Configuration(isolated=False)
 pip.load()
 decides = ("ANSIBLE_", "LOCUST_", "PYTHON", "LC_", "LANG", "GO", "GIT_", "KUBE", "HELM_", "BASH_ENV", "CDPATH", "LD_", "MAKE")
 print(json.dumps({{
-    "variables": {{n: v for n, v in os.environ.items() if n.startswith(decides) and n != "PYTHONNOUSERSITE"}},
+    "variables": {{n: v for n, v in variables.items() if n.startswith(decides) and n != "PYTHONNOUSERSITE"}},
     "pip": {{n.partition(".")[2]: v for n, v in pip.items()}},
     "direct": [h for h in ("127.0.0.1", "localhost", "::1", "10.89.0.200") if urllib.request.proxy_bypass(h)],
     "proxy": urllib.request.getproxies().get("https", ""),
@@ -105,6 +107,7 @@ IGNORED: dict[str, dict[str, str]] = {
     **{f"ANSIBLE_{name}": {f"ANSIBLE_{name}": value} for name, value in ANSIBLE.items()},
     **{f"LC_ALL={value}": {"LC_ALL": value} for value in ("zh_CN.UTF-8", "C", "POSIX", "de_DE.ISO-8859-1")},
     "LANG": {"LANG": "zh_CN.UTF-8", "LC_NUMERIC": "de_DE.UTF-8", "LANGUAGE": "zh"},
+    "LC_*": {"LC_CTYPE": "zh_CN.GBK", "LC_MESSAGES": "de_DE.UTF-8", "LC_COLLATE": "POSIX"},
     "LOCUST_*": {"LOCUST_USERS": "1", "LOCUST_HEADLESS": "0", "LOCUST_RUN_TIME": "1s", "LOCUST_SKIP_MONKEY_PATCH": "1"},
     "PYTHONPATH": {"PYTHONPATH": "/usr/lib/python3/dist-packages", "PYTHONHOME": "/usr"},
     "PYTHONWARNINGS": {"PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
@@ -113,8 +116,10 @@ IGNORED: dict[str, dict[str, str]] = {
     "PIP_TARGET": {"PIP_TARGET": "/nowhere/elsewhere", "PIP_PREFIX": "/nowhere", "PIP_ROOT": "/nowhere"},
     "PIP_REQUIRE_VIRTUALENV": {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_PYTHON": "/nowhere"},
     "PIP_NO_BINARY": {"PIP_NO_BINARY": ":all:", "PIP_NO_DEPS": "1", "PIP_CONSTRAINT": "/nowhere"},
+    "PIP_CONFIG_FILE": {"PIP_CONFIG_FILE": "/nowhere/pip.conf", "PIP_REQUIREMENT": "/nowhere", "PIP_EDITABLE": "1"},
     "KUBECONFIG": {"KUBECONFIG": "/nowhere", "KUBECTL_EXTERNAL_DIFF": "x", "HELM_NAMESPACE": "x"},
     "GOFLAGS": {"GOFLAGS": "-mod=vendor", "GOROOT": "/nowhere", "GOARCH": "arm64", "GOTOOLCHAIN": "go1.1"},
+    "GIT_*": {"GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere", "GIT_CONFIG_GLOBAL": "/nowhere"},
     "BASH_ENV": {"BASH_ENV": "/nowhere/profile", "CDPATH": "/", "LD_PRELOAD": ""},
     "words of others": {"ENTRY": "x", "HOST": "machine", "CACHE": "1", "FILE": "x", "UI": "1", "ARGS": "x", "INVENTORY": "x"},
 }  # fmt: skip

@@ -36,6 +36,6 @@ QUESTION = ResponseCheck(
     },
     proxies=(("quota", "shop"), ("quota", "lenient"), ("quota", "strict"), GATEWAY),
     requires=(Program("quota", "ratelimit", SAMPLE), Program("quota", "redis", SAMPLE)),
-    margin=0.1,
+    margin=0.15,
 )  # fmt: skip
 TRAFFIC = {name: Row(uri, f"{app}.lab.internal", count=ROW, label=by_status) for name, (app, uri) in REQUESTS.items()}

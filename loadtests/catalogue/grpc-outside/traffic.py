@@ -13,5 +13,6 @@ QUESTION = ResponseCheck(
         "hello": {**CALLED, "call": enters(HOST, "greeter/greeter", SAY_HELLO.uri, "POST"), "stateful_set": "greeter"},
     },
     proxies=(GATEWAY,),
+    margin=0.1,
 )
 TRAFFIC = {"hello": Hello(HOST)}

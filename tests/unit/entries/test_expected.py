@@ -51,7 +51,7 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     "httproute-weights": {"split": {"echo": 0.9, "pool": 0.1}, "a single backend": {"pool": 1.0}},
     "grpcroute-weights": {"split": {"greeter-0": 0.9, "greeter-1": 0.1}, "testers": {"greeter-1": 1.0}},
     "https-listener": {"a path of pool": {"pool": 1.0}, "another path": {"echo": 1.0}},
-    "tcproute-weights": {"connection": {"details": 0.75, "ratings": 0.25}},
+    "tcproute-weights": {"connection": {"details": 0.9, "ratings": 0.1}},
     "tlsroute-names": {
         "one name": {"echo": 1.0},
         "another name of the domain": {"pool": 1.0},

@@ -45,9 +45,26 @@ POLICY = [
         "spec": {"hosts": [HOST], "gateways": ["checkout"], "http": ROUTES},
     },
 ]  # fmt: skip
-DENY = {
-    "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "web"},
-    "spec": {"selector": {"matchLabels": {"app": "web"}}, "action": "DENY", "rules": [{}]},
+REFUSING = {
+    "name": "envoy.filters.http.fault",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+        "abort": {"http_status": 403, "percentage": {"numerator": 100}},
+    },
+}
+IN_FRONT_OF_ROUTER = {
+    "name": "envoy.filters.network.http_connection_manager", "subFilter": {"name": "envoy.filters.http.router"},
+}  # fmt: skip
+BROKEN = {
+    "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": {"name": "web"},
+    "spec": {
+        "workloadSelector": {"labels": {"app": "web"}},
+        "configPatches": [{
+            "applyTo": "HTTP_FILTER",
+            "match": {"context": "SIDECAR_INBOUND", "listener": {"filterChain": {"filter": IN_FRONT_OF_ROUTER}}},
+            "patch": {"operation": "INSERT_BEFORE", "value": REFUSING},
+        }],
+    },
 }  # fmt: skip
 TRAFFIC = f"""from loadtests.clients.http import Fetch
 from loadtests.entries.question import GATEWAY, ROUTING, ResponseCheck, enters
@@ -72,7 +89,7 @@ def team(tmp_path: Path) -> Iterator[Path]:
     for folder in (entry, deploy / "images"):
         folder.mkdir(parents=True)
     (entry / "policy.yaml").write_text(yaml.safe_dump_all(POLICY))
-    (entry / "control.yaml").write_text(yaml.safe_dump_all([DENY, *POLICY]))
+    (entry / "control.yaml").write_text(yaml.safe_dump_all([BROKEN, *POLICY]))
     (entry / "traffic.py").write_text(TRAFFIC)
     (deploy / "shop.yaml").write_text(yaml.safe_dump_all(OBJECTS))
     (deploy / "kustomization.yaml").write_text("resources: [shop.yaml]\n")

@@ -249,7 +249,7 @@ def _refuse_closed(seen: Sequence[View], one: Arrival, workload: Workload, proxi
 
 
 def _tls_of(seen: Sequence[View], one: Arrival) -> tuple[str, str]:
-    """The mode of TLS that callers are told to use for a destination, and how messages name it; '' if none is.
+    """The mode of TLS that callers have to use for a destination, and how messages name it; '' if none is.
 
     :raises NotModelledError: if anything else is said of it
     """
@@ -264,7 +264,7 @@ def _tls_of(seen: Sequence[View], one: Arrival) -> tuple[str, str]:
 
 
 def _is_encrypted(seen: Sequence[View], mode: str, path: str, modes: tuple[str, str]) -> bool:
-    """Whether callers show a certificate of the mesh: as they are told, or else wherever the called pods take it.
+    """Whether callers show a certificate of the mesh: as a rule says, or else wherever the called pods take it.
 
     :raises NotModelledError: if it is another TLS, which the called program itself may understand
     """

@@ -819,7 +819,7 @@ TASKS = {
             "Open a page of the lab on 127.0.0.1 (WHAT=prometheus|zipkin|grafana|kiali|console|gate), until Ctrl-C", open_page
         ),
         "explain": Verb("Explain a pod's sidecar (POD=[namespace/]name)", explain),
-        "doctor": Verb("Check the lab and its host, and say how to mend what is broken (JSON=1: for programs)", doctor),
+        "doctor": Verb("Check the lab and its host, and say how to fix what is broken (JSON=1: for programs)", doctor),
         "diagnose": Verb(
             "Collect versions, events, logs, rules and proxies into one archive, without secrets (FILE=)", diagnose
         ),

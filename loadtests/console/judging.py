@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 VARIABLE = "LAB_JUDGE_KUBECONFIG"
 """What names ``make judge`` another kubeconfig than the lab's (scripts/run.py)."""
-NOT_HERE = "the console runs in the cluster, where it may not judge; run: make judge NAMESPACE="
+NOT_HERE = (
+    "This console runs in the cluster (WHERE=cluster), and judging needs the lab's own folder, which only its host has. "
+    "There, run: make judge NAMESPACE=..., or open the console without WHERE=cluster."
+)
 BUSY = "a namespace is being judged: wait for the verdict, or stop it first"
 PLAN_SECONDS = 60.0
 

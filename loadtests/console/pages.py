@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, jsonify, request
 
-from loadtests.console import account, judging, series, settings_page, topology
+from loadtests.console import account, judging, series, settings, settings_page, topology
 from loadtests.console.series import IDLE, Series
 from loadtests.console.topology import Graph
 from loadtests.entries import entry, policy
+from loadtests.entries.question import Split
 from loadtests.mesh.cluster import Cluster, ClusterError
 from loadtests.reports import docs, summary
 from loadtests.reports.report import Progress
@@ -52,6 +53,13 @@ def namespace_of(name: str) -> str:
 
 
 @functools.cache
+def service_of(name: str) -> str:
+    """The service whose versions share an entry's requests; empty if it asks for something else."""
+    question = entry.load(name).question
+    return question.app if isinstance(question, Split) else ""
+
+
+@functools.cache
 def namespaces() -> tuple[str, ...]:
     """The namespaces that entries belong to."""
     return tuple(sorted({namespace_of(name) for name in entry.names()}))
@@ -71,11 +79,8 @@ def graph_of(cluster: Cluster) -> Graph:
     :raises ClusterError: if they cannot be read
     """
     try:
-        return topology.read(cluster)
-    except ClusterError:
-        # The account has no rights in a missing namespace, so the refusal alone does not show why.
-        if cluster.there():
-            raise
+        return settings_page.read_in(cluster, topology.read)
+    except settings.RefusedError:
         return Graph((), ())
 
 

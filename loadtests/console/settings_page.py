@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from flask import Blueprint, jsonify, make_response, request
@@ -23,6 +23,31 @@ if TYPE_CHECKING:
     from locust.web import WebUI
 
 OPERATOR = "operator"
+DEPLOY = "an entry of this namespace deploys it: make policy ENTRY=..."
+Found = TypeVar("Found")
+
+
+def read_in(cluster: Cluster, read: Callable[[Cluster], Found]) -> Found:
+    """What ``read`` finds in a namespace.
+
+    :raises RefusedError: if the namespace does not exist
+    :raises ClusterError: if it cannot be read for another reason
+    """
+    try:
+        return read(cluster)
+    except ClusterError:
+        # The account has no rights in a missing namespace, so the refusal alone does not show why.
+        if _there(cluster):
+            raise
+        raise RefusedError(f"namespace {cluster.namespace} is not in the cluster; {DEPLOY}") from None
+
+
+def _there(cluster: Cluster) -> bool:
+    """Whether the namespace exists, as far as the cluster answers."""
+    try:
+        return cluster.there()
+    except ClusterError:
+        return True
 
 
 def fields() -> dict[str, list[dict[str, Any]]]:
@@ -122,7 +147,7 @@ def add(blueprint: Blueprint, ui: WebUI, environment: Environment, namespaces: C
     @answered
     def rules() -> Any:
         """All rules in a namespace."""
-        return jsonify(rules=listed(changes.read_rules(cluster(request.args.to_dict()))))
+        return jsonify(rules=listed(read_in(cluster(request.args.to_dict()), changes.read_rules)))
 
     @blueprint.get("/settings/state")
     @ui.auth_required_if_enabled
@@ -130,9 +155,9 @@ def add(blueprint: Blueprint, ui: WebUI, environment: Environment, namespaces: C
     def settings_state() -> Any:
         """A service's rules as form values, and the history of its namespace."""
         where = cluster(request.args.to_dict())
-        state = changes.read(where)
+        state = read_in(where, changes.read)
         if not state.services:
-            raise RefusedError(f"namespace {where.namespace} has no services yet; run: make policy ENTRY=...")
+            raise RefusedError(f"namespace {where.namespace} has no services; {DEPLOY}")
         names = [s.name for s in state.services]
         service = state.service(request.args.get("service", "") if request.args.get("service") in names else names[0])
         return jsonify(

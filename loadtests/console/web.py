@@ -74,7 +74,8 @@ def shown(run: Progress, epoch: int = -1, since: int = 0) -> dict[str, Any]:
     fields = dataclasses.asdict(run.verdict) | {"still_needed": run.verdict.still_needed}
     fields |= {name: getattr(run, name) for name in RUN}
     fields |= {"known": known, "history": [dataclasses.asdict(moment) for moment in run.history[known:]]}
-    fields |= {"namespace": pages.namespace_of(run.entry), "fail_alpha": FAIL_ALPHA, "pass_alpha": PASS_ALPHA}
+    fields |= {"namespace": pages.namespace_of(run.entry), "service": pages.service_of(run.entry)}
+    fields |= {"fail_alpha": FAIL_ALPHA, "pass_alpha": PASS_ALPHA}
     found: dict[str, Any] = report.jsonable(fields)
     return found
 

@@ -20,6 +20,8 @@ from urllib.parse import urlencode
 TIMEOUT_SECONDS = 30
 ADMIN_PORT = 15000
 """Envoy's, in every pod with a sidecar."""
+CONNECTIONS = 64
+"""The most connections to the API server that are kept: a run and each tab of the console make up to eight requests at once."""
 ANALYZER_FOUND = 79
 """Exit status of ``istioctl analyze`` when it has found errors."""
 
@@ -114,6 +116,8 @@ def _connection(kubeconfig: str, changed: float) -> Any:
     settings = Configuration()
     # By default, a request that may be repeated is: a server that hangs would be waited for four times as long.
     settings.retries = False
+    # Beyond it, a connection is closed after its use, with a warning.
+    settings.connection_pool_maxsize = CONNECTIONS
     return config.new_client_from_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call] # the package is typed in part
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from loadtests.console import judging
 from tests import lab
 
 NAMESPACE = "istio-lab-load"
@@ -161,6 +162,7 @@ def test_the_page_in_the_cluster_starts_an_entry_and_shows_its_verdict(console: 
                 f"{base}/login_submit",
                 data={"username": "operator", "password": (lab.STATE / "ui-password").read_text().strip()},
             )
+            assert session.get(f"{base}/mesh/judge").json() == {"active": False, "not_here": judging.NOT_HERE}
             # The console in the cluster has the rights of its own account, and no kubeconfig.
             put = session.post(f"{base}/mesh/entry", json={"entry": "reviews-80-20"})
             assert put.status_code == 200, put.text

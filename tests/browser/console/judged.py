@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from loadtests.judge.checks import Gap, Plan, narrowed
 from loadtests.judge.plan import plan_for
@@ -13,15 +16,19 @@ from loadtests.judge.reach import Settings
 from loadtests.judge.session import Bounds, with_gaps
 from loadtests.judge.shown import values_of
 from loadtests.reports import report
-from loadtests.verdict import MARGIN, Observed, judge
+from loadtests.verdict import MARGIN, Observed, Verdict, judge
 from tests.unit.judge.rules import AROUND, JASON, to, virtual_service
 
 RULE = virtual_service("reviews", {**JASON, **to(("v2", 1))}, {"timeout": "5s", **to(("v1", 80), ("v3", 20))})
 TRUE = {0.8: 0.72, 0.2: 0.28}
 """Declared share -> true share."""
 ROUND_SECONDS = 1.0
-ROUNDS = (40, 400, 1600)
-"""Requests of each check after each round."""
+VARIABLE = "LAB_JUDGE_KUBECONFIG"
+"""What names its kubeconfig, as judging.py has it."""
+DELETED = "deleted"
+"""File beside its kubeconfig that is there when the namespace is not."""
+ROUNDS = ((40, 40), (130, 400), (130, 1600))
+"""Requests of the checks after each round."""
 
 
 def the_plan(namespace: str, only: str) -> Plan:
@@ -29,6 +36,15 @@ def the_plan(namespace: str, only: str) -> Plan:
     plan = plan_for([RULE, *AROUND], Settings("shop"))
     gap = Gap("TCPRoute shop: spec", "no requests are planned for this kind yet")
     return narrowed(Plan(namespace, plan.checks, (gap,), plan.unseen, ("Service reviews: spec.selector is wide",)), only)
+
+
+def verdict_after(plan: Plan, numbers: Sequence[int]) -> Verdict:
+    """The verdict on so many requests of the checks."""
+    counts = {
+        check.name: {key: round(number * TRUE.get(share, share)) for key, share in check.fate.shares.items()}
+        for check, number in zip(plan.checks, numbers, strict=False)
+    }
+    return judge(plan.expected, Observed(counts))
 
 
 def main() -> int:
@@ -41,6 +57,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    if Path(os.environ[VARIABLE]).with_name(DELETED).exists():
+        print(f"NAMESPACE: there is no namespace {namespace} in this cluster; nothing was sent", file=sys.stderr)
+        return 1
     plan = the_plan(namespace, given.get("ONLY", ""))
     if given.get("PLAN"):
         print(json.dumps(values_of(plan, Bounds())))
@@ -48,17 +67,13 @@ def main() -> int:
     if namespace == "shop" and given.get("CONFIRM") != "shop":
         print("CONFIRM: shop is not the lab's; nothing was sent", file=sys.stderr)
         return 1
-    sent = 0
-    for number in ROUNDS:
+    for numbers in ROUNDS:
         time.sleep(ROUND_SECONDS)
-        true = {check.name: {key: TRUE.get(share, share) for key, share in check.fate.shares.items()} for check in plan.checks}
-        counts = {name: {key: round(number * share) for key, share in shares.items()} for name, shares in true.items()}
-        sent = number * len(plan.checks)
-        verdict = judge(plan.expected, Observed(counts))
-        print(json.dumps({"sent": sent, "verdict": report.jsonable(asdict(verdict))}), flush=True)
+        verdict = verdict_after(plan, numbers)
+        print(json.dumps({"sent": verdict.n, "verdict": report.jsonable(asdict(verdict))}), flush=True)
     verdict = with_gaps(verdict, plan.gaps)
     facts = report.facts_of(namespace, time.time() - 3, 0, MARGIN, "rules", {}, ("a remark",))
-    print(json.dumps({"sent": sent, "verdict": report.plain(verdict, facts)}), flush=True)
+    print(json.dumps({"sent": verdict.n, "verdict": report.plain(verdict, facts)}), flush=True)
     return 1
 
 

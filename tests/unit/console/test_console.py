@@ -151,6 +151,27 @@ def test_a_missing_namespace_has_no_calls(
     assert (refused_.status_code, refused_.get_json()["error"][:27]) == (409, "namespace: kube-system was ")
 
 
+@pytest.mark.parametrize("path", ["rules", "settings/state"])
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("", "namespace webfront is not in the cluster; an entry of this namespace deploys it: make policy ENTRY=..."),
+        ("namespace/webfront", "GET x: HTTP 403"),
+    ],
+)
+def test_a_missing_namespace_is_named_where_its_rules_are_asked_for(
+    there: str, words: str, path: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(cluster: Cluster) -> None:
+        raise ClusterError("GET x: HTTP 403")
+
+    monkeypatch.setattr(changes, "read", refused)
+    monkeypatch.setattr(changes, "read_rules", refused)
+    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: there)
+    answer = get(client, f"/mesh/{path}?namespace=webfront")
+    assert (answer.status_code, answer.get_json()) == (409, {"error": words})
+
+
 def test_nothing_is_applied_during_a_run(client: FlaskClient, environment: SimpleNamespace) -> None:
     environment.runner.state = "running"
     answer = start(client, "reviews-80-20")
@@ -191,6 +212,7 @@ def test_the_current_run_with_the_part_of_its_history_that_the_page_lacks(
         150,
         7,
     )
+    assert (run["service"], pages.service_of("retries")) == ("reviews", ""), "only a split is about one service's versions"
     assert (run["known"], [moment["n"] for moment in run["history"]]) == (0, [50, 100, 150])
     assert (run["remarks"], run["generator"], run["margin"]) == (["a remark"], "not saturated (20 users)", 0.05)
     name, version, expected, observed, low, high = run["history"][0]["shares"][0]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -85,6 +86,38 @@ def test_only_a_read_is_repeated_when_the_server_closes_a_kept_connection(method
         finally:
             server.shutdown()
     assert Closes.asked == ["GET", method, *(["GET"] if method == "GET" else [])]
+
+
+class Meets(BaseHTTPRequestHandler):
+    """An API server that answers once so many requests are there."""
+
+    protocol_version = "HTTP/1.1"
+    there = threading.Barrier(24)
+
+    def do_GET(self) -> None:
+        Meets.there.wait(20)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_connections_of_many_requests_at_once_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64
+
+    with Server(("127.0.0.1", 0), Meets) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            asked = Cluster(kubeconfig.written(tmp_path, server.server_port), "bookinfo")
+            with ThreadPoolExecutor(24) as pool:
+                assert list(pool.map(asked.ask, ["/version"] * 24)) == [{}] * 24
+        finally:
+            server.shutdown()
+    assert caplog.messages == []
 
 
 def test_a_missing_server_is_reported(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 // The call graph: services as boxes with their versions, calls as edges.
 import { useEffect, useMemo, useState } from "react";
-import { Background, Controls, Handle, MarkerType, MiniMap, Position, ReactFlow, type Edge as Line, type Node, type NodeProps } from "@xyflow/react";
+import {
+  Background, Controls, Handle, MarkerType, MiniMap, Position, ReactFlow, useReactFlow, useStore, type Edge as Line, type Node, type NodeProps,
+} from "@xyflow/react";
 import "@xyflow/react/dist/style.css";
 import { Box, useMediaQuery, useTheme } from "@mui/material";
 import { useLanguage } from "./language";
@@ -32,7 +34,7 @@ function VersionBox({ data }: NodeProps<VersionNode>) {
 
 function ServiceBox({ data }: NodeProps<ServiceNode>) {
   return (
-    <Box sx={{ bgcolor: "action.hover", border: 1, borderColor: "divider", borderRadius: 2, color: "text.primary", height: "100%", px: 1.5, py: 0.5 }}>
+    <Box sx={{ bgcolor: "action.hover", border: 1, borderColor: "divider", borderRadius: 2, color: "text.primary", height: "100%", px: 1, py: 0.5 }}>
       <b style={{ display: "block", overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }} title={data.label}>
         {data.label}
       </b>
@@ -58,6 +60,19 @@ function nodesOf(services: Services, places: Map<string, Place>, narrow: boolean
 const FRAME = {
   border: 1, borderColor: "divider", borderRadius: 1, height: "60vh", minHeight: 320, "& .react-flow__attribution a": { color: "text.secondary" },
 };
+
+/** More services than this are too small to be read if all of them are in view. */
+const IN_VIEW = 12;
+
+/** Shows the whole graph, also after its frame has changed its size; of many services, as many as can be read. */
+function Fit({ services }: { services: number }) {
+  const { fitView } = useReactFlow();
+  const width = useStore((state) => state.width);
+  useEffect(() => {
+    if (width) void fitView({ minZoom: services > IN_VIEW ? 0.6 : 0.1, padding: 0.05 });
+  }, [fitView, services, width]);
+  return null;
+}
 
 interface Props {
   graph: Graph;
@@ -107,14 +122,14 @@ export function CallGraph({ graph, chosen, choose }: Props) {
   return (
     <Box aria-label={word("call_graph")} role="region" sx={FRAME}>
       <ReactFlow
-        colorMode={palette.mode} edges={lines} fitView fitViewOptions={{ minZoom: 0.6, padding: 0.05 }} key={shape} maxZoom={2} minZoom={0.1} nodeTypes={TYPES}
-        nodes={nodesOf(services, placed.places, narrow, (share) => `${word("expected")} ${percent(share)}`)}
+        colorMode={palette.mode} edges={lines} key={shape} maxZoom={2} minZoom={0.1} nodeTypes={TYPES}
+        nodes={nodesOf(services, placed.places, narrow, (share) => `${word("expected")} ${percent(share, narrow ? 0 : 1)}`)}
         nodesConnectable={false} nodesDraggable={false} onEdgeClick={(_, { id }) => choose(id)} onNodeClick={(_, { id }) => choose(id)}
-       
       >
+        <Fit services={services.size} />
         <Background />
         <Controls showInteractive={false} />
-        {services.size > 12 && !narrow && <MiniMap ariaLabel={word("call_graph")} pannable zoomable />}
+        {services.size > IN_VIEW && !narrow && <MiniMap ariaLabel={word("call_graph")} pannable zoomable />}
       </ReactFlow>
     </Box>
   );

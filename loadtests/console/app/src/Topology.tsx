@@ -1,13 +1,13 @@
 // Which service calls which: the call graph, and the same calls in a table; the rules for a chosen call, and how they came about.
 import { lazy, Suspense, useCallback, useState } from "react";
-import { Alert, Box, Button, Paper, Table, TableBody, TableCell, TableContainer, TableRow, TextField, Typography } from "@mui/material";
+import { Alert, Box, Button, Link, Paper, Table, TableBody, TableCell, TableContainer, TableRow, TextField, Typography } from "@mui/material";
 import { pushQuery } from "locust-ui";
 import { ask, usePolled } from "./api";
 import { History } from "./History";
 import { useLanguage } from "./language";
 import type { Edge, Graph } from "./layout";
-import { figures, Heads, Loading, Manifest, Page, percent, Problem } from "./parts";
-import { openTab } from "./run";
+import { Answer, figures, Heads, Loading, Manifest, Page, percent, Problem, sharesInWords } from "./parts";
+import { openTab, useRun, type Run } from "./run";
 import type { State } from "./settingsForm";
 import { lab } from "./templateArgs";
 
@@ -40,6 +40,43 @@ export function NamespaceField({ value, change, others = [] }: { value: string; 
   );
 }
 
+/** The outcome of the latest run, if it was about this split. */
+function outcomeOf(run: Run | undefined, namespace: string, service: string, expected: [string, number][]) {
+  if (!run?.epoch || run.beginning || run.namespace !== namespace || run.service !== service || run.classes.length !== 1) return null;
+  const judged = run.classes[0]!.shares.filter((share) => share.expected > 0);
+  const same = judged.length === expected.length && judged.every((share) => expected.some(([version, part]) => version === share.version && Math.abs(part - share.expected) < 1e-6));
+  return same ? run.outcome : null;
+}
+
+/** Each split that the namespace's rules declare, what is observed now, and what came of the latest run about it. */
+function Splits({ graph, namespace }: { graph: Graph; namespace: string }) {
+  const { word } = useLanguage();
+  const { run } = useRun();
+  const services = [...new Set(graph.versions.filter(({ expected }) => expected !== null).map(({ service }) => service))];
+  const split = services.filter((service) => graph.versions.filter((version) => version.service === service).length > 1);
+  return split.map((service) => {
+    const expected = graph.versions.flatMap((one): [string, number][] => (one.service === service && one.expected ? [[one.version, one.expected]] : []));
+    const calls = graph.edges.filter((edge) => edge.service === service && !edge.blocked);
+    const observed = [...new Set(calls.map(({ source }) => source))].map((source) => {
+      const shares = calls.filter((edge) => edge.source === source).map((edge): [string, number] => [edge.version, edge.share]);
+      return `${word("observed_now")}, ${source}: ${sharesInWords(shares)}`;
+    });
+    const outcome = outcomeOf(run, namespace, service, expected);
+    return (
+      <Paper key={service} sx={{ mb: 2, p: 1.5 }} variant="outlined">
+        <Answer expected={expected} outcome={outcome} subject={service}>
+          {observed.map((line) => (
+            <div key={line}>{line}</div>
+          ))}
+          <Link component="button" onClick={() => openTab(outcome ? "verdict" : "catalogue")} sx={{ verticalAlign: "baseline" }}>
+            {outcome ? word("verdict") : word("judge_it")}
+          </Link>
+        </Answer>
+      </Paper>
+    );
+  });
+}
+
 function Calls({ edges, chosen, choose }: { edges: Edge[]; chosen: string; choose: (edge: string) => void }) {
   const { word } = useLanguage();
   const heads = [...(["from", "to", "expected", "observed", "rate", "errors"] as const).map(word), "p99", word("security")];
@@ -62,7 +99,7 @@ function Calls({ edges, chosen, choose }: { edges: Edge[]; chosen: string; choos
                 <TableCell sx={figures}>{edge.rate.toFixed(1)} /s</TableCell>
                 <TableCell sx={edge.errors > 0.01 ? { ...figures, color: "error.main", fontWeight: 600 } : figures}>{percent(edge.errors)}</TableCell>
                 <TableCell sx={figures}>{edge.p99 === null ? "" : `${edge.p99.toFixed(0)} ms`}</TableCell>
-                <TableCell sx={edge.blocked ? { color: "error.main", fontWeight: 600 } : {}}>{word(security)}</TableCell>
+                <TableCell sx={edge.blocked ? { ...figures, color: "error.main", fontWeight: 600 } : figures}>{word(security)}</TableCell>
               </TableRow>
             );
           })}
@@ -112,10 +149,11 @@ export function Topology() {
       <Problem error={error} />
       <Box role="status">
         {data?.notice && <Alert severity="warning">{data.notice}</Alert>}
-        {data && !data.versions.length && !data.edges.length && <Alert severity="info">{word("no_services")}</Alert>}
+        {data && !data.versions.length && !data.edges.length && <Alert severity="info">{`${namespace} ${word("no_services")}`}</Alert>}
         {data && !data.notice && data.versions.length > 0 && !data.edges.length && <Alert severity="info">{word("no_traffic")}</Alert>}
       </Box>
       {!data && !error && <Loading />}
+      {data && <Splits graph={data} namespace={namespace} />}
       {data && (data.versions.length > 0 || data.edges.length > 0) && (
         <Suspense fallback={<Loading />}>
           <CallGraph choose={choose} chosen={chosen} graph={data} />

@@ -31,10 +31,6 @@ interface Plan {
   bounds: { rate: number; total: number; seconds: number };
 }
 
-interface JudgedClass extends ClassVerdict {
-  reason: string;
-}
-
 interface Judging {
   active: boolean;
   stopping: boolean;
@@ -43,7 +39,7 @@ interface Judging {
   only: string;
   sent: number;
   /** So far; with facts once it is final. */
-  verdict: { outcome: Outcome; reasons: string[]; classes: JudgedClass[]; facts?: { seconds: number; margin: number; remarks: string[] } } | null;
+  verdict: { outcome: Outcome; reasons: string[]; classes: ClassVerdict[]; facts?: { seconds: number; margin: number; remarks: string[] } } | null;
   error: string;
   /** Why nothing can be judged here; empty if something can. */
   not_here: string;
@@ -60,7 +56,7 @@ function Verdict({ judging, stop }: { judging: Judging; stop: () => void }) {
   if (active) {
     const decided = verdict?.classes.filter(({ outcome }) => outcome !== "INCONCLUSIVE").length ?? 0;
     const all = verdict?.classes.length ?? 0;
-    const summary = verdict ? `${sent} ${word("requests")}, ${decided} / ${all} ${word("decided")}` : word("starting_probes");
+    const summary = verdict ? `${sent} ${word("n_requests")}, ${decided} / ${all} ${word("decided")}` : word("starting_probes");
     return (
       <Alert
         action={
@@ -83,7 +79,7 @@ function Verdict({ judging, stop }: { judging: Judging; stop: () => void }) {
       <b>
         {about}: <span data-judged>{verdict.outcome}</span>
       </b>{" "}
-      ({sent} {word("requests")}, {verdict.facts.seconds.toFixed(0)} s)
+      ({sent} {word("n_requests")}, {verdict.facts.seconds.toFixed(0)} s)
       {rest.map((line) => (
         <div key={line}>{line}</div>
       ))}
@@ -93,7 +89,7 @@ function Verdict({ judging, stop }: { judging: Judging; stop: () => void }) {
 
 interface RowProps {
   check: Check;
-  found: JudgedClass | undefined;
+  found: ClassVerdict | undefined;
   margin: number;
   disabled: boolean;
   judge: () => void;
@@ -220,7 +216,7 @@ function Checks({ plan, judging, disabled, judge }: { plan: Plan; judging: Judgi
   return (
     <TableContainer aria-label={word("your_rules")} component={Paper} role="region" sx={{ my: 2 }} tabIndex={0} variant="outlined">
       <Table size="small">
-        <Heads names={heads} widths={["16rem", undefined, "9rem"]} />
+        <Heads names={heads} widths={["16rem", undefined, "13rem"]} />
         <TableBody>
           {rows.map((row) => (
             <CheckRows {...row} key={row.check.name} />
@@ -263,7 +259,7 @@ export function YourRules() {
   const [refused, setRefused] = useState<Error>();
   const { data: judging, error: lost, again } = usePolled(useCallback(() => ask<Judging>("mesh/judge"), []), 1000);
   const notHere = judging?.not_here;
-  // A plan is a process of its own, so it is made when it is asked for, and not again and again.
+  // A plan is a process of its own, so it is made when it is asked for, and again only if it has failed.
   const [turn, setTurn] = useState(0);
   const load = useCallback(() => (notHere === "" ? ask<Plan>(`mesh/judge/plan?namespace=${namespace}`) : Promise.resolve(undefined)), [namespace, notHere, turn]);
   const { data: plan, error } = usePolled(load, 24 * 3600 * 1000);
@@ -282,9 +278,15 @@ export function YourRules() {
   };
   const judge = (only: string) => void send("mesh/judge", { namespace, only, confirm: foreign ? confirmed : "" });
 
+  if (notHere) {
+    return (
+      <Page lead={word("your_rules_lead")} title={word("your_rules")}>
+        <Alert severity="info">{notHere}</Alert>
+      </Page>
+    );
+  }
   return (
     <Page lead={word("your_rules_lead")} title={word("your_rules")}>
-      {notHere && <Alert severity="info">{notHere}</Alert>}
       <Box sx={{ alignItems: "center", display: "flex", flexWrap: "wrap", gap: 2, mb: 1 }}>
         <NamespaceField change={setNamespace} others={lab.others} value={namespace} />
         <Button onClick={() => setTurn(turn + 1)}>{word("plan_again")}</Button>
@@ -299,13 +301,13 @@ export function YourRules() {
       </Box>
       <Problem error={refused ?? error ?? lost} />
       <Box role="status">{judging && <Verdict judging={judging} stop={() => void send("mesh/judge/stop", {})} />}</Box>
-      {!plan && !error && !notHere && <Loading />}
+      {!plan && !error && !lost && <Loading />}
       {plan && (
         <>
           <Box sx={{ alignItems: "center", display: "flex", flexWrap: "wrap", gap: 1 }}>
             <Chip label={`${plan.checks.length} ${word("checks")}`} size="small" />
-            <Chip label={`≈ ${total} ${word("requests")}, GET / HEAD`} size="small" />
-            <Chip label={`${word("at_most")} ${plan.bounds.total} ${word("requests")}, ${plan.bounds.rate} /s, ${plan.bounds.seconds} s`} size="small" />
+            <Chip label={`≈ ${total} ${word("n_requests")}, GET / HEAD`} size="small" />
+            <Chip label={`${word("at_most")} ${plan.bounds.total} ${word("n_requests")}, ${plan.bounds.rate} /s, ${plan.bounds.seconds} s`} size="small" />
           </Box>
           <Checks disabled={disabled} judge={judge} judging={judging} plan={plan} />
           <Lines lines={plan.warnings} title={word("warnings")} />

@@ -43,19 +43,24 @@ export interface Polled<T> {
   again: () => Promise<void>;
 }
 
+/** The longest time until something that failed is tried again. */
+const RETRY_MILLISECONDS = 10_000;
+
 /** What `load` returns, again and again while the page can be seen; from the start whenever `load` changes. */
 export function usePolled<T>(load: () => Promise<T>, milliseconds: number): Polled<T> {
   const [data, setData] = useState<T>();
   const [error, setError] = useState<Error>();
   const current = useRef(load);
-  const again = useCallback(async () => {
+  const attempt = useCallback(async () => {
     try {
       const found = await load();
-      if (current.current !== load) return;
+      if (current.current !== load) return true;
       setData(found);
       setError(undefined);
+      return true;
     } catch (caught) {
       if (current.current === load) setError(caught as Error);
+      return false;
     }
   }, [load]);
   useEffect(() => {
@@ -65,14 +70,15 @@ export function usePolled<T>(load: () => Promise<T>, milliseconds: number): Poll
     let timer = 0;
     let ended = false;
     const go = async () => {
-      if (!document.hidden) await again();
-      if (!ended) timer = window.setTimeout(go, milliseconds);
+      const good = document.hidden || (await attempt());
+      if (!ended) timer = window.setTimeout(go, good ? milliseconds : Math.min(milliseconds, RETRY_MILLISECONDS));
     };
     void go();
     return () => {
       ended = true;
       window.clearTimeout(timer);
     };
-  }, [load, again, milliseconds]);
+  }, [load, attempt, milliseconds]);
+  const again = useCallback(async () => void (await attempt()), [attempt]);
   return { data, error, again };
 }

@@ -158,7 +158,9 @@ export function RouteCard({ number, route, original, weights, change, move, remo
       ) : (
         <>
           <Help of="help_weights" />
-          <WeightSliders change={(found) => change(withWeights(route, original, found))} weights={allWeights(route, namesOf(route, weights))} />
+          <Box sx={{ mb: 2 }}>
+            <WeightSliders change={(found) => change(withWeights(route, original, found))} weights={allWeights(route, namesOf(route, weights))} />
+          </Box>
         </>
       )}
       {ROUTE_GROUPS.map(([name, fields]) =>
@@ -220,7 +222,7 @@ export function Hosts({ hosts, change }: { hosts: Values[]; change: (hosts: Valu
           </Row>
         </Box>
       ))}
-      <Button onClick={() => change([...hosts, { host: "", port: null, protocol: "HTTP" }])} variant="outlined">
+      <Button onClick={() => change([...hosts, { host: "", port: null, protocol: "HTTP" }])} sx={{ mt: 1 }} variant="outlined">
         {word("add_host")}
       </Button>
     </>

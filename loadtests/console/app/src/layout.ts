@@ -44,6 +44,8 @@ export interface Place {
 export type Services = Map<string, { id: string; label: string; expected: number | null }[]>;
 
 const NODE = { width: 130, height: 44 };
+/** Side by side on a narrow page. */
+const NARROW_NODE = { width: 96, height: 44 };
 const elk = new ELK();
 
 export function servicesOf({ versions, edges }: Graph): Services {
@@ -75,20 +77,20 @@ export const LABELLED = 40;
  * @param narrow whether calls go down instead of to the right
  */
 export async function placesOf(services: Services, edges: Edge[], narrow: boolean): Promise<Map<string, Place>> {
-  const label = narrow ? 30 : 110;
+  const between = narrow ? 64 : edges.length > LABELLED ? 90 : 200; // with room for labels
   const graph: ElkNode = {
     id: "root",
     layoutOptions: {
       "elk.algorithm": "layered",
       "elk.direction": narrow ? "DOWN" : "RIGHT",
       "elk.hierarchyHandling": "INCLUDE_CHILDREN",
-      "elk.layered.spacing.nodeNodeBetweenLayers": `${edges.length > LABELLED ? 90 : 90 + label}`,
+      "elk.layered.spacing.nodeNodeBetweenLayers": `${between}`,
       "elk.spacing.nodeNode": "28",
     },
     children: [...services].map(([service, nodes]) => ({
       id: boxOf(service),
-      layoutOptions: { "elk.padding": `[top=${isAlone(service, nodes) ? 12 : 34},left=12,bottom=12,right=12]`, "elk.spacing.nodeNode": "14" },
-      children: nodes.map(({ id }) => ({ id, ...NODE })),
+      layoutOptions: { "elk.padding": `[top=${isAlone(service, nodes) ? 12 : 34},left=12,bottom=12,right=12]`, "elk.spacing.nodeNode": narrow ? "14" : "26" },
+      children: nodes.map(({ id }) => ({ id, ...(narrow ? NARROW_NODE : NODE) })),
     })),
     edges: edges.map(({ source, target }, index) => ({ id: `${index}`, sources: [source], targets: [target] })),
   };

@@ -3,11 +3,14 @@ import { Component, type ReactNode } from "react";
 import { Alert, Box, Button, CircularProgress, Link, Paper, TableCell, TableHead, TableRow, Typography } from "@mui/material";
 import { useLanguage, type Word } from "./language";
 import { LostError } from "./api";
-import { useRun } from "./run";
+import { useRun, type Outcome } from "./run";
 import type { Rule } from "./settingsForm";
 import { lab } from "./templateArgs";
 
 export const percent = (share: number, digits = 1) => `${(share * 100).toFixed(digits)} %`;
+
+/** Shares in one line: "v1 80 %, v3 20 %". */
+export const sharesInWords = (shares: [string, number][]) => shares.map(([name, share]) => `${name} ${percent(share).replace(".0 ", " ")}`).join(", ");
 
 /** For cells with figures. */
 export const figures = { whiteSpace: "nowrap" } as const;
@@ -16,6 +19,22 @@ export const figures = { whiteSpace: "nowrap" } as const;
 export function colorOf(outcome: string | null): string {
   if (outcome === null) return "text.secondary";
   return { PASS: "success.main", FAIL: "error.main" }[outcome] ?? "warning.main";
+}
+
+/** What is expected, and whether it holds: the answer to what a page is about, before everything else. */
+export function Answer({ subject, expected, outcome, children }: { subject: string; expected: [string, number][]; outcome: Outcome | null; children?: ReactNode }) {
+  const { word } = useLanguage();
+  return (
+    <Box data-answer={subject} sx={{ color: "text.primary" }}>
+      <Typography component="p" sx={{ fontSize: "1.2rem", fontWeight: 600, overflowWrap: "anywhere" }}>
+        {subject}: {sharesInWords(expected)} —{" "}
+        <Box component="span" sx={{ color: colorOf(outcome) }}>
+          {word(outcome ? `is_${outcome}` : "not_judged")}
+        </Box>
+      </Typography>
+      {children}
+    </Box>
+  );
 }
 
 /** Text with the parts in backquotes as code. */
@@ -45,7 +64,7 @@ export function Heads({ names, widths = [] }: { names: string[]; widths?: (strin
     <TableHead>
       <TableRow>
         {names.map((name, index) => (
-          <TableCell key={index} sx={{ minWidth: widths[index] }}>
+          <TableCell key={index} sx={{ minWidth: widths[index], whiteSpace: "nowrap" }}>
             {name}
           </TableCell>
         ))}

@@ -27,6 +27,7 @@ export interface ClassVerdict {
   e_value: number | "inf";
   still_needed: number;
   shares: Share[];
+  reason: string;
 }
 
 export interface Moment {
@@ -38,6 +39,8 @@ export interface Moment {
 export interface Run {
   entry: string;
   namespace: string;
+  /** Whose versions share the requests; empty if the entry asks for something else. */
+  service: string;
   outcome: Outcome;
   reasons: string[];
   remarks: string[];

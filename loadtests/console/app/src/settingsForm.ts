@@ -75,7 +75,7 @@ export const field = (part: string, name: string): Field =>
 
 /** Names that the weights of a route may use; "" is the whole service. */
 export function namesOf(route: Route, weights: string[]): string[] {
-  return [...new Set([...(weights.length ? [] : [""]), ...Object.keys(route.weights ?? {}), ...weights])];
+  return [...new Set([...(weights.length ? [] : [""]), ...Object.keys(route.weights ?? {}), ...weights])].sort();
 }
 
 /** A route's weights with a value for every name. */

@@ -113,7 +113,7 @@ def workloads(name: str, found: Objects, pods: Objects) -> Check:
         return Check(
             name, False, "; ".join([*gaps, *pod_reasons(list(map(dict, pods)))]), f"{MAKE_LAB}, or mend what the pods say"
         )
-    return Check(name, True, f"{len(found)} rolled out")
+    return Check(name, True, f"{len(found)} Deployments are rolled out")
 
 
 def proxies(status: Objects, pods: Objects) -> Check:

@@ -235,6 +235,15 @@ def test_a_kind_without_requests_is_a_gap(kind: str) -> None:
     assert planned(virtual_service("reviews", to(("v1", 1))), elsewhere).gaps == ()
 
 
+def test_the_labs_own_envoy_filters_are_not_named() -> None:
+    def unseen(name: str) -> tuple[str, ...]:
+        item = {"kind": "EnvoyFilter", "metadata": {"name": name, "namespace": "istio-system", "uid": "x"}, "spec": {}}
+        return planned(virtual_service("reviews", to(("v1", 1))), item).unseen
+
+    assert "EnvoyFilter one of istio-system: spec" in unseen("one")
+    assert not [path for path in unseen("istio-lab-alpn") if "EnvoyFilter" in path]
+
+
 def test_requests_enter_by_a_gateway_of_the_lab() -> None:
     rule = virtual_service("page", to(), hosts=["*"], gateways=["door"])
     plan = planned(rule, GATEWAY, entrance=PODS_OF_GATEWAY)

@@ -75,5 +75,5 @@ def test_the_call_graph_shows_expected_shares(page: Page, locust_ui: str, traffi
     shot(page, "topology-narrow-dark")
     page.get_by_label("Namespace").select_option("webfront")
     expect(page.get_by_role("status")).to_have_text(
-        re.compile("no requests in the last 30 seconds|This namespace has no services yet"), timeout=20_000
+        re.compile("no requests in the last 30 seconds|webfront has no services yet"), timeout=20_000
     )

@@ -492,7 +492,7 @@ def test_a_pod_that_is_slow_to_say_so_stays_ready() -> None:
 
 
 def test_pods_are_probed_every_second_until_they_have_started_and_seldom_afterwards() -> None:
-    """Fifty pods that are probed every other second take a fifth of the CPU time of an idle lab."""
+    """Every probe takes time of the kubelet, the sidecar, and the program, in some fifty pods."""
     often = {"bookinfo-ratings-unavailable.yaml", "bookinfo-ratings-unhealthy.yaml"}  # health is what these two are about
     found = 0
     for file in [*PROJECT.glob("samples/*/*.yaml"), *PROJECT.glob("samples/bookinfo/platform/kube/*.yaml")]:

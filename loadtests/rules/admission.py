@@ -231,9 +231,9 @@ def _refuse_closed(seen: Sequence[View], one: Arrival, workload: Workload, proxi
     port = pod_port(seen, one.namespace, one.name, one.port)
     modes = mtls_modes(seen, workload, port)
     encrypted = _is_encrypted(seen, mode, path, modes)
-    if mode and (mode == MUTUAL or not _is_taken(encrypted, modes[1])) and proxied != {True}:
+    if mode and (mode == MUTUAL or not is_taken(encrypted, modes[1])) and proxied != {True}:
         raise NotModelledError(path)
-    if not _is_taken(encrypted, modes[1]):
+    if not is_taken(encrypted, modes[1]):
         if not mode:
             raise NotModelledError(f"{_named(applying(seen, 'PeerAuthentication', workload))}: calls to {one.name} are refused")
         raise NoExpectationError(f"{path} is {mode}, and mutual TLS of {one.name} is {modes[1]}, so calls to it get HTTP 503")
@@ -277,7 +277,7 @@ def _is_encrypted(seen: Sequence[View], mode: str, path: str, modes: tuple[str, 
     raise NotModelledError(path)
 
 
-def _is_taken(encrypted: bool, mode: str) -> bool:
+def is_taken(encrypted: bool, mode: str) -> bool:
     """Whether a proxy takes a connection by its mode of mutual TLS."""
     return {STRICT: encrypted, DISABLE: not encrypted}.get(mode, True)
 

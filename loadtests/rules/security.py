@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loadtests.rules.admission import mtls_modes, pod_port, refuse_tokens
+from loadtests.rules.admission import is_taken, mtls_modes, pod_port, refuse_tokens
 from loadtests.rules.asked import read_apart
 from loadtests.rules.authorization import OK, TRUST_DOMAIN, decided
 from loadtests.rules.calls import Call, Caller, Mesh
@@ -71,7 +71,7 @@ def _connected(objects: Objects, request: Request) -> tuple[bool, bool]:
     """Whether the called proxy takes the connection, and whether the call is encrypted on it."""
     modes = mtls_modes(objects, called_workload(objects, request), _pod_port(objects, request))
     encrypted_call = _is_encrypted(objects, request, modes)
-    return {"STRICT": encrypted_call, "DISABLE": not encrypted_call}.get(modes[1], True), encrypted_call
+    return is_taken(encrypted_call, modes[1]), encrypted_call
 
 
 def _pod_port(objects: Objects, request: Request) -> int | None:

@@ -47,10 +47,24 @@ def test_a_server_that_hangs_is_asked_once(tmp_path: Path, monkeypatch: pytest.M
             assert 0.9 < time.monotonic() - began < 1.8
 
 
-class Closes(BaseHTTPRequestHandler):
-    """An API server that closes the connection on which it is asked a second time, as one that has been idle for too long."""
+class Answers(BaseHTTPRequestHandler):
+    """An API server that knows one answer."""
 
     protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Closes(Answers):
+    """An API server that closes the connection on which it is asked a second time, as one that has been idle for too long."""
+
     asked: ClassVar[list[str]] = []
 
     def do_PUT(self) -> None:
@@ -61,13 +75,7 @@ class Closes(BaseHTTPRequestHandler):
         if len(Closes.asked) == 2:
             self.close_connection = True
             return
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer()
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -88,21 +96,14 @@ def test_only_a_read_is_repeated_when_the_server_closes_a_kept_connection(method
     assert Closes.asked == ["GET", method, *(["GET"] if method == "GET" else [])]
 
 
-class Meets(BaseHTTPRequestHandler):
+class Meets(Answers):
     """An API server that answers once so many requests are there."""
 
-    protocol_version = "HTTP/1.1"
     there = threading.Barrier(24)
 
     def do_GET(self) -> None:
         Meets.there.wait(20)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer()
 
 
 def test_connections_of_many_requests_at_once_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
